@@ -6,7 +6,7 @@ in every epoch.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ class ModelOutput(NamedTuple):
     features: Float[Tensor, "batch feature"]
 
 
+@runtime_checkable
 class Network(Protocol):
     """A network as a method may use it: one call that learns, one that only looks."""
 

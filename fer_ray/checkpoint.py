@@ -1,0 +1,157 @@
+"""What a run must not forget, and its way to a folder and back.
+
+A checkpoint is complete: networks, optimizers, the last split, the best networks so far, and every
+row reported. Random numbers need no state of their own, for generators derive from (seed, epoch,
+network, rank). Files hold tensors and plain values only and load with `weights_only=True`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from fer_ray.config import RunConfig
+from fer_ray.models import FaceNetwork
+from fer_ray.types import SplitResult
+
+Weights = list[dict[str, Tensor]]
+
+_STATE = "state.pt"
+_BEST = "best.pt"
+_HISTORY = "metrics.jsonl"
+_CONFIG = "config.yaml"
+
+
+@dataclass(slots=True, kw_only=True)
+class Best:
+    """The best epoch so far by the run's metric, and the networks it left.
+
+    Attributes:
+        epoch: 1-based.
+        value: Of the metric.
+        weights: A state dict per network, on the CPU.
+    """
+
+    epoch: int
+    value: float
+    weights: Weights
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """Everything that changes during a run.
+
+    Attributes:
+        epoch: Epochs finished.
+        networks: On their device.
+        optimizers: One per network.
+        split: The last split; `None` before the first.
+        best: The best epoch so far.
+        history: The rows reported, one per epoch.
+    """
+
+    epoch: int
+    networks: list[FaceNetwork]
+    optimizers: list[torch.optim.SGD]
+    split: SplitResult | None = None
+    best: Best | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def copy_weights(networks: list[FaceNetwork]) -> Weights:
+    """State dicts on the CPU that later steps do not touch."""
+    return [
+        {key: value.detach().to("cpu", copy=True) for key, value in network.state_dict().items()}
+        for network in networks
+    ]
+
+
+def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
+    """Write a checkpoint into an empty folder."""
+    split = state.split
+    torch.save(
+        {
+            "epoch": state.epoch,
+            "networks": [network.state_dict() for network in state.networks],
+            "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+            "split": None if split is None else _as_dict(split),
+        },
+        folder / _STATE,
+    )
+    if state.best is not None:
+        best = {"epoch": state.best.epoch, "value": state.best.value, "weights": state.best.weights}
+        torch.save(best, folder / _BEST)
+    lines = "".join(json.dumps(row) + "\n" for row in state.history)
+    (folder / _HISTORY).write_text(lines, encoding="utf-8")
+    (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), "utf-8")
+
+
+def load_checkpoint(state: TrainState, folder: Path) -> None:
+    """Bring `state`, freshly built from the same configuration, to where the checkpoint was.
+
+    Raises:
+        ValueError: If the folder holds no checkpoint or one of other networks.
+    """
+    saved = _load(folder / _STATE)
+    if len(saved["networks"]) != len(state.networks):
+        raise ValueError(
+            f"{folder}: a checkpoint of {len(saved['networks'])} networks, "
+            f"expected {len(state.networks)}; resume with the configuration that wrote it"
+        )
+    for network, weights in zip(state.networks, saved["networks"], strict=True):
+        network.load_state_dict(weights)
+    for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(values)
+    state.epoch = saved["epoch"]
+    state.split = None if saved["split"] is None else SplitResult(**saved["split"])
+    state.best = load_best(folder)
+    state.history = load_history(folder)
+
+
+def load_best(folder: Path) -> Best | None:
+    """The best networks so far; `None` if no epoch had a finite metric.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    path = folder / _BEST
+    return Best(**_load(path)) if path.exists() else None
+
+
+def load_split(folder: Path) -> SplitResult | None:
+    """The last split of a checkpoint; `None` if there was none.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    split = _load(folder / _STATE)["split"]
+    return None if split is None else SplitResult(**split)
+
+
+def load_history(folder: Path) -> list[dict[str, Any]]:
+    """The rows reported up to the checkpoint."""
+    text = (folder / _HISTORY).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _as_dict(split: SplitResult) -> dict[str, Any]:
+    """Fields by name, the memory as a plain dict."""
+    values = {item.name: getattr(split, item.name) for item in fields(split)}
+    return values | {"memory": dict(split.memory)}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}: {error}); "
+            "delete its folder to fall back to the one before"
+        ) from None
+    assert isinstance(content, Mapping)
+    return dict(content)

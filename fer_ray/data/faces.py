@@ -1,0 +1,225 @@
+"""What every reader returns: three subsets of faces as arrays in index order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, Int64
+
+UNKNOWN = -1
+"""`true_label` of an image whose true class nobody knows."""
+
+
+class DataError(ValueError):
+    """Data cannot be used as they are; the message names place, expected, got and remedy."""
+
+    @classmethod
+    def at(cls, place: str, *, expected: str, got: str, remedy: str) -> "DataError":
+        """The error in the one paragraph a user reads."""
+        return cls(f"{place}: expected {expected}, got {got}. {remedy}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faces:
+    """One subset; row i of every array is image i.
+
+    Attributes:
+        images: uint8 [sample, channel, height, width], 0 to 255, grey (one channel) or RGB (three);
+            may be a read-only memory map.
+        label: int64 [sample]; class as given, it may be wrong.
+        true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows; for
+            evaluation only.
+        row: int64 [sample]; row of the image in its source.
+
+    Raises:
+        DataError: If a dtype or shape is wrong or the lengths differ.
+    """
+
+    images: np.ndarray
+    label: np.ndarray
+    true_label: np.ndarray
+    row: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] not in (1, 3):
+            raise DataError.at(
+                "images",
+                expected="uint8 [sample, channel, height, width] with 1 or 3 channels",
+                got=f"{self.images.dtype} {list(shape)}",
+                remedy="Convert the images to 8-bit grey or RGB, channels first.",
+            )
+        for name in ("label", "true_label", "row"):
+            column: np.ndarray = getattr(self, name)
+            if column.dtype != np.int64 or column.shape != shape[:1]:
+                raise DataError.at(
+                    name,
+                    expected=f"int64 [{shape[0]}], one value per image",
+                    got=f"{column.dtype} {list(column.shape)}",
+                    remedy="Give every image one value, in the order of the images.",
+                )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: Int[np.ndarray, " taken"]) -> "Faces":
+        """The subset of these rows; adjoining rows are a view, so a memory map stays one.
+
+        Raises:
+            IndexError: If a row does not exist.
+        """
+        index: slice | np.ndarray = rows
+        if rows.size and rows[0] >= 0 and np.all(np.diff(rows) == 1) and rows[-1] < len(self):
+            index = slice(int(rows[0]), int(rows[-1]) + 1)
+        return Faces(
+            images=self.images[index],
+            label=self.label[index],
+            true_label=self.true_label[index],
+            row=self.row[index],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceData:
+    """A data set, ready to train on.
+
+    Attributes:
+        name: What errors and reports call it.
+        class_names: Name of every label, canonical names in canonical order.
+        train: Images to learn from.
+        val: Images to select by; disjoint from `train`.
+        test: Images to report on, read once.
+        notes: What the user must be told, such as how many images were dropped and why.
+
+    Raises:
+        DataError: If a subset is empty, a label is out of range, the image shapes differ, or a
+            class has no training image.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Faces
+    val: Faces
+    test: Faces
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for subset in ("train", "val", "test"):
+            self._check_subset(subset, getattr(self, subset))
+        self._check_classes()
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def num_channels(self) -> int:
+        """1 for grey images, 3 for RGB."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.train.images.shape[2]), int(self.train.images.shape[3])
+
+    def _check_subset(self, subset: str, faces: Faces) -> None:
+        if not len(faces):
+            raise DataError.at(
+                f"{self.name}: {subset}",
+                expected="at least one image",
+                got="none",
+                remedy="Training, validation and test need images each; check the split.",
+            )
+        if faces.images.shape[1:] != self.train.images.shape[1:]:
+            raise DataError.at(
+                f"{self.name}: {subset} images",
+                expected=f"{list(self.train.images.shape[1:])} each, as in train",
+                got=str(list(faces.images.shape[1:])),
+                remedy="Bring all images to one size and number of channels.",
+            )
+        self._check_range(f"{subset} label", faces.label, lowest=0)
+        self._check_range(f"{subset} true_label", faces.true_label, lowest=UNKNOWN)
+
+    def _check_range(self, what: str, label: np.ndarray, lowest: int) -> None:
+        outside = np.flatnonzero((label < lowest) | (label >= self.num_classes))
+        if outside.size:
+            raise DataError.at(
+                f"{self.name}: {what}[{outside[0]}]",
+                expected=f"{lowest} to {self.num_classes - 1} ({', '.join(self.class_names)})",
+                got=f"{label[outside[0]]} ({outside.size} such rows)",
+                remedy="Drop these images or name their class in class_names.",
+            )
+
+    def _check_classes(self) -> None:
+        num_train = np.bincount(self.train.label, minlength=self.num_classes)
+        num_val = np.bincount(self.val.label, minlength=self.num_classes)
+        for i in np.flatnonzero(num_train == 0):
+            where = f"none in train and {num_val[i]} in val" if num_val[i] else "none in train"
+            raise DataError.at(
+                f"{self.name}: class {self.class_names[i]}",
+                expected="at least one training image",
+                got=where,
+                remedy="Move some of its images to train."
+                if num_val[i]
+                else "Add images of this class, or take it out of class_names.",
+            )
+
+
+def stratified_split(
+    label: Int[np.ndarray, " sample"],
+    group: Int[np.ndarray, " sample"],
+    fraction: float,
+    seed: int,
+) -> Bool[np.ndarray, " sample"]:
+    """Choose validation rows from the training rows.
+
+    Every given label gives about `fraction` of its rows (less where copies do not fit), one at
+    least where it can, and keeps one training row at least. The same arguments give the same rows.
+
+    Args:
+        label: Labels as given, >= 0.
+        group: Rows of the same non-negative number are copies and stay on one side; negative
+            numbers are rows without a copy.
+        fraction: Share of validation in (0, 1).
+        seed: Which split; any integer >= 0.
+
+    Returns:
+        True for a validation row.
+
+    Raises:
+        ValueError: If `fraction` is outside (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"val_fraction: expected a share between 0 and 1, got {fraction}")
+    is_val = np.zeros(len(label), dtype=bool)
+    unit = _units(group)
+    _, first, size = np.unique(unit, return_index=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    for value in np.unique(label):
+        of_class = order[label[first[order]] == value]
+        num_rows = int((label == value).sum())
+        wanted = min(max(round(fraction * num_rows), 1), num_rows - 1)
+        is_val |= np.isin(unit, of_class[np.cumsum(size[of_class]) <= wanted])
+    for value in np.unique(label):  # groups of mixed labels may have taken a class's last row
+        of_label = label == value
+        if is_val[of_label].all():
+            is_val[unit == unit[of_label][0]] = False
+    return is_val
+
+
+def carve_validation(
+    faces: Faces, group: Int[np.ndarray, " sample"], fraction: float, seed: int
+) -> tuple[Faces, Faces]:
+    """Training and validation faces by `stratified_split`.
+
+    Raises:
+        ValueError: If `fraction` is outside (0, 1).
+    """
+    is_val = stratified_split(faces.label, group, fraction, seed)
+    return faces.take(np.flatnonzero(~is_val)), faces.take(np.flatnonzero(is_val))
+
+
+def _units(group: np.ndarray) -> Int64[np.ndarray, " sample"]:
+    """Number what must stay together: 0, 1, ... for every group and every single row."""
+    own = np.where(group >= 0, group, -1 - np.arange(len(group), dtype=np.int64))
+    return np.unique(own, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,150 @@
+"""A network as methods see it, images as the loop reads them, and the seeds of both."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from fer_ray.augment import plain_views
+from fer_ray.config import ComputeConfig
+from fer_ray.data import Faces
+from fer_ray.distributed import is_distributed, rank, sum_over_ranks, world_size
+from fer_ray.models import FaceNetwork
+from fer_ray.types import ModelOutput
+
+# Share of a GPU's free memory that packed images may take; a larger set stays on the host.
+_DEVICE_SHARE = 0.4
+
+
+def generator_for(*key: int) -> torch.Generator:
+    """A CPU generator that depends on `key` alone, such as (seed, epoch, network, rank).
+
+    >>> first, second = generator_for(0, 1), generator_for(0, 1)
+    >>> bool(torch.rand(1, generator=first) == torch.rand(1, generator=second))
+    True
+    """
+    return torch.Generator().manual_seed(seed_for(*key))
+
+
+def seed_for(*key: int) -> int:
+    """A seed in [0, 2**63) that depends on `key` alone."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def resolve_compute(config: ComputeConfig, device: torch.device) -> tuple[bool, bool]:
+    """Whether to use bfloat16 and channels_last on `device`.
+
+    `auto` takes both where the device computes in bfloat16: any CUDA device that says so, and CPUs
+    with AVX-512 BF16 or AMX (`benchmarks/epoch.py` measures the gain).
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        fast = bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+    def choose(value: bool | Literal["auto"], default: bool) -> bool:
+        return default if value == "auto" else value
+
+    return choose(config.bf16, fast), choose(config.channels_last, True)
+
+
+class Learner:
+    """A `types.Network`: learns through DDP, looks through the bare module."""
+
+    def __init__(self, module: FaceNetwork, *, bf16: bool, channels_last: bool) -> None:
+        self.module = module
+        self.device = module.classifier.weight.device
+        self._bf16 = bf16
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        module.to(memory_format=self._format)  # type: ignore[call-overload]
+        # Buffers are averaged once a phase by `sync_statistics`, not broadcast at every forward.
+        self._trained: torch.nn.Module = (
+            DistributedDataParallel(module, broadcast_buffers=False) if is_distributed() else module
+        )
+
+    def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
+        """Forward in training mode with gradient."""
+        self.module.train()
+        return self._forward(self._trained, images)
+
+    @torch.no_grad()
+    def logits(
+        self, images: Float[Tensor, "batch channel height width"], /
+    ) -> Float[Tensor, "batch class"]:
+        """Logits without gradient, in evaluation mode."""
+        self.module.eval()
+        return self._forward(self.module, images).logits
+
+    def predict(
+        self, images: Float[Tensor, "batch channel height width"], /
+    ) -> Float[Tensor, "batch class"]:
+        """Softmax without gradient, in evaluation mode."""
+        return self.logits(images).softmax(dim=1)
+
+    def _forward(self, module: torch.nn.Module, images: Tensor) -> ModelOutput:
+        images = images.contiguous(memory_format=self._format)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            output = module(images)
+        return ModelOutput(logits=output.logits.float(), features=output.features.float())
+
+    @torch.no_grad()
+    def sync_statistics(self) -> None:
+        """Average the BatchNorm statistics over ranks, so that a checkpoint of one speaks for all."""
+        if not is_distributed():
+            return
+        buffers = [value for value in self.module.buffers() if value.is_floating_point()]
+        if not buffers:
+            return
+        flat = sum_over_ranks(torch.cat([value.flatten() for value in buffers])) / world_size()
+        for value, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            value.copy_(mean.view_as(value))
+
+
+class Images:
+    """Packed images of one subset: on a GPU if they fit there, else memory-mapped on the host."""
+
+    def __init__(self, faces: Faces, device: torch.device) -> None:
+        self.device = device
+        self.label = torch.from_numpy(np.array(faces.label))
+        self.true_label = torch.from_numpy(np.array(faces.true_label))
+        self._host = faces.images
+        self._packed: Tensor | None = None
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if faces.images.nbytes < _DEVICE_SHARE * free:
+                self._packed = torch.from_numpy(np.array(faces.images)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: Int[Tensor, " batch"]) -> UInt8[Tensor, "batch channel height width"]:
+        """Images of some rows (CPU indices), on the device."""
+        if self._packed is not None:
+            return self._packed[rows.to(self.device, non_blocking=True)]
+        host = torch.from_numpy(np.ascontiguousarray(self._host[rows.numpy()]))
+        if self.device.type == "cuda":
+            host = host.pin_memory()
+        return host.to(self.device, non_blocking=True)
+
+    def shards(self, batch_size: int) -> Iterator[Int[Tensor, " batch"]]:
+        """This rank's rows in batches: every row on exactly one rank, nothing padded."""
+        yield from torch.arange(rank(), len(self), world_size()).split(batch_size)
+
+
+@torch.no_grad()
+def mean_prediction(
+    learners: list[Learner],
+    images: UInt8[Tensor, "batch channel height width"],
+    *,
+    flip_average: bool,
+) -> Float[Tensor, "batch class"]:
+    """Mean softmax of all networks, over the image and, if asked, its mirror image."""
+    view = plain_views(images)
+    views = torch.cat([view, view.flip(3)]) if flip_average else view
+    prob = torch.stack([learner.predict(views) for learner in learners]).mean(dim=0)
+    return torch.stack(prob.chunk(2)).mean(dim=0) if flip_average else prob

@@ -1,0 +1,95 @@
+"""Losses and target transforms. Pure functions of tensors: no files, ranks, Ray or W&B."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+_SMALLEST = 1e-12
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "batch class"], target: Float[Tensor, "batch class"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy against soft targets, computed in float32.
+
+    DivideMix (Li et al. 2020, https://arxiv.org/abs/2002.07394), eq. 9.
+
+    >>> round(float(soft_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))), 4)
+    0.6931
+    """
+    return -(target * F.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
+
+
+def prior_penalty(
+    mean_prob: Float[Tensor, " class"], prior: Float[Tensor, " class"]
+) -> Float[Tensor, ""]:
+    """KL(prior || mean prediction), which keeps a network from answering one class only.
+
+    DivideMix, eq. 11. Computed in float32; a class that is never predicted costs a large but
+    finite penalty, and a class with prior 0 costs nothing.
+
+    Args:
+        mean_prob: Mean softmax over the batch of all ranks.
+        prior: What the mean should be; uniform in the paper.
+
+    >>> prior_penalty(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]))
+    tensor(0.)
+    """
+    log_ratio = prior.clamp_min(_SMALLEST).log() - mean_prob.float().clamp_min(_SMALLEST).log()
+    return (prior * log_ratio).sum()
+
+
+def negative_entropy(logits: Float[Tensor, "batch class"]) -> Float[Tensor, ""]:
+    """Mean of sum p log p: added in warm-up, it punishes confident answers.
+
+    DivideMix, eq. 5-6 (with the sign of a penalty). Through `log_softmax`, so p = 0 is no NaN.
+    """
+    log_prob = F.log_softmax(logits.float(), dim=1)
+    return (log_prob.exp() * log_prob).sum(dim=1).mean()
+
+
+def sharpen(prob: Float[Tensor, "batch class"], temperature: float) -> Float[Tensor, "batch class"]:
+    """Raise to 1 / temperature and normalise: below 1 the answer grows more certain.
+
+    MixMatch (Berthelot et al. 2019, https://arxiv.org/abs/1905.02249), eq. 7. The largest
+    probability is divided out first, so small temperatures do not underflow.
+    """
+    scaled = prob / prob.amax(dim=1, keepdim=True).clamp_min(_SMALLEST)
+    power = scaled.pow(1.0 / temperature)
+    return power / power.sum(dim=1, keepdim=True)
+
+
+def mixup_coefficient(alpha: float, generator: torch.Generator) -> float:
+    """Draw l ~ Beta(alpha, alpha) and return max(l, 1 - l), in [0.5, 1].
+
+    MixMatch, eq. 8-9. The draw is a function of `generator` alone (NumPy's global state, which the
+    authors' code uses unseeded, takes no part).
+
+    Raises:
+        ValueError: If `alpha` is not positive.
+    """
+    if alpha <= 0:
+        raise ValueError(f"mixup alpha must be positive, got {alpha}")
+    seed = int(torch.randint(2**62, (), generator=generator))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))
+    return max(share, 1.0 - share)
+
+
+def mixup(
+    first: Float[Tensor, "batch *rest"], second: Float[Tensor, "batch *rest"], coefficient: float
+) -> Float[Tensor, "batch *rest"]:
+    """Convex combination `coefficient * first + (1 - coefficient) * second` (MixMatch, eq. 10)."""
+    return torch.lerp(second, first, coefficient)
+
+
+def linear_rampup(progress: float, length: float) -> float:
+    """Grow from 0 to 1 while `progress` goes from 0 to `length`; 1 at once where length is 0.
+
+    >>> [linear_rampup(x, 16) for x in (-1, 0, 4, 16, 99)]
+    [0.0, 0.0, 0.25, 1.0, 1.0]
+    """
+    if length <= 0:
+        return 1.0
+    return min(max(progress / length, 0.0), 1.0)

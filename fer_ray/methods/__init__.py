@@ -1,0 +1,14 @@
+"""All methods by name. A new one costs a file here and a line in `METHODS`."""
+
+from fer_ray.methods.base import Method
+from fer_ray.methods.co_divide import CoDivide
+from fer_ray.methods.cross_entropy import CrossEntropy
+from fer_ray.methods.dividemix import DivideMix
+
+METHODS: dict[str, type[Method]] = {
+    "cross_entropy": CrossEntropy,
+    "co_divide": CoDivide,
+    "dividemix": DivideMix,
+}
+
+__all__ = ["METHODS", "Method"]

@@ -1,0 +1,161 @@
+"""What a method is: hyperparameters as fields, an algorithm as three functions.
+
+A method holds no state, opens no file and knows no rank, no Ray, no W&B. True labels never reach it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from fer_ray.thresholds import check_class_names
+from fer_ray.types import (
+    EmptySplitError,
+    Labeled,
+    Network,
+    Scores,
+    SplitResult,
+    StepContext,
+    StepOutput,
+    Unlabeled,
+    Views,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """Base of all methods. A subclass adds fields and its algorithm."""
+
+    paper: ClassVar[str] = ""
+    num_networks: ClassVar[int] = 1
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
+
+    @property
+    def views(self) -> Views:
+        """The views that `step` asks for."""
+        return Views(labeled_strong=1)
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Check fields that name classes against the data set.
+
+        Raises:
+            ValueError: If a field names a class that the data set does not have.
+        """
+
+    def is_warmup(self, epoch: int) -> bool:
+        """Whether this epoch (1-based) trains on everything without a split."""
+        raise NotImplementedError
+
+    def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
+        """Cross-entropy on the labels as given; one strong view of every image."""
+        del context
+        return StepOutput(loss=F.cross_entropy(student(labeled.strong[0]).logits.float(), labeled.label))
+
+    def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
+        """Divide the training set. Runs on rank zero.
+
+        Args:
+            scores: What the networks say of every training image.
+            previous: The split of the epoch before; `None` at the first.
+            epoch: The epoch to come, 1-based.
+
+        Raises:
+            EmptySplitError: If a network would have no labelled image.
+        """
+        raise NotImplementedError
+
+    def step(
+        self,
+        student: Network,
+        peer: Network | None,
+        labeled: Labeled,
+        unlabeled: Unlabeled | None,
+        context: StepContext,
+    ) -> StepOutput:
+        """One step of `student`; `peer` is the other network, fixed.
+
+        `unlabeled` is `None` if the method asks for no unlabelled views or no image lost its label.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitMethod(Method):
+    """Base of the methods that divide the data once the networks have seen all of it.
+
+    Attributes:
+        warmup_epochs: Epochs of plain cross-entropy on all images before the first split.
+    """
+
+    warmup_epochs: int = 3
+
+    def __post_init__(self) -> None:
+        if self.warmup_epochs < 1:
+            raise ValueError(
+                f"warmup_epochs: at least 1, for losses of new networks tell nothing; "
+                f"got {self.warmup_epochs}"
+            )
+
+    def is_warmup(self, epoch: int) -> bool:
+        """Whether this epoch (1-based) comes before the first split."""
+        return epoch <= self.warmup_epochs
+
+
+def class_prior(
+    prior: str | Mapping[str, float], class_names: Sequence[str]
+) -> Float[Tensor, " class"]:
+    """Prior over classes in label order: "uniform", or weights by class name (scaled to sum 1)."""
+    if isinstance(prior, str):
+        return torch.full((len(class_names),), 1.0 / len(class_names))
+    weight = torch.tensor([float(prior.get(name, 0.0)) for name in class_names])
+    return weight / weight.sum()
+
+
+def check_prior(prior: str | Mapping[str, float]) -> None:
+    """Check the form of a prior.
+
+    Raises:
+        ValueError: If it is neither "uniform" nor non-negative weights with a positive sum.
+    """
+    if isinstance(prior, str):
+        if prior != "uniform":
+            raise ValueError(f"prior: 'uniform' or a weight per class, got {prior!r}")
+    elif not prior or min(prior.values()) < 0 or sum(prior.values()) <= 0:
+        raise ValueError(f"prior: weights >= 0 with a positive sum, got {dict(prior)}")
+
+
+def check_prior_classes(prior: str | Mapping[str, float], class_names: Sequence[str]) -> None:
+    """Check a prior's class names against the data set.
+
+    Raises:
+        ValueError: If a weight is given for an unknown class.
+    """
+    if not isinstance(prior, str):
+        check_class_names(list(prior), class_names, "prior")
+
+
+def require_labeled(split: SplitResult, scores: Scores, epoch: int) -> SplitResult:
+    """Return `split` if every network has something to learn from.
+
+    Raises:
+        EmptySplitError: Naming the epoch, the thresholds and the largest clean probability by class.
+    """
+    for network, kept in enumerate(split.is_labeled):
+        if int(kept.sum()) >= 2:
+            continue
+        rows = []
+        for number, name in enumerate(scores.class_names):
+            of_class = split.clean_prob[network][scores.label == number]
+            top = float(of_class.max()) if len(of_class) else float("nan")
+            threshold = float(split.threshold[number])
+            rows.append(f"{name} {threshold:.2f} (largest of {len(of_class)}: {top:.2f})")
+        raise EmptySplitError(
+            f"epoch {epoch}: {int(kept.sum())} images keep their label for network {network}. "
+            f"Thresholds and clean probabilities by class: {', '.join(rows)}. "
+            "Lower method.thresholds or lengthen method.warmup_epochs."
+        )
+    return split

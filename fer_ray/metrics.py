@@ -1,0 +1,79 @@
+"""Counts and what derives from them. Pure: counts are summed over ranks before they come here."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+UNKNOWN = -1
+
+
+def confusion_matrix(
+    label: Int[Tensor, " sample"], pred: Int[Tensor, " sample"], num_classes: int
+) -> Int[Tensor, "class class"]:
+    """Counts with true classes in rows and predicted classes in columns.
+
+    >>> confusion_matrix(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    cell = label * num_classes + pred
+    return torch.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_recall(confusion: Int[Tensor, "class class"]) -> Float[Tensor, " class"]:
+    """Share of every class that is found; NaN for a class without images."""
+    return confusion.diagonal().double() / confusion.sum(dim=1).double()
+
+
+def epoch_metrics(
+    confusion: Int[Tensor, "class class"], class_names: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy (WAR), macro recall (UAR, over classes with images) and recall per class."""
+    recall = class_recall(confusion)
+    metrics = {
+        "accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp_min(1)),
+        "macro_recall": float(recall.nanmean()),
+    }
+    named = zip(class_names, recall.tolist(), strict=True)
+    return metrics | {f"recall/{name}": value for name, value in named}
+
+
+def selection_metrics(
+    is_labeled: Bool[Tensor, "network sample"],
+    clean_prob: Float[Tensor, "network sample"],
+    label: Int[Tensor, " sample"],
+    true_label: Int[Tensor, " sample"],
+    class_names: Sequence[str],
+) -> dict[str, float]:
+    """How the split divides, and, where the truth is known, how well (mean over networks).
+
+    Args:
+        is_labeled: Who keeps the label.
+        clean_prob: Probability that the given label is right.
+        label: Labels as given.
+        true_label: True labels; `UNKNOWN` (-1) where nobody knows.
+        class_names: Names of the classes, in label order.
+
+    Returns:
+        `labeled_fraction`, `labeled_fraction/<class>` (by given label) and, if any truth is known,
+        `precision` (share of kept labels that are right), `recall` (share of right labels that are
+        kept) and `auroc` (of the clean probability).
+    """
+    kept = is_labeled.double().mean(dim=0)
+    metrics = {"labeled_fraction": float(kept.mean())}
+    for number, name in enumerate(class_names):
+        metrics[f"labeled_fraction/{name}"] = float(kept[label == number].mean())
+    known = true_label != UNKNOWN
+    clean = (label == true_label)[known]
+    if not bool(clean.any()) or bool(clean.all()):
+        return metrics
+    picked = is_labeled[:, known].double()
+    hits = (picked * clean).sum(dim=1)
+    aurocs = [roc_auc_score(clean.numpy(), row[known].numpy()) for row in clean_prob]
+    return metrics | {
+        "precision": float((hits / picked.sum(dim=1)).mean()),
+        "recall": float((hits / clean.sum()).mean()),
+        "auroc": float(sum(aurocs) / len(aurocs)),
+    }

@@ -1,0 +1,112 @@
+"""Clean probability from losses: the low component of a two-component Gaussian mixture.
+
+Arazo et al. 2019 (https://arxiv.org/abs/1904.11238) and DivideMix (Li et al. 2020,
+https://arxiv.org/abs/2002.07394), section 3.1. Pure: no ranks, Ray or W&B.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+_MAX_ITER = 10
+_TOL = 1e-2
+_REG_COVAR = 5e-4
+
+
+class MixtureError(ValueError):
+    """The losses cannot be divided: they are not finite, or all the same."""
+
+
+def normalize(
+    loss: Float[Tensor, " sample"], clip_quantile: float = 1.0
+) -> Float[Tensor, " sample"]:
+    """Scale losses to [0, 1] by their smallest and largest value.
+
+    Args:
+        loss: Finite losses.
+        clip_quantile: Losses above this quantile count as the quantile, so that one outlier does
+            not press all others together; 1 is the paper's plain min-max.
+
+    Raises:
+        MixtureError: If a loss is not finite, or all losses are the same.
+    """
+    if not bool(torch.isfinite(loss).all()):
+        raise MixtureError(f"{int((~torch.isfinite(loss)).sum())} of {len(loss)} losses are not finite")
+    low = loss.min()
+    # torch.quantile refuses more than 2**24 elements; kthvalue does not.
+    rank = max(1, math.ceil(clip_quantile * len(loss)))
+    high = loss.kthvalue(rank).values
+    if not bool(high > low):
+        raise MixtureError(f"all {len(loss)} losses are {float(low):.4g}: nothing to divide")
+    return ((loss - low) / (high - low)).clamp(max=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Two Gaussians over losses scaled to [0, 1]; component 0 has the smaller mean: clean."""
+
+    mean: Float[Tensor, "2"]
+    std: Float[Tensor, "2"]
+    weight: Float[Tensor, "2"]
+
+    def clean_prob(
+        self, loss: Float[Tensor, " sample"], *, monotone: bool = True
+    ) -> Float[Tensor, " sample"]:
+        """Posterior of the clean component at scaled losses, in [0, 1].
+
+        With unequal variances the posterior of two Gaussians turns round at the vertex of a
+        parabola: beyond it a *smaller* loss would count as *less* clean. `monotone` holds the
+        posterior at the vertex's value there; the paper does not.
+        """
+        loss = loss.double()
+        if monotone:
+            loss = self._hold_at_vertex(loss)
+        log_density = (
+            self.weight.double().log()[:, None]
+            - self.std.double().log()[:, None]
+            - 0.5 * ((loss[None, :] - self.mean.double()[:, None]) / self.std.double()[:, None]) ** 2
+        )
+        return torch.softmax(log_density, dim=0)[0].float()
+
+    def _hold_at_vertex(self, loss: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
+        (clean_mean, noisy_mean), (clean_var, noisy_var) = (
+            self.mean.double().tolist(),
+            (self.std.double() ** 2).tolist(),
+        )
+        if clean_var == noisy_var:
+            return loss
+        vertex = (noisy_var * clean_mean - clean_var * noisy_mean) / (noisy_var - clean_var)
+        return loss.clamp(min=vertex) if clean_var < noisy_var else loss.clamp(max=vertex)
+
+
+def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR) -> Mixture:
+    """Fit two Gaussians to losses scaled to [0, 1] with scikit-learn (DivideMix's settings).
+
+    Args:
+        loss: Losses from `normalize`.
+        reg_covar: Added to the variances; 5e-4 in the authors' sequential scripts.
+
+    Raises:
+        MixtureError: If there are fewer than two losses.
+    """
+    if len(loss) < 2:
+        raise MixtureError(f"a mixture needs at least 2 losses, got {len(loss)}")
+    model = GaussianMixture(
+        2, max_iter=_MAX_ITER, tol=_TOL, reg_covar=reg_covar, random_state=0
+    )
+    with warnings.catch_warnings():
+        # Ten iterations are the paper's; stopping there is meant.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(loss.double().numpy().reshape(-1, 1))
+    order = model.means_.ravel().argsort()
+    return Mixture(
+        mean=torch.tensor(model.means_.ravel()[order], dtype=torch.float32),
+        std=torch.tensor(model.covariances_.ravel()[order] ** 0.5, dtype=torch.float32),
+        weight=torch.tensor(model.weights_[order], dtype=torch.float32),
+    )

@@ -1,0 +1,101 @@
+"""One loop, several runtimes: what a plain process, a Tune trial and Train workers have in common."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from fer_ray.checkpoint import load_checkpoint, save_checkpoint
+from fer_ray.config import RunConfig
+from fer_ray.data import FaceData, open_data
+from fer_ray.distributed import rank
+from fer_ray.loop import fit, new_state
+
+Save = Callable[[Path], None]
+
+
+class Runtime(Protocol):
+    """Where a run's rows and checkpoints go, and where it starts from."""
+
+    def checkpoint(self) -> AbstractContextManager[Path | None]:
+        """The folder to resume from, if there is one."""
+        ...
+
+    def report(self, row: Mapping[str, Any], save: Save) -> None:
+        """Take an epoch's row; `save` writes a checkpoint into an empty folder (rank zero only)."""
+        ...
+
+
+class ProcessRuntime:
+    """A plain process: the newest checkpoint under `folder`, rows to a function."""
+
+    def __init__(self, folder: Path, log: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+        self._folder = folder
+        self._log = log
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """The newest complete checkpoint."""
+        found = sorted(self._folder.glob("epoch_*"))
+        yield found[-1] if found else None
+
+    def report(self, row: Mapping[str, Any], save: Save) -> None:
+        """Save beside the old checkpoint, then drop it: a kill leaves one of the two whole."""
+        if rank() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            fresh = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+            save(fresh)
+            old = sorted(self._folder.glob("epoch_*"))
+            fresh.rename(self._folder / f"epoch_{row['epoch']:04d}")
+            for folder in old:
+                shutil.rmtree(folder)
+        if self._log is not None:
+            self._log(row)
+
+
+def train_run(run: RunConfig, runtime: Runtime) -> None:
+    """Train a run to its last epoch, from where `runtime` says; on every rank.
+
+    Raises:
+        DataError: If the data cannot be opened.
+        EmptySplitError, FloatingPointError, MixtureError: See `loop.fit`.
+    """
+    device = use_device(run)
+    data = open_run_data(run)
+    state = new_state(run, data, device)
+    with runtime.checkpoint() as folder:
+        if folder is not None:
+            load_checkpoint(state, folder)
+    for row in fit(run, data, device, state):
+        runtime.report(row, lambda folder: save_checkpoint(state, run, folder))
+
+
+def use_device(run: RunConfig) -> torch.device:
+    """The device of this process; on a CPU also its number of threads."""
+    assert run.workers.gpus_per_worker != "auto", "resolve_gpus comes first"
+    if run.workers.gpus_per_worker:
+        return torch.device("cuda", torch.cuda.current_device())
+    torch.set_num_threads(max(1, int(run.workers.cpus_per_worker)))
+    return torch.device("cpu")
+
+
+def open_run_data(run: RunConfig) -> FaceData:
+    """Open the data of a run.
+
+    Raises:
+        DataError: If they cannot be opened.
+    """
+    return open_data(run.data.spec, val_fraction=run.data.val_fraction, seed=run.data.seed)
+
+
+def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:
+    """Put a number where `workers.gpus_per_worker` is `auto`: one GPU a worker if there are enough."""
+    if run.workers.gpus_per_worker != "auto":
+        return run
+    gpus = 1.0 if num_gpus >= run.workers.num_workers else 0.0
+    return replace(run, workers=replace(run.workers, gpus_per_worker=gpus))
