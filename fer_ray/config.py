@@ -21,6 +21,8 @@ from fer_ray.methods import METHODS, Method
 
 # What pydantic puts in the location of an error for each member of a union it tried.
 _UNION_MEMBER = re.compile(r"^(bool|str|int|float|none|(function-|literal\[|dict\[|is-).*)$")
+# Sections that may be given as one word, and the key that the word is.
+_SHORT = {"data": "spec", "method": "name"}
 _STRICT: Mapping[str, object] = {"extra": "forbid"}
 
 
@@ -84,8 +86,8 @@ class OptimConfig:
 
     __pydantic_config__: ClassVar = _STRICT
     epochs: int = 12
-    batch_size: int = 128
-    learning_rate: float = 0.05
+    batch_size: int = 64
+    learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
@@ -101,7 +103,7 @@ class OptimConfig:
 
 def _strong_views() -> ViewPolicy:
     return ViewPolicy(
-        rotate_deg=20.0, scale=0.2, shift=0.12, brightness=0.25, contrast=0.3, erase=0.5
+        rotate_deg=10.0, scale=0.1, shift=0.05, brightness=0.3, contrast=0.2, erase=0.25
     )
 
 
@@ -215,10 +217,9 @@ class RunConfig:
             if key not in known:
                 raise ConfigError(_unknown(str(key), "", known))
             if key == "method":
-                parts[key] = _method(value)
+                parts[key] = _method(_spelled_out(key, value))
             elif key in sections:
-                spelled = {"spec": value} if key == "data" and isinstance(value, str) else value
-                parts[key] = _validated(sections[key], spelled, key)
+                parts[key] = _validated(sections[key], _spelled_out(key, value), key)
             else:
                 parts[key] = value
         scalars = {key: value for key, value in parts.items() if key not in (*sections, "method")}
@@ -273,8 +274,8 @@ def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
         node: dict[str, Any] = result
         for depth, key in enumerate(path):
             child = node.get(key)
-            if key == "data" and depth == 0 and isinstance(child, str):
-                child = node[key] = {"spec": child}
+            if depth == 0 and key in _SHORT and isinstance(child, str):
+                child = node[key] = {_SHORT[key]: child}
             if child is None:
                 child = node[key] = {}
             if not isinstance(child, dict):
@@ -346,9 +347,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _spelled_out(key: str, value: Any) -> Any:
+    """A section given as one word, such as `data: synthetic`, as a mapping."""
+    return {_SHORT[key]: value} if key in _SHORT and isinstance(value, str) else value
+
+
 def _method(raw: Any) -> Method:
-    if isinstance(raw, str):
-        raw = {"name": raw}
     if not isinstance(raw, Mapping):
         raise ConfigError(f"method: expected a section with a name, got {raw!r}")
     name = raw.get("name", RunConfig.__dataclass_fields__["method"].default_factory().name)

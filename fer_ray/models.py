@@ -24,8 +24,6 @@ class Residual(nn.Module):
         self.norm1 = nn.BatchNorm2d(num_out)
         self.conv2 = nn.Conv2d(num_out, num_out, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(num_out)
-        # Each block starts as its shortcut; without it the first dozen epochs learn nothing.
-        nn.init.zeros_(self.norm2.weight)
         self.shortcut = (
             nn.Identity()
             if num_in == num_out and stride == 1
@@ -99,7 +97,7 @@ def _build_resnet(
     config: ModelConfig, num_classes: int, num_channels: int, image_size: int
 ) -> FaceNetwork:
     weights = "DEFAULT" if config.weights == "torchvision" else None
-    backbone = torchvision.models.get_model(config.name, weights=weights, zero_init_residual=True)
+    backbone = torchvision.models.get_model(config.name, weights=weights)
     num_features = backbone.fc.in_features
     backbone.fc = nn.Identity()
     is_small = config.stem == "small" or (config.stem == "auto" and image_size < SMALL_IMAGE)
