@@ -103,8 +103,14 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
             f"{folder}: a checkpoint of {len(saved['networks'])} networks, "
             f"expected {len(state.networks)}; resume with the configuration that wrote it"
         )
-    for network, weights in zip(state.networks, saved["networks"], strict=True):
-        network.load_state_dict(weights)
+    try:
+        for network, weights in zip(state.networks, saved["networks"], strict=True):
+            network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder}: a checkpoint of another network; resume with the configuration that wrote "
+            f"it ({error})"
+        ) from None
     for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(values)
     state.epoch = saved["epoch"]

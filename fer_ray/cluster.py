@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fer_ray.config import ConfigError, WorkerConfig
 
@@ -32,17 +33,44 @@ _QUIET = {
 for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
+
+def _require_token() -> None:
+    """Turn on token authentication, with a token of this process unless the user has one."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    has_token = (
+        "RAY_AUTH_TOKEN" in os.environ
+        or "RAY_AUTH_TOKEN_PATH" in os.environ
+        or Path("~/.ray/auth_token").expanduser().exists()
+    )
+    if not has_token:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+_require_token()
+
 import ray  # noqa: E402
 
 _OBJECT_STORE_BYTES = 200 * 2**20
+# The process that drives a trial's workers takes one of these, and no CPU that a worker waits for.
+DRIVER = "trial_driver"
+_MAX_DRIVERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a cluster has in all."""
+    """What a cluster has in all.
+
+    Attributes:
+        cpus: CPUs.
+        gpus: GPUs.
+        drivers: Places for processes that drive a trial's workers (`trial_driver`).
+    """
 
     cpus: float
     gpus: float
+    drivers: float
 
 
 @contextmanager
@@ -76,15 +104,12 @@ def connect(address: str | None = None) -> Iterator[Resources]:
             raise ConfigError(f"--address {address}: no Ray cluster to connect to: {error}") from None
     try:
         have = ray.cluster_resources()
-        yield Resources(cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0))
+        yield Resources(cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0))
     finally:
         ray.shutdown()
 
 
 def _start_embedded(env: Mapping[str, str]) -> None:
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if os.environ["RAY_AUTH_MODE"] == "token":
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     port = _free_port()
     ray.init(
         address="local",
@@ -92,6 +117,7 @@ def _start_embedded(env: Mapping[str, str]) -> None:
         dashboard_host="127.0.0.1",
         dashboard_port=port,
         object_store_memory=_OBJECT_STORE_BYTES,
+        resources={DRIVER: _MAX_DRIVERS},
         logging_level="error",
         log_to_driver=False,
         runtime_env={"env_vars": {**env, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}},

@@ -52,6 +52,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.val_fraction < 1, f"val_fraction: in (0, 1), got {self.val_fraction}")
+        _require(self.seed >= 0, f"seed: at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,12 @@ class ModelConfig:
     name: Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "tiny"
     stem: Literal["auto", "small", "imagenet"] = "auto"
     weights: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            not (self.name == "tiny" and self.weights == "torchvision"),
+            "weights: torchvision has none for tiny; take a ResNet, a path or null",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +168,11 @@ class ComputeConfig:
     channels_last: bool | Literal["auto"] = "auto"
     eval_batch_size: int = 512
 
+    def __post_init__(self) -> None:
+        _require(
+            self.eval_batch_size >= 1, f"eval_batch_size: at least 1, got {self.eval_batch_size}"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
@@ -194,6 +206,12 @@ class RunConfig:
             f"optim.batch_size: {batch} images a step do not divide among {world} workers; "
             f"take a multiple of {world}",
         )
+        _require(
+            batch >= 2 * world,
+            f"optim.batch_size: at least 2 images for each of {world} workers, for BatchNorm needs "
+            f"two; got {batch}",
+        )
+        _require(self.seed >= 0, f"seed: at least 0, got {self.seed}")
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> "RunConfig":
@@ -223,7 +241,8 @@ class RunConfig:
             else:
                 parts[key] = value
         scalars = {key: value for key, value in parts.items() if key not in (*sections, "method")}
-        _validated(_Scalars, scalars, "")
+        checked = _validated(_Scalars, scalars, "")
+        parts |= {key: getattr(checked, key) for key in scalars}
         try:
             return RunConfig(**parts)
         except ValueError as error:
@@ -374,7 +393,7 @@ def _validated(kind: type, raw: Any, place: str) -> Any:
 
 
 @functools.cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: type) -> Any:
     return TypeAdapter(kind)
 
 

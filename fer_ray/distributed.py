@@ -43,11 +43,18 @@ def gather_rows(
         All rows in index order on rank zero, `None` elsewhere.
 
     Raises:
-        ValueError: On rank zero, if a row is missing, repeated or out of range.
+        ValueError: On every rank, if a row is missing, repeated or out of range.
     """
     indices, values = _gather_padded(index), _gather_padded(value)
+    from_rank_zero(lambda: _check_rows(indices, num_rows))
     if indices is None or values is None:
         return None
+    gathered = torch.cat(values)
+    return torch.empty_like(gathered).index_copy_(0, torch.cat(indices), gathered)
+
+
+def _check_rows(indices: list[Tensor] | None, num_rows: int) -> None:
+    assert indices is not None
     rows = torch.cat(indices)
     if not torch.equal(rows.sort().values, torch.arange(num_rows, device=rows.device)):
         count = torch.bincount(rows.clamp(0, num_rows - 1), minlength=num_rows)
@@ -55,8 +62,6 @@ def gather_rows(
             f"gather_rows: expected each of {num_rows} rows once, got {len(rows)} rows, "
             f"{int((count == 0).sum())} missing and {int((count > 1).sum())} repeated"
         )
-    gathered = torch.cat(values)
-    return torch.empty_like(gathered).index_copy_(0, rows, gathered)
 
 
 def _gather_padded(value: Tensor) -> list[Tensor] | None:

@@ -1,7 +1,8 @@
 """A network as methods see it, images as the loop reads them, and the seeds of both."""
 
+import inspect
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,12 @@ from fer_ray.types import ModelOutput
 
 # Share of a GPU's free memory that packed images may take; a larger set stays on the host.
 _DEVICE_SHARE = 0.4
+# torch 2.15 renamed the option and warns of the old name; older ones know the old name only.
+_NO_BUFFER_SYNC: dict[str, Any] = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else {"broadcast_buffers": False}
+)
 
 
 def generator_for(*key: int) -> torch.Generator:
@@ -64,7 +71,7 @@ class Learner:
         module.to(memory_format=self._format)  # type: ignore[call-overload]
         # Buffers are averaged once a phase by `sync_statistics`, not broadcast at every forward.
         self._trained: torch.nn.Module = (
-            DistributedDataParallel(module, broadcast_buffers=False) if is_distributed() else module
+            DistributedDataParallel(module, **_NO_BUFFER_SYNC) if is_distributed() else module
         )
 
     def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
@@ -133,7 +140,9 @@ class Images:
 
     def shards(self, batch_size: int) -> Iterator[Int[Tensor, " batch"]]:
         """This rank's rows in batches: every row on exactly one rank, nothing padded."""
-        yield from torch.arange(rank(), len(self), world_size()).split(batch_size)
+        rows = torch.arange(len(self))[rank() :: world_size()]
+        if len(rows):  # fewer images than ranks: no batch rather than an empty one
+            yield from rows.split(batch_size)
 
 
 @torch.no_grad()

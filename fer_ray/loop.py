@@ -251,7 +251,8 @@ class _Loop:
         num_images = 0
         for network in range(len(self.learners)):
             phase = self._phase(network, split)
-            num_images += len(phase.labeled) + min(len(phase.labeled), len(phase.unlabeled))
+            share, num_steps = _step_size(len(phase.labeled), self.run.optim.batch_size, epoch)
+            num_images += num_steps * share * (2 if len(phase.unlabeled) else 1)
             for key, value in self._train(phase, epoch).items():
                 logs[f"train/{key}"].append(value)
         return {key: sum(values) / len(values) for key, values in logs.items()}, num_images
@@ -301,8 +302,8 @@ class _Loop:
     def _step(
         self,
         phase: _Phase,
-        labeled_rows: Int[Tensor, " batch"],
-        unlabeled_rows: Int[Tensor, " batch"],
+        labeled_rows: Int[Tensor, " labeled"],
+        unlabeled_rows: Int[Tensor, " unlabeled"],
         order: torch.Generator,
         context: StepContext,
     ) -> StepOutput:

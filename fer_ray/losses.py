@@ -87,7 +87,7 @@ def mixup(
 def linear_rampup(progress: float, length: float) -> float:
     """Grow from 0 to 1 while `progress` goes from 0 to `length`; 1 at once where length is 0.
 
-    >>> [linear_rampup(x, 16) for x in (-1, 0, 4, 16, 99)]
+    >>> [linear_rampup(x, 16.0) for x in (-1.0, 0.0, 4.0, 16.0, 99.0)]
     [0.0, 0.0, 0.25, 1.0, 1.0]
     """
     if length <= 0:

@@ -33,7 +33,7 @@ def epoch_metrics(
     """Accuracy (WAR), macro recall (UAR, over classes with images) and recall per class."""
     recall = class_recall(confusion)
     metrics = {
-        "accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp_min(1)),
+        "accuracy": float(confusion.diagonal().sum().double() / confusion.sum().clamp_min(1)),
         "macro_recall": float(recall.nanmean()),
     }
     named = zip(class_names, recall.tolist(), strict=True)

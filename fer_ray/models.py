@@ -1,5 +1,6 @@
 """Networks: torchvision's ResNets with small-image stems, and a tiny one for CPUs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -139,6 +140,10 @@ def _load_weights(network: FaceNetwork, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ConfigError(f"model.weights: {path} cannot be read as a state dict: {error}") from None
+    if not isinstance(state, Mapping):
+        raise ConfigError(
+            f"model.weights: {path}: expected a state dict, got {type(state).__name__}"
+        )
     target: nn.Module = network
     if not any(key.startswith("backbone.") for key in state):
         target = network.backbone

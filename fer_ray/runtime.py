@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -19,6 +19,7 @@ from fer_ray.loop import fit, new_state
 Save = Callable[[Path], None]
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """Where a run's rows and checkpoints go, and where it starts from."""
 

@@ -31,7 +31,7 @@ def check_class_names(named: Sequence[str], class_names: Sequence[str], place: s
     for name in named:
         if name not in class_names:
             near = difflib.get_close_matches(name, class_names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             raise ValueError(
                 f"{place}.{name}: no such class{hint} The classes are {', '.join(class_names)}."
             )

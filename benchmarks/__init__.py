@@ -1,0 +1,1 @@
+"""Measurements of fer_ray, each a script that runs alone."""

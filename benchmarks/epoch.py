@@ -1,0 +1,201 @@
+"""How fast is an epoch, against a plain training script and against the network passes alone?
+
+    python benchmarks/epoch.py [--quick] [--data SPEC] [--repeats N]
+
+Times one epoch after warm-up (score, divide, train both networks, validate) of fer_ray's loop, of
+`reference_loop.py` with 0 and 2 loader processes, and of the bare network passes (`floor.py`), in
+turn; every round starts from the same warmed-up networks, so that all divide the data alike. Then
+the options of `compute`. Writes `results/epoch-<hardware>.json`.
+"""
+
+import argparse
+import copy
+import itertools
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from benchmarks import report
+from benchmarks.compute import measure_compute
+from benchmarks.floor import NetworkPasses
+from benchmarks.reference_loop import ReferenceLoop
+from fer_ray.checkpoint import TrainState
+from fer_ray.config import RunConfig
+from fer_ray.data import FaceData
+from fer_ray.loop import fit, new_state
+from fer_ray.runtime import open_run_data, resolve_gpus, use_device
+
+QUICK_DATA = "synthetic:train=160,test=70"
+METHODS = ("cross_entropy", "co_divide", "dividemix")
+WARMUP_EPOCHS, ALL_EPOCHS = 4, 12
+LOADERS = (0, 2)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--data", default="synthetic", metavar="SPEC")
+    parser.add_argument("--repeats", type=int, default=7, metavar="N")
+    args = parser.parse_args()
+    data, repeats = (QUICK_DATA, 1) if args.quick else (args.data, args.repeats)
+    models = ("tiny", "resnet18", "resnet50") if torch.cuda.is_available() else ("tiny",)
+    rows: list[report.Row] = []
+    goals: list[report.Goal] = []
+    for model, method in itertools.product(models, METHODS):
+        rows.append(measure_epoch(make_run(data, method, model, quick=args.quick), repeats))
+        goals += epoch_goals(rows[-1])
+        print(f"{rows[-1]['case']}: {rows[-1]['images_per_s']:.0f} images/s", flush=True)
+    device = use_device(make_run(data, METHODS[0], models[0], quick=args.quick))
+    arithmetic, choices = measure_compute(compute_sizes(args.quick), device, repeats)
+    report.print_table("One epoch after warm-up, validation included", rows)
+    report.print_table("Arithmetic", arithmetic)
+    report.print_goals(goals + choices)
+    if not args.quick:
+        result = report.Report(benchmark="epoch", rows=rows + arithmetic, goals=goals + choices)
+        print("written:", result.write(f"epoch-{report.slug(report.hardware())}").name)
+
+
+def make_run(data: str, method: str, model: str, *, quick: bool) -> RunConfig:
+    """The configuration of a case: the defaults, but for what is given and the warm-up."""
+    raw: dict[str, object] = {
+        "data": data,
+        "method": {"name": method},
+        "model": {"name": model},
+        "optim": {"epochs": ALL_EPOCHS, "batch_size": 16 if quick else 64},
+    }
+    if method != "cross_entropy":
+        raw["method"] = {"name": method, "warmup_epochs": 1 if quick else WARMUP_EPOCHS}
+    return resolve_gpus(RunConfig.from_dict(raw), torch.cuda.device_count())
+
+
+def compute_sizes(quick: bool) -> dict[str, tuple[int, int]]:
+    """Model -> images a batch, batches a round."""
+    if quick:
+        return {"tiny": (16, 1)}
+    if torch.cuda.is_available():
+        return {"tiny": (64, 20), "resnet18": (64, 20), "resnet50": (64, 20)}
+    return {"tiny": (64, 8), "resnet18": (16, 1)}
+
+
+def measure_epoch(run: RunConfig, repeats: int) -> report.Row:
+    """Images a second of the loops in turn, and their ratios."""
+    case = Case.warmed_up(run)
+    cases: dict[str, Callable[[], Callable[[], int]]] = {
+        "fer_ray": case.fer_ray,
+        **{f"loaders={num}": partial(case.reference, num) for num in LOADERS},
+        "floor": case.floor,
+    }
+    timings = report.interleaved(cases, repeats, warmups=min(1, repeats - 1))
+    speeds = {
+        name: [count / s for count, s in zip(timing.results, timing.seconds, strict=True)]
+        for name, timing in timings.items()
+    }
+    reference = {num: statistics.median(speeds[f"loaders={num}"]) for num in LOADERS}
+    best = max(LOADERS, key=lambda num: reference[num])
+    size, name = max(case.data.image_size), run.to_dict()["method"]["name"]
+    return {
+        "case": f"{name}/{run.model.name}/{size}px",
+        "images": timings["fer_ray"].results[0],
+        "epoch_s": timings["fer_ray"].median,
+        "images_per_s": statistics.median(speeds["fer_ray"]),
+        **{f"reference_{num}_loaders_images_per_s": reference[num] for num in LOADERS},
+        "ratio_to_reference": report.paired_ratio(speeds["fer_ray"], speeds[f"loaders={best}"]),
+        "ratio_to_floor": report.paired_ratio(timings["fer_ray"].seconds, timings["floor"].seconds),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One method, ready for its first epoch after warm-up, in every form that is timed.
+
+    Attributes:
+        run: Its configuration.
+        data: Its images.
+        device: Where it runs.
+        warm: Networks and optimizers after warm-up; every form works on a copy.
+        num_labeled: Images that keep their label, by network; `None` if all do.
+    """
+
+    run: RunConfig
+    data: FaceData
+    device: torch.device
+    warm: TrainState
+    num_labeled: list[int] | None
+
+    @classmethod
+    def warmed_up(cls, run: RunConfig) -> "Case":
+        """Train to the end of warm-up, and look one epoch ahead."""
+        device, data = use_device(run), open_run_data(run)
+        state = new_state(run, data, device)
+        rows = fit(run, data, device, state)
+        while state.epoch < getattr(run.method, "warmup_epochs", 1):
+            next(rows)
+        warm = copy.deepcopy(state)
+        next(rows)
+        split = state.split
+        kept = None if split is None else split.is_labeled.sum(dim=1).tolist()
+        return cls(run, data, device, warm, kept)
+
+    def fer_ray(self) -> Callable[[], int]:
+        """The epoch in fer_ray's loop, the loop's own set-up included."""
+        state = copy.deepcopy(self.warm)
+
+        def timed() -> int:
+            row = next(fit(self.run, self.data, self.device, state))
+            num_images: float = row["time/images_per_s"] * row["time/epoch_s"]
+            return round(num_images)
+
+        return timed
+
+    def reference(self, num_workers: int) -> Callable[[], int]:
+        """The epoch in the reference loop."""
+        state = new_state(self.run, self.data, self.device)
+        for network, known in zip(state.networks, self.warm.networks, strict=True):
+            network.load_state_dict(known.state_dict())
+        loop = ReferenceLoop(
+            self.run, self.data, self.device, num_workers, state.networks, state.optimizers
+        )
+        return partial(loop.epoch, self.warm.epoch + 1)
+
+    def floor(self) -> Callable[[], int]:
+        """The network passes of the epoch."""
+        state = copy.deepcopy(self.warm)
+        passes = NetworkPasses.of(self.run, self.data, self.device, state, self.num_labeled)
+
+        def timed() -> int:
+            passes.epoch()
+            return 0
+
+        return timed
+
+
+def epoch_goals(row: report.Row) -> list[report.Goal]:
+    """What was hoped for in one case."""
+    return [
+        report.Goal(
+            name=f"images/s over the reference loop at its better number of loaders, {row['case']}",
+            goal=">= 2",
+            value=row["ratio_to_reference"],
+        ),
+        report.Goal(
+            name=f"epoch over its network passes alone, {row['case']}",
+            goal="<= 1.15",
+            value=row["ratio_to_floor"],
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The least an epoch can cost: its passes through the networks, on views that lie ready.
+
+No image is read, turned or shuffled, nothing is divided, drawn or logged. What an epoch takes
+beyond this is the loop's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fer_ray.checkpoint import TrainState
+from fer_ray.config import RunConfig
+from fer_ray.data import FaceData
+from fer_ray.learner import Learner, resolve_compute
+from fer_ray.methods.dividemix import DivideMix
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPasses:
+    """All forwards, backwards and optimizer steps of one epoch with validation.
+
+    Attributes:
+        run: Method, batch size and arithmetic.
+        data: For its sizes.
+        learners: The networks.
+        optimizers: One per network; with learning rate 0, for there is nothing to learn.
+        num_labeled: Images that kept their label, by network; `None` in warm-up.
+        images: Ready views, as many as the largest batch.
+    """
+
+    run: RunConfig
+    data: FaceData
+    learners: Sequence[Learner]
+    optimizers: Sequence[torch.optim.SGD]
+    num_labeled: Sequence[int] | None
+    images: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        run: RunConfig,
+        data: FaceData,
+        device: torch.device,
+        state: TrainState,
+        num_labeled: Sequence[int] | None,
+    ) -> "NetworkPasses":
+        """Prepare the passes of the epoch that follows `state`."""
+        bf16, channels_last = resolve_compute(run.compute, device)
+        for optimizer in state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = 0.0
+        num = 2 * max(run.optim.batch_size, run.compute.eval_batch_size)
+        return cls(
+            run=run,
+            data=data,
+            learners=[Learner(x, bf16=bf16, channels_last=channels_last) for x in state.networks],
+            optimizers=state.optimizers,
+            num_labeled=num_labeled,
+            images=torch.randn(num, data.num_channels, *data.image_size, device=device),
+        )
+
+    def epoch(self) -> None:
+        """Score, train every network, validate."""
+        kept = self.num_labeled or [len(self.data.train)] * len(self.learners)
+        if self.num_labeled is not None:
+            self.look(len(self.data.train), views=1)
+        for network, num_images in enumerate(kept):
+            share = min(self.run.optim.batch_size, num_images)
+            for _ in range(num_images // share):
+                self.step(network, share)
+        self.look(len(self.data.val), views=2 if self.run.flip_average else 1)
+
+    def look(self, num_images: int, views: int) -> None:
+        """Forwards without gradient of every network."""
+        size = self.run.compute.eval_batch_size
+        for start in range(0, num_images, size):
+            for learner in self.learners:
+                learner.logits(self.images[: views * min(size, num_images - start)])
+
+    def step(self, network: int, share: int) -> None:
+        """One gradient step, with the guesses that DivideMix makes before it."""
+        student = self.learners[network]
+        if self.num_labeled is not None and isinstance(self.run.method, DivideMix):
+            share *= 2
+            for guessing in (student, student, self.learners[1 - network]):
+                guessing.predict(self.images[:share])
+        logits = student(self.images[:share]).logits
+        loss = F.cross_entropy(logits, torch.zeros(share, dtype=torch.long, device=logits.device))
+        self.optimizers[network].zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.module.parameters(), self.run.optim.clip_norm)
+        self.optimizers[network].step()

@@ -1,0 +1,120 @@
+"""What all commands share: arguments, names of runs, errors as one paragraph and an exit code."""
+
+import argparse
+import re
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from fer_ray.config import ConfigError
+from fer_ray.console import error_paragraph
+from fer_ray.data import DataError
+from fer_ray.methods import METHODS
+from fer_ray.storage import Folder, StorageError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class InterruptedRunError(Exception):
+    """The user stopped a run; the message says how to go on."""
+
+
+def run_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that every training command takes."""
+    methods = "\n".join(f"  {name:14} {method.paper}" for name, method in METHODS.items())
+    parser = argparse.ArgumentParser(
+        prog=f"python -m fer_ray.{program}",
+        description=description,
+        epilog=f"methods (--set method.name=...):\n{methods}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", metavar="SPEC", help="synthetic | arrays:/path.npz | ...")
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key of the run, such as optim.epochs=30; may be given again",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes a run")
+    parser.add_argument("--name", help="name of the folder; by default a numbered one")
+    parser.add_argument(
+        "--storage", default="runs", metavar="DIR|URI", help="where folders go (default: runs)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where --name stopped")
+    parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; by default this machine")
+    parser.add_argument("--wandb", choices=("offline", "online", "disabled"))
+    return parser
+
+
+def absolute_spec(spec: str) -> str:
+    """A data spec whose local paths hold in every working directory, for workers have their own.
+
+    >>> absolute_spec("synthetic:train=300")
+    'synthetic:train=300'
+    """
+    scheme, colon, rest = spec.partition(":")
+    if not colon or scheme == "synthetic" or "://" in rest:
+        return spec
+    path, comma, options = rest.partition(",")
+    return f"{scheme}:{Path(path).expanduser().absolute()}{comma}{options}"
+
+
+def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) -> Folder:
+    """The folder of a run: a new one, or with `resume` the one named or the latest of its stem.
+
+    Raises:
+        ConfigError: If a new folder exists already, or the one to resume does not.
+        StorageError: If the storage cannot be written.
+    """
+    root = Folder(storage)
+    root.check_writable()
+    if name is None:
+        numbers = _numbers(root, stem)
+        number = max(numbers, default=0) + (0 if resume and numbers else 1)
+        name = f"{stem}-{number:03d}"
+    if re.fullmatch(r"[\w.-]+", name) is None:
+        raise ConfigError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+    exists = (root / name).exists()
+    if resume and not exists:
+        known = ", ".join(root.names()) or "nothing"
+        raise ConfigError(f"--resume: there is no {root / name}; {root} holds {known}")
+    if exists and not resume:
+        raise ConfigError(
+            f"--name {name}: {root / name} exists; go on with it by --resume, or take another name"
+        )
+    return root / name
+
+
+def _numbers(root: Folder, stem: str) -> list[int]:
+    pattern = re.compile(rf"{re.escape(stem)}-(\d{{3,}})")
+    return [int(match[1]) for match in map(pattern.fullmatch, root.names()) if match]
+
+
+def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command; bad input is one paragraph on standard error and exit code 2.
+
+    A SIGTERM (a scheduler's way to stop a job) is handled like Ctrl-C.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.raise_signal(signal.SIGINT)
+
+    with suppress(ValueError):  # not in the main thread, as in tests
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return work(argv)
+    except (ConfigError, DataError, StorageError) as error:
+        error_paragraph(str(error))
+        return EXIT_BAD_INPUT
+    except InterruptedRunError as error:
+        error_paragraph(str(error))
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        error_paragraph("interrupted")
+        return EXIT_INTERRUPTED

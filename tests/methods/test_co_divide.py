@@ -1,0 +1,192 @@
+"""Co-divide: the split and the step against loops, and who learns from whom."""
+
+import numpy as np
+import pytest
+import torch
+
+from fer_ray.methods.co_divide import CoDivide
+from fer_ray.mixture import Mixture
+from fer_ray.types import EmptySplitError
+from tests import reference
+from tests.methods.batches import (
+    NAMES,
+    context,
+    labeled_batch,
+    numpy_weight,
+    scores,
+    torch_gradient,
+    unlabeled_batch,
+)
+from tests.samples import linear_network
+
+THRESHOLDS = {"default": 0.4, "fear": 0.95, "anger": 0.05}
+
+
+def reference_clean_prob(loss: torch.Tensor, clip_quantile: float) -> reference.Floats:
+    return np.stack(
+        [
+            reference.co_divide(reference.min_max(row.double().numpy(), clip_quantile))
+            for row in loss
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("clip_quantile", [1.0, 0.9])
+def test_the_split_is_that_of_loops_with_the_rows_swapped(seed: int, clip_quantile: float) -> None:
+    given = scores(seed, unlabelled=7)
+    method = CoDivide(thresholds=THRESHOLDS, clip_quantile=clip_quantile, monotone=False)
+    split = method.split(given, None, 4)
+    clean_prob = reference_clean_prob(given.loss, clip_quantile)
+    np.testing.assert_allclose(split.threshold.numpy(), [0.4, 0.95, 0.05], rtol=1e-6)
+    for network, scorer in ((0, 1), (1, 0)):
+        np.testing.assert_allclose(split.clean_prob[network].numpy(), clean_prob[scorer], atol=1e-4)
+        kept = reference.keep_labels(
+            split.clean_prob[network].double().numpy(),
+            given.label.numpy(),
+            split.threshold.double().numpy(),
+        )
+        assert np.array_equal(split.is_labeled[network].numpy(), kept & given.is_labeled.numpy())
+        assert torch.equal(split.label[network], given.label)
+
+
+def test_each_network_trains_on_what_the_other_believes() -> None:
+    loss = torch.tensor([[0.1, 0.12, 0.11, 2.0, 2.1, 2.2], [2.0, 2.1, 2.2, 0.1, 0.12, 0.11]])
+    given = scores(0, num=6)
+    given = type(given)(
+        class_names=NAMES,
+        label=torch.zeros(6, dtype=torch.int64),
+        is_labeled=given.is_labeled,
+        loss=loss,
+        prob=given.prob,
+    )
+    split = CoDivide().split(given, None, 4)
+    # Network 0 believes images 0 to 2, so network 1 learns from them; and the other way round.
+    assert split.is_labeled.tolist() == [[False] * 3 + [True] * 3, [True] * 3 + [False] * 3]
+    assert bool((split.clean_prob[1, :3] > 0.9).all())
+    assert bool((split.clean_prob[0, :3] < 0.1).all())
+
+
+def test_an_image_without_a_label_is_never_kept() -> None:
+    given = scores(1, unlabelled=20)
+    split = CoDivide(thresholds={"default": 0.0}).split(given, None, 4)
+    assert not bool(split.is_labeled[:, 40:].any())
+    assert bool(split.is_labeled[:, :40].any())
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0])
+def test_a_label_must_exceed_its_threshold_not_reach_it(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clean_prob(self: Mixture, loss: torch.Tensor, *, monotone: bool = True) -> torch.Tensor:
+        return torch.where(torch.arange(len(loss)) < 5, value, value - 0.01).clamp_min(0)
+
+    monkeypatch.setattr(Mixture, "clean_prob", clean_prob)
+    with pytest.raises(EmptySplitError):
+        CoDivide(thresholds={"default": value}).split(scores(0), None, 4)
+    split = CoDivide(thresholds={"default": value - 0.005}).split(scores(0), None, 4)
+    assert split.is_labeled.sum(dim=1).tolist() == [5, 5]
+
+
+def test_monotone_never_calls_a_smaller_loss_less_clean() -> None:
+    given = scores(3)
+    split = CoDivide().split(given, None, 4)
+    for network, scorer in ((0, 1), (1, 0)):
+        by_loss = split.clean_prob[network][given.loss[scorer].argsort()]
+        assert bool((by_loss.diff() <= 1e-6).all())
+
+
+def test_the_mixture_is_remembered_for_its_picture() -> None:
+    memory = CoDivide().split(scores(0), None, 4).memory
+    assert {key: tuple(value.shape) for key, value in memory.items()} == {
+        "mixture_mean": (2, 2),
+        "mixture_std": (2, 2),
+        "mixture_weight": (2, 2),
+    }
+    assert bool((memory["mixture_mean"][:, 0] < memory["mixture_mean"][:, 1]).all())
+
+
+def test_a_split_without_labels_names_epoch_thresholds_and_what_there_was() -> None:
+    given = scores(0)
+    with pytest.raises(EmptySplitError) as caught:
+        CoDivide(thresholds={"default": 1.0, "fear": 0.9999}).split(given, None, 17)
+    message = str(caught.value)
+    assert message.startswith("epoch 17: 0 images keep their label for network 0.")
+    counts = [int((given.label == number).sum()) for number in range(3)]
+    for name, threshold, count in zip(NAMES, ("1.00", "1.00", "1.00"), counts, strict=True):
+        assert f"{name} {threshold} (largest of {count}: " in message
+    assert "Lower method.thresholds or lengthen method.warmup_epochs" in message
+
+
+@pytest.mark.parametrize("prior", ["uniform", {"fear": 3.0, "anger": 1.0}])
+@pytest.mark.parametrize("penalty_weight", [0.0, 2.5])
+def test_loss_and_gradient_are_those_of_a_loop(
+    prior: str | dict[str, float], penalty_weight: float
+) -> None:
+    student, labeled = linear_network(4, 3, 1), labeled_batch(2, num_weak=0, num_strong=1)
+    method = CoDivide(penalty_weight=penalty_weight, prior=prior)
+    output = method.step(student, None, labeled, None, context())
+    one_hot, images = np.eye(3)[labeled.label.numpy()], labeled.strong[0].double().numpy()
+    pi = np.full(3, 1 / 3) if prior == "uniform" else np.array([0.0, 0.75, 0.25])
+
+    def loss(weight: reference.Floats) -> float:
+        prob = reference.linear_prob(images, weight)
+        penalty = penalty_weight * reference.prior_penalty(prob, pi)
+        return reference.soft_cross_entropy(prob, one_hot) + penalty
+
+    weight = numpy_weight(student)
+    assert output.loss.item() == pytest.approx(loss(weight), rel=1e-5)
+    np.testing.assert_allclose(
+        torch_gradient(output, student), reference.numerical_gradient(loss, weight), atol=1e-5
+    )
+    parts = output.logs["cross_entropy"] + penalty_weight * output.logs["penalty"]
+    assert float(parts) == pytest.approx(output.loss.item())
+    assert not any(value.requires_grad for value in output.logs.values())
+
+
+def test_the_penalty_sees_the_mean_over_all_ranks() -> None:
+    student, labeled = linear_network(4, 3, 1), labeled_batch(2, 0, 1)
+    seen: list[torch.Tensor] = []
+
+    def mean_over_ranks(value: torch.Tensor) -> torch.Tensor:
+        seen.append(value)
+        return (value + torch.tensor([1.0, 0.0, 0.0])) / 2
+
+    output = CoDivide().step(student, None, labeled, None, context(0, 5.0, mean_over_ranks))
+    own = student(labeled.strong[0]).logits.softmax(dim=1).mean(dim=0)
+    torch.testing.assert_close(seen[0], own)
+    whole = ((own + torch.tensor([1.0, 0.0, 0.0])) / 2).detach().double().numpy()
+    expected = reference.prior_penalty(whole[None], np.full(3, 1 / 3))
+    assert float(output.logs["penalty"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_unlabelled_images_and_the_peer_play_no_part() -> None:
+    student, peer, labeled = (
+        linear_network(4, 3, 1),
+        linear_network(4, 3, 2),
+        labeled_batch(2, 0, 1),
+    )
+    with_both = CoDivide().step(student, peer, labeled, unlabeled_batch(0), context())
+    without = CoDivide().step(student, None, labeled, None, context())
+    assert torch.equal(with_both.loss, without.loss)
+    assert peer.predicted == []
+
+
+def test_a_sure_and_wrong_network_has_a_finite_loss_and_gradient() -> None:
+    student = linear_network(4, 3, 0, spread=1e4)
+    output = CoDivide().step(student, None, labeled_batch(0, 0, 1), None, context())
+    assert np.isfinite(torch_gradient(output, student)).all()
+    assert bool(torch.isfinite(output.loss))
+
+
+def test_class_names_are_checked_against_the_data() -> None:
+    CoDivide(thresholds={"fear": 0.5}, prior={"anger": 1.0}).check_classes(NAMES)
+    with pytest.raises(ValueError, match=r"thresholds\.feer: no such class; did you mean fear\?"):
+        CoDivide(thresholds={"feer": 0.5}).check_classes(NAMES)
+    with pytest.raises(ValueError, match=r"prior\.joy: no such class"):
+        CoDivide(prior={"joy": 1.0}).check_classes(NAMES)
+
+
+def test_warmup_ends_after_its_epochs() -> None:
+    method = CoDivide(warmup_epochs=2)
+    assert [method.is_warmup(epoch) for epoch in (1, 2, 3)] == [True, True, False]

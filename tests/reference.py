@@ -1,0 +1,236 @@
+"""The papers in plain NumPy loops: what the package must compute, written without it.
+
+Numbers in brackets are equations of DivideMix (Li et al. 2020, arXiv:2002.07394) unless MixMatch
+(Berthelot et al. 2019, arXiv:1905.02249) is named. Where the authors' scripts differ from the
+paper, the scripts are followed and it is said so. Imports nothing from `fer_ray`.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+def softmax(logits: Floats) -> Floats:
+    """Row by row."""
+    result = np.zeros_like(logits)
+    for i, row in enumerate(logits):
+        total = sum(math.exp(value - max(row)) for value in row)
+        for c, value in enumerate(row):
+            result[i, c] = math.exp(value - max(row)) / total
+    return result
+
+
+def soft_cross_entropy(prob: Floats, target: Floats) -> float:
+    """(9): -1/|X'| sum over images and classes of target log p."""
+    total = 0.0
+    for i in range(len(prob)):
+        for c in range(prob.shape[1]):
+            if target[i, c] > 0:
+                total -= target[i, c] * math.log(prob[i, c])
+    return total / len(prob)
+
+
+def squared_error(prob: Floats, target: Floats) -> float:
+    """(10): 1/|U'| sum of (target - p)^2; the authors' scripts also divide by the classes."""
+    total = 0.0
+    for i in range(len(prob)):
+        for c in range(prob.shape[1]):
+            total += (target[i, c] - prob[i, c]) ** 2
+    return total / prob.size
+
+
+def prior_penalty(prob: Floats, prior: Floats) -> float:
+    """(11): sum over classes of pi log(pi / mean p), the mean over labelled and unlabelled."""
+    total = 0.0
+    for c in range(prob.shape[1]):
+        mean = sum(prob[i, c] for i in range(len(prob))) / len(prob)
+        if prior[c] > 0:
+            total += prior[c] * math.log(prior[c] / mean)
+    return total
+
+
+def negative_entropy(prob: Floats) -> float:
+    """(2) with the sign turned: mean over images of sum p log p, where 0 log 0 is 0."""
+    total = 0.0
+    for row in prob:
+        for value in row:
+            if value > 0:
+                total += value * math.log(value)
+    return total / len(prob)
+
+
+def linear_ramp(epoch: float, warmup_epochs: float, length: float) -> float:
+    """The authors' weight of (10): clip((epoch + batch / batches - warm-up) / length, 0, 1)."""
+    if length == 0:
+        return 1.0
+    return min(max((epoch - warmup_epochs) / length, 0.0), 1.0)
+
+
+# --- targets --------------------------------------------------------------------------------------
+
+
+def sharpen(prob: Floats, temperature: float) -> Floats:
+    """(4), MixMatch (7): p^(1/T) / sum p^(1/T)."""
+    result = np.zeros_like(prob)
+    for i, row in enumerate(prob):
+        total = sum(value ** (1 / temperature) for value in row)
+        for c, value in enumerate(row):
+            result[i, c] = value ** (1 / temperature) / total
+    return result
+
+
+def co_refine(
+    label: Ints, clean_prob: Floats, views: Sequence[Floats], temperature: float
+) -> Floats:
+    """(3) and (4): w y + (1 - w) mean over augmentations of the student's p, sharpened."""
+    mixed = np.zeros_like(views[0])
+    for i in range(len(label)):
+        for c in range(mixed.shape[1]):
+            mean = sum(prob[i, c] for prob in views) / len(views)
+            given = 1.0 if c == label[i] else 0.0
+            mixed[i, c] = clean_prob[i] * given + (1 - clean_prob[i]) * mean
+    return sharpen(mixed, temperature)
+
+
+def co_guess(student: Sequence[Floats], peer: Sequence[Floats], temperature: float) -> Floats:
+    """Algorithm 1, co-guessing: mean over both networks and all augmentations, sharpened by (4)."""
+    guesses = [*student, *peer]
+    mean = np.zeros_like(guesses[0])
+    for prob in guesses:
+        mean += prob / len(guesses)
+    return sharpen(mean, temperature)
+
+
+def mixup(rows: NDArray[np.float64], partner: Ints, draw: float) -> NDArray[np.float64]:
+    """(5)-(8), MixMatch (8)-(11): l' = max(l, 1 - l); l' x + (1 - l') x[partner]."""
+    share = max(draw, 1 - draw)
+    result = np.zeros((len(partner), *rows.shape[1:]))
+    for i, other in enumerate(partner):
+        result[i] = share * rows[i] + (1 - share) * rows[other]
+    return result
+
+
+def dividemix_loss(
+    prob: Floats,
+    target: Floats,
+    num_labeled: int,
+    *,
+    form: str,
+    unlabeled_weight: float,
+    penalty_weight: float,
+) -> float:
+    """(12): L_X + lambda_u L_U + lambda_r L_reg, with a uniform prior.
+
+    `unlabeled_weight` is lambda_u after the ramp. The Clothing1M script has rows of the labelled
+    half only, and no L_U.
+    """
+    num_classes = prob.shape[1]
+    loss = soft_cross_entropy(prob[:num_labeled], target[:num_labeled])
+    loss += penalty_weight * prior_penalty(prob, np.full(num_classes, 1 / num_classes))
+    if form == "cifar" and len(prob) > num_labeled:
+        loss += unlabeled_weight * squared_error(prob[num_labeled:], target[num_labeled:])
+    return loss
+
+
+# --- the split ------------------------------------------------------------------------------------
+
+
+def min_max(loss: Floats, clip_quantile: float = 1.0) -> Floats:
+    """Losses to [0, 1]; those above the quantile (a loss that occurs) count as the quantile."""
+    ordered = sorted(loss)
+    low, high = ordered[0], ordered[max(1, math.ceil(clip_quantile * len(ordered))) - 1]
+    return np.array([(min(value, high) - low) / (high - low) for value in loss])
+
+
+def co_divide(loss: Floats) -> Floats:
+    """Section 3.1: w_i, the posterior of the component with the smaller mean, of scaled losses."""
+    model = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(loss.reshape(-1, 1))
+    clean = 0 if model.means_[0, 0] < model.means_[1, 0] else 1
+    return np.array(model.predict_proba(loss.reshape(-1, 1))[:, clean])
+
+
+def keep_labels(clean_prob: Floats, label: Ints, threshold: Floats) -> Bools:
+    """A label is kept if its clean probability is above the threshold of its class."""
+    return np.array(
+        [w > threshold[c] for w, c in zip(clean_prob, label, strict=True)], dtype=np.bool_
+    )
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def recall_per_class(label: Ints, pred: Ints, num_classes: int) -> list[float]:
+    """Found images of a class over images of the class; NaN without images."""
+    recalls = []
+    for c in range(num_classes):
+        found = [int(p == c) for y, p in zip(label, pred, strict=True) if y == c]
+        recalls.append(sum(found) / len(found) if found else math.nan)
+    return recalls
+
+
+def macro_recall(label: Ints, pred: Ints, num_classes: int) -> float:
+    """Mean recall over the classes that have images."""
+    recalls = [value for value in recall_per_class(label, pred, num_classes) if value == value]
+    return sum(recalls) / len(recalls)
+
+
+def accuracy(label: Ints, pred: Ints) -> float:
+    """Right answers over answers."""
+    return sum(int(y == p) for y, p in zip(label, pred, strict=True)) / len(label)
+
+
+def auroc(score: Floats, is_positive: Bools) -> float:
+    """Share of (positive, negative) pairs in the right order; ties count one half."""
+    right = 0.0
+    pairs = 0
+    for positive in score[is_positive]:
+        for negative in score[~is_positive]:
+            right += 1.0 if positive > negative else 0.5 if positive == negative else 0.0
+            pairs += 1
+    return right / pairs
+
+
+def selection_quality(kept: Bools, is_clean: Bools) -> tuple[float, float]:
+    """Precision (kept labels that are right) and recall (right labels that are kept)."""
+    hits = sum(int(k and c) for k, c in zip(kept, is_clean, strict=True))
+    return hits / sum(map(int, kept)), hits / sum(map(int, is_clean))
+
+
+# --- gradients ------------------------------------------------------------------------------------
+
+
+def numerical_gradient(
+    function: Callable[[Floats], float], place: Floats, step: float = 1e-5
+) -> Floats:
+    """Central differences, one number after the other."""
+    gradient = np.zeros_like(place)
+    for cell in np.ndindex(*place.shape):
+        right, left = place.copy(), place.copy()
+        right[cell] += step
+        left[cell] -= step
+        gradient[cell] = (function(right) - function(left)) / (2 * step)
+    return gradient
+
+
+def linear_prob(images: NDArray[np.float64], weight: Floats) -> Floats:
+    """Softmax of a linear network; the last row of `weight` is the bias."""
+    logits = np.zeros((len(images), weight.shape[1]))
+    for i, image in enumerate(images):
+        for c in range(weight.shape[1]):
+            logits[i, c] = sum(image.ravel() * weight[:-1, c]) + weight[-1, c]
+    return softmax(logits)

@@ -1,0 +1,277 @@
+"""Configurations: strict at the door, one sentence per complaint, and back to a dict unchanged."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_ray.config import (
+    ConfigError,
+    RunConfig,
+    check_metric,
+    load_yaml,
+    parse_assignments,
+    with_overrides,
+)
+from fer_ray.methods import METHODS
+
+CO_DIVIDE = {"name": "co_divide"}
+
+
+def test_the_defaults_make_a_run() -> None:
+    assert RunConfig.from_dict({}) == RunConfig()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_survives_yaml(method: str) -> None:
+    raw = {"method": {"name": method}, "optim": {"epochs": 3}, "seed": 4, "mode": "min"}
+    run = RunConfig.from_dict(raw)
+    assert RunConfig.from_dict(yaml.safe_load(yaml.safe_dump(run.to_dict()))) == run
+    assert run.to_dict()["method"]["name"] == method
+
+
+@given(
+    epochs=st.integers(1, 500),
+    learning_rate=st.floats(1e-6, 10),
+    fear=st.floats(0, 1),
+    flip=st.floats(0, 1),
+    seed=st.integers(0, 2**40),
+    gpus=st.sampled_from(["auto", 0.0, 0.25, 1.0]),
+    prior=st.sampled_from(["uniform", {"fear": 1.0, "anger": 2.5}]),
+)
+def test_any_valid_run_is_the_same_after_a_round_trip(
+    epochs: int,
+    learning_rate: float,
+    fear: float,
+    flip: float,
+    seed: int,
+    gpus: float | str,
+    prior: str | dict[str, float],
+) -> None:
+    raw = {
+        "method": {"name": "co_divide", "thresholds": {"fear": fear}, "prior": prior},
+        "optim": {"epochs": epochs, "learning_rate": learning_rate},
+        "augment": {"weak": {"flip": flip}},
+        "workers": {"gpus_per_worker": gpus},
+        "seed": seed,
+    }
+    run = RunConfig.from_dict(raw)
+    assert run.augment.weak.flip == flip
+    assert RunConfig.from_dict(run.to_dict()) == run
+
+
+def test_a_section_may_be_one_word() -> None:
+    run = RunConfig.from_dict({"data": "synthetic:train=200", "method": "dividemix"})
+    assert run.data.spec == "synthetic:train=200"
+    assert run.method == METHODS["dividemix"]()
+
+
+def test_a_method_section_without_a_name_is_the_default_method() -> None:
+    run = RunConfig.from_dict({"method": {"penalty_weight": 3.0}})
+    assert run.to_dict()["method"] == {**RunConfig().to_dict()["method"], "penalty_weight": 3.0}
+
+
+def test_top_level_values_get_their_types() -> None:
+    run = RunConfig.from_dict({"seed": "7", "flip_average": "off"})
+    assert run.seed == 7
+    assert run.flip_average is False
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"optm": {}}, r"^optm: unknown key; did you mean optim\?"),
+    ({"zzzzz": 1}, r"^zzzzz: unknown key; known are data, model, method"),
+    ({"optim": {"epoch": 3}}, r"^optim\.epoch: unknown key; did you mean epochs\?"),
+    ({"augment": {"weak": {"flp": 0.1}}}, r"^augment\.weak\.flp: unknown key; did you mean flip\?"),
+    (
+        {"method": {**CO_DIVIDE, "penalty": 1}},
+        r"^method\.penalty: unknown key; did you mean penalty_weight\?",
+    ),
+    (
+        {"method": {"name": "cross_entropy", "thresholds": {}}},
+        r"^method\.thresholds: unknown key; known are name",
+    ),
+    (
+        {"method": "mixmatch"},
+        r"^method\.name: one of cross_entropy, co_divide, dividemix; got 'mix",
+    ),
+    ({"method": 3}, r"^method: expected a section with a name, got 3"),
+    ({"optim": 3}, r"^optim: expected a section of keys, got 3"),
+    ({"optim": None}, r"^optim: expected a section of keys, got None"),
+    ({"optim": {"epochs": "many"}}, r"^optim\.epochs: input should be a valid integer.*got 'many'"),
+    ({"optim": {"epochs": 2.5}}, r"^optim\.epochs: .*integer.*got 2\.5"),
+    ({"optim": {"learning_rate": None}}, r"^optim\.learning_rate: .*number.*got None"),
+    ({"model": {"name": "vgg"}}, r"^model\.name: input should be 'tiny', .*got 'vgg'"),
+    ({"compute": {"bf16": "maybe"}}, r"^compute\.bf16: .*got 'maybe'"),
+    ({"seed": "x"}, r"^seed: .*integer.*got 'x'"),
+    ({"mode": "best"}, r"^mode: input should be 'max' or 'min', got 'best'"),
+    (
+        {"method": {**CO_DIVIDE, "thresholds": {"fear": "high"}}},
+        r"^method\.thresholds\.fear: .*number.*got 'high'",
+    ),
+    ({"optim": {"epochs": 0}}, r"^optim\.epochs: at least 1, got 0"),
+    ({"optim": {"batch_size": 0}}, r"^optim\.batch_size: at least 1, got 0"),
+    ({"optim": {"learning_rate": 0}}, r"^optim\.learning_rate: above 0, got 0"),
+    ({"optim": {"clip_norm": -1}}, r"^optim\.clip_norm: above 0, got -1"),
+    ({"optim": {"momentum": 1}}, r"^optim\.momentum: in \[0, 1\), got 1"),
+    ({"optim": {"weight_decay": -1}}, r"^optim\.weight_decay: in \[0, 1\), got -1"),
+    ({"optim": {"learning_rate": float("nan")}}, r"^optim\.learning_rate: above 0, got nan"),
+    ({"data": {"val_fraction": 1}}, r"^data\.val_fraction: in \(0, 1\), got 1"),
+    ({"data": {"seed": -1}}, r"^data\.seed: at least 0, got -1"),
+    ({"seed": -1}, r"^seed: at least 0, got -1"),
+    ({"model": {"weights": "torchvision"}}, r"^model\.weights: torchvision has none for tiny"),
+    ({"compute": {"eval_batch_size": 0}}, r"^compute\.eval_batch_size: at least 1, got 0"),
+    ({"augment": {"strong": {"erase": 2}}}, r"^augment\.strong\.erase: in \[0, 1\], got 2"),
+    ({"workers": {"num_workers": 0}}, r"^workers\.num_workers: at least 1, got 0"),
+    ({"workers": {"cpus_per_worker": 0}}, r"^workers\.cpus_per_worker: above 0, got 0"),
+    ({"workers": {"gpus_per_worker": -1}}, r"^workers\.gpus_per_worker: at least 0, got -1"),
+    ({"workers": {"gpus_per_worker": "all"}}, r"^workers\.gpus_per_worker: .*got 'all'"),
+    (
+        {"workers": {"num_workers": 2, "gpus_per_worker": 0.5}},
+        r"^workers\.gpus_per_worker: whole GPUs with 2 workers.*got 0\.5",
+    ),
+    (
+        {"workers": {"num_workers": 3}, "optim": {"batch_size": 64}},
+        r"^optim\.batch_size: 64 images a step do not divide among 3 workers; take a multiple of 3",
+    ),
+    (
+        {"workers": {"num_workers": 2}, "optim": {"batch_size": 2}},
+        r"^optim\.batch_size: at least 2 images for each of 2 workers.*got 2",
+    ),
+    ({"metric": "test/accuracy"}, r"^metric: one of val/macro_recall, .*peek at the test set"),
+    ({"metric": "val/acuracy"}, r"^metric: one of .*got 'val/acuracy'"),
+    (
+        {"method": {**CO_DIVIDE, "thresholds": {"fear": 1.5}}},
+        r"^method\.thresholds\.fear: a clean probability in \[0, 1\], got 1\.5",
+    ),
+    (
+        {"method": {**CO_DIVIDE, "penalty_weight": -1}},
+        r"^method\.penalty_weight: at least 0, got -1",
+    ),
+    ({"method": {**CO_DIVIDE, "clip_quantile": 0.3}}, r"^method\.clip_quantile: in \[0\.5, 1\]"),
+    ({"method": {**CO_DIVIDE, "warmup_epochs": 0}}, r"^method\.warmup_epochs: at least 1.*got 0"),
+    (
+        {"method": {**CO_DIVIDE, "prior": "flat"}},
+        r"^method\.prior: 'uniform' or a weight per class",
+    ),
+    ({"method": {**CO_DIVIDE, "prior": {}}}, r"^method\.prior: weights >= 0 with a positive sum"),
+    ({"method": {**CO_DIVIDE, "prior": {"fear": -1}}}, r"^method\.prior: weights >= 0"),
+    ({"method": {"name": "dividemix", "form": "cifar10"}}, r"^method\.form: .*'clothing1m'"),
+    ({"method": {"name": "dividemix", "temperature": 0}}, r"^method\.temperature: above 0"),
+    ({"method": {"name": "dividemix", "alpha": -1}}, r"^method\.alpha: above 0"),
+    ({"method": {"name": "dividemix", "clean_threshold": 2}}, r"^method\.clean_threshold: in \[0"),
+    (
+        {"method": {"name": "dividemix", "unlabeled_weight": -1}},
+        r"^method\.unlabeled_weight: at le",
+    ),
+    ({"method": {"name": "dividemix", "loss_history": 0}}, r"^method\.loss_history: at least 1"),
+]
+
+
+@pytest.mark.parametrize(("raw", "message"), BAD, ids=[str(raw) for raw, _ in BAD])
+def test_a_bad_value_is_named_by_its_dotted_key(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        RunConfig.from_dict(raw)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "metric", ["val/macro_recall", "val/accuracy", "val/loss", "val/recall/fear"]
+)
+def test_validation_metrics_may_be_selected_by(metric: str) -> None:
+    check_metric(metric)
+    assert RunConfig.from_dict({"metric": metric}).metric == metric
+
+
+def test_overrides_leave_the_original_alone() -> None:
+    raw: dict[str, Any] = {"optim": {"epochs": 3}, "data": "synthetic"}
+    value = {"fear": 0.1}
+    changed = with_overrides(
+        raw, {"optim.epochs": 5, "data.seed": 2, "method.thresholds": value, "seed": 1}
+    )
+    value["fear"] = 0.9
+    assert raw == {"optim": {"epochs": 3}, "data": "synthetic"}
+    assert changed == {
+        "optim": {"epochs": 5},
+        "data": {"spec": "synthetic", "seed": 2},
+        "method": {"thresholds": {"fear": 0.1}},
+        "seed": 1,
+    }
+    assert RunConfig.from_dict(changed).data.seed == 2
+
+
+def test_an_override_through_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^optim\.epochs\.more: optim\.epochs is a value, not a"):
+        with_overrides({"optim": {"epochs": 3}}, {"optim.epochs.more": 1})
+
+
+def test_an_empty_section_can_be_overridden() -> None:
+    assert with_overrides({"optim": None}, {"optim.epochs": 1}) == {"optim": {"epochs": 1}}
+
+
+def test_assignments_are_yaml() -> None:
+    words = [
+        "optim.epochs=3",
+        "model.weights=null",
+        "data=arrays:/a=b.npz",
+        "method.prior={fear: 1}",
+    ]
+    assert parse_assignments(words) == {
+        "optim.epochs": 3,
+        "model.weights": None,
+        "data": "arrays:/a=b.npz",
+        "method.prior": {"fear": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optim.epochs", r"--set optim\.epochs: expected key=value"),
+        ("=3", r"--set =3: expected key=value"),
+        ("optim.epochs=[1", r"--set optim\.epochs=\[1: the value is not YAML"),
+    ],
+)
+def test_a_bad_assignment_is_named(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_assignments([word])
+
+
+def test_a_yaml_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("data: synthetic\noptim:\n  epochs: 3  # few\n", encoding="utf-8")
+    assert load_yaml(path) == {"data": "synthetic", "optim": {"epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"optim:\n  epochs: 3\n  epochs: 4\n",
+            r"line 3, column 3: not valid YAML: the key 'epochs' is given twice",
+        ),
+        (b"seed: 1\nmode: max\nseed: 2\n", r"line 3, column 1: .*'seed' is given twice"),
+        (b"optim: [1\n", r"line 2, column 1: not valid YAML"),
+        (b"? [a]\n: 1\n", r"line 1, column 3: not valid YAML: found unhashable key"),
+        (b"seed: \x07\n", r"not valid YAML"),
+        (b"", r"expected a mapping of keys, got NoneType"),
+        (b"- 1\n", r"expected a mapping of keys, got list"),
+        (b"seed: \xff\n", r"cannot be read: not UTF-8 text\. Check the path"),
+    ],
+)
+def test_a_bad_yaml_file_is_named_with_the_place(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{path}.*{message}"):
+        load_yaml(path)
+
+
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        load_yaml(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        load_yaml(tmp_path)

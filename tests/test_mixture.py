@@ -1,0 +1,99 @@
+"""The mixture against scikit-learn's own posterior, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fer_ray.mixture import Mixture, MixtureError, fit_mixture, normalize
+from tests import reference
+
+
+def two_heaps(seed: int = 0, num: int = 60) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    clean = 0.2 + 0.05 * torch.randn(num, generator=generator).abs()
+    noisy = 2.0 + 0.6 * torch.randn(num, generator=generator)
+    return torch.cat([clean, noisy.clamp_min(0.5)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_clean_probability_is_scikit_learns_posterior_of_the_low_component(seed: int) -> None:
+    loss = normalize(two_heaps(seed))
+    mixture = fit_mixture(loss)
+    expected = reference.co_divide(loss.double().numpy())
+    np.testing.assert_allclose(
+        mixture.clean_prob(loss, monotone=False).numpy(), expected, atol=1e-4
+    )
+    assert float(mixture.mean[0]) < float(mixture.mean[1])
+
+
+@given(
+    values=st.lists(st.floats(0, 1e3, width=32), min_size=3, max_size=40, unique=True),
+    clip_quantile=st.sampled_from([0.5, 0.9, 0.99, 1.0]),
+)
+def test_normalize_is_min_max_below_the_quantile(values: list[float], clip_quantile: float) -> None:
+    loss = torch.tensor(values)
+    expected = reference.min_max(loss.double().numpy(), clip_quantile)
+    np.testing.assert_allclose(
+        normalize(loss, clip_quantile).numpy(), expected, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_an_outlier_presses_the_rest_together_unless_it_is_clipped() -> None:
+    loss = torch.cat([torch.linspace(0, 1, 99), torch.tensor([1000.0])])
+    assert float(normalize(loss)[50]) < 0.01
+    assert float(normalize(loss, 0.99)[50]) == pytest.approx(0.51, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ([0.1, float("nan"), float("inf")], "2 of 3 losses are not finite"),
+        ([0.5, 0.5, 0.5], "all 3 losses are 0.5: nothing to divide"),
+    ],
+)
+def test_losses_that_cannot_be_divided_are_refused(loss: list[float], message: str) -> None:
+    with pytest.raises(MixtureError, match=message):
+        normalize(torch.tensor(loss))
+
+
+def test_a_mixture_needs_two_losses() -> None:
+    with pytest.raises(MixtureError, match="at least 2 losses, got 1"):
+        fit_mixture(torch.tensor([0.5]))
+
+
+def make_mixture(stds: tuple[float, float]) -> Mixture:
+    return Mixture(
+        mean=torch.tensor([0.2, 0.7]), std=torch.tensor(stds), weight=torch.tensor([0.6, 0.4])
+    )
+
+
+@given(first=st.floats(0.03, 0.4), second=st.floats(0.03, 0.4))
+def test_a_smaller_loss_is_never_less_clean_when_held_monotone(first: float, second: float) -> None:
+    prob = make_mixture((first, second)).clean_prob(torch.linspace(0, 1, 201))
+    assert bool((prob.diff() <= 1e-6).all())
+    assert bool(((prob >= 0) & (prob <= 1)).all())
+
+
+def test_the_papers_posterior_turns_round_and_the_held_one_does_not() -> None:
+    mixture, loss = make_mixture((0.03, 0.4)), torch.linspace(0, 1, 201)
+    plain, held = mixture.clean_prob(loss, monotone=False), mixture.clean_prob(loss)
+    assert float(plain[0]) < float(plain.max()) - 0.1
+    assert float(held[0]) == pytest.approx(float(plain.max()), abs=1e-3)
+    beyond = loss > 0.25
+    torch.testing.assert_close(plain[beyond], held[beyond])
+
+
+def test_equal_variances_need_no_holding() -> None:
+    mixture, loss = make_mixture((0.1, 0.1)), torch.linspace(0, 1, 50)
+    torch.testing.assert_close(mixture.clean_prob(loss), mixture.clean_prob(loss, monotone=False))
+
+
+def test_the_fit_is_the_same_every_time_and_ten_iterations_raise_no_warning() -> None:
+    loss = normalize(torch.rand(200, generator=torch.Generator().manual_seed(0)))
+    first, second = fit_mixture(loss), fit_mixture(loss)
+    assert torch.equal(first.mean, second.mean)
+    assert torch.equal(first.std, second.std)
+    assert float(first.weight.sum()) == pytest.approx(1)
