@@ -1,3 +1,7 @@
 """fer_ray: facial expression recognition from noisy, imbalanced labels, tuned and scaled on Ray."""
 
+from fer_ray import environment
+
 __version__ = "0.1.0"
+
+environment.prepare()

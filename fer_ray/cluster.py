@@ -1,56 +1,16 @@
-"""Where Ray runs: an embedded cluster of this machine by default, or one that is there already.
-
-Importing this module sets the environment that Ray reads when it is imported; values the user has set
-stand.
-"""
+"""Where Ray runs: an embedded cluster of this machine by default, or one that is there already."""
 
 import os
-import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+import ray
 
 from fer_ray.config import ConfigError, WorkerConfig
+from fer_ray.environment import RAY_SETTINGS
 
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # `ray.train.report` waits for the controller's poll: 2 s an epoch by default.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
-    # Our own rows are the record; Ray's loggers would write each of them three times more.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",
-    # A killed search forgets at most this many seconds of bookkeeping (no checkpoint is lost).
-    "TUNE_GLOBAL_CHECKPOINT_S": "2",
-}
-for _name, _value in _QUIET.items():
-    os.environ.setdefault(_name, _value)
-
-
-def _require_token() -> None:
-    """Turn on token authentication, with a token of this process unless the user has one."""
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    os.environ["RAY_AUTH_MODE"] = "token"
-    has_token = (
-        "RAY_AUTH_TOKEN" in os.environ
-        or "RAY_AUTH_TOKEN_PATH" in os.environ
-        or Path("~/.ray/auth_token").expanduser().exists()
-    )
-    if not has_token:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-_require_token()
-
-import ray  # noqa: E402
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 # The process that drives a trial's workers takes one of these, and no CPU that a worker waits for.
@@ -89,7 +49,7 @@ def connect(address: str | None = None) -> Iterator[Resources]:
         ConfigError: If there is no cluster at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS")
-    env = {name: os.environ[name] for name in _QUIET if name in os.environ}
+    env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {"RAY_BACKEND_LOG_LEVEL": "fatal"}
     if address is None:
         _start_embedded(env)
     else:

@@ -3,14 +3,17 @@
 import argparse
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from fer_ray.config import ConfigError
-from fer_ray.console import error_paragraph
-from fer_ray.data import DataError
+from rich.console import Console
+
+from fer_ray.config import ConfigError, parse_assignments
+from fer_ray.console import confusion_table, error_paragraph, recall_table
+from fer_ray.data import DataError, FaceData
 from fer_ray.methods import METHODS
 from fer_ray.storage import Folder, StorageError
 
@@ -118,3 +121,37 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     except KeyboardInterrupt:
         error_paragraph("interrupted")
         return EXIT_INTERRUPTED
+
+
+def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """What `--set`, `--data` and `--workers` say, by dotted key.
+
+    Raises:
+        ConfigError: If a `--set` is not key=value.
+    """
+    overrides = parse_assignments(args.assignments)
+    if args.data is not None:
+        overrides["data.spec"] = absolute_spec(args.data)
+    if args.workers is not None:
+        overrides["workers.num_workers"] = args.workers
+    return overrides
+
+
+def wandb_directory(folder: Folder) -> Path:
+    """Where W&B's local files go: into the run's folder if that is on this machine."""
+    return folder.local_path if folder.is_local else Path.cwd()
+
+
+def print_result(
+    console: Console, summary: Mapping[str, Any], data: FaceData, folder: Folder
+) -> None:
+    """The test set's recall and confusion tables, and where the files are."""
+    test, best = summary["test"], summary["best"]
+    support = dict(zip(data.class_names, map(sum, test["confusion_matrix"]), strict=True))
+    console.print(
+        f"\nTest set, networks of epoch {best['epoch']} (best {summary['metric']} on validation):",
+        highlight=False,
+    )
+    console.print(recall_table(test["recall"], test["macro_recall"], test["accuracy"], support))
+    console.print(confusion_table(test["confusion_matrix"], data.class_names))
+    console.print(f"files: {folder}", highlight=False, soft_wrap=True)

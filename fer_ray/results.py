@@ -2,6 +2,7 @@
 
 import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import torch
 import yaml
 
 from fer_ray.checkpoint import Best, load_best, load_history, load_split
-from fer_ray.config import RunConfig
+from fer_ray.config import ConfigError, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.learner import Images, Learner, resolve_compute
 from fer_ray.loop import evaluate, new_state
 from fer_ray.metrics import epoch_metrics
 from fer_ray.plots import confusion_csv, confusion_png, curves_png, losses_png
 from fer_ray.storage import Folder
-from fer_ray.tracking import plain
+from fer_ray.tracking import JsonLinesTracker, plain
 from fer_ray.types import SplitResult
 
 
@@ -148,3 +149,36 @@ def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:
+    """The last whole checkpoint of a run, on this machine (fetched to `scratch` if it is remote).
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    for name in sorted(checkpoints.names(), reverse=True):
+        folder = checkpoints / name
+        if name.startswith(("epoch_", "checkpoint_")) and folder.exists("config.yaml"):
+            return folder.local_path if folder.is_local else checkpoints.download(name, scratch)
+    raise ConfigError(f"{checkpoints}: no checkpoint; the run ended before its first epoch did")
+
+
+def newest_history(checkpoints: Folder, scratch: Path) -> list[dict[str, Any]]:
+    """The rows of a run's newest checkpoint."""
+    return load_history(newest_checkpoint(checkpoints, scratch))
+
+
+def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> None:
+    """Before `epoch` is logged, put back rows that a killed command saved but did not write down."""
+    known = rows.rows[-1]["epoch"] if rows.rows else 0
+    if epoch <= known + 1:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        history = newest_history(checkpoints, Path(scratch))
+    rows.log_history([row for row in history if known < row["epoch"] < epoch])
+
+
+def evaluation_device() -> torch.device:
+    """Where the driver evaluates."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from fer_ray.checkpoint import load_checkpoint, save_checkpoint
-from fer_ray.config import RunConfig
+from fer_ray.config import ConfigError, RunConfig
 from fer_ray.data import FaceData, open_data
 from fer_ray.distributed import rank
 from fer_ray.loop import fit, new_state
@@ -100,3 +100,20 @@ def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:
         return run
     gpus = 1.0 if num_gpus >= run.workers.num_workers else 0.0
     return replace(run, workers=replace(run.workers, gpus_per_worker=gpus))
+
+
+def check_run(run: RunConfig, data: FaceData) -> None:
+    """Check what of a run depends on its data.
+
+    Raises:
+        ConfigError: If the method or the metric names a class that the data do not have.
+    """
+    try:
+        run.method.check_classes(data.class_names)
+    except ValueError as error:
+        raise ConfigError(f"method.{error}") from None
+    prefix = "val/recall/"
+    if run.metric.startswith(prefix) and run.metric.removeprefix(prefix) not in data.class_names:
+        raise ConfigError(
+            f"metric: {run.metric} is not reported; the classes are {', '.join(data.class_names)}"
+        )

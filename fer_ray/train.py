@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 
@@ -19,13 +18,22 @@ from fer_ray.commands import (
     absolute_spec,
     choose_folder,
     command,
+    print_result,
+    run_overrides,
     run_parser,
+    wandb_directory,
 )
-from fer_ray.config import ConfigError, RunConfig, load_yaml, parse_assignments, with_overrides
-from fer_ray.console import EpochProgress, confusion_table, error_paragraph, recall_table
-from fer_ray.data import FaceData
-from fer_ray.results import finish_run, write_summary
-from fer_ray.runtime import open_run_data, resolve_gpus
+from fer_ray.config import RunConfig, load_yaml, with_overrides
+from fer_ray.console import EpochProgress, error_paragraph
+from fer_ray.results import (
+    evaluation_device,
+    fill_gap,
+    finish_run,
+    newest_checkpoint,
+    newest_history,
+    write_summary,
+)
+from fer_ray.runtime import check_run, open_run_data, resolve_gpus
 from fer_ray.storage import Folder
 from fer_ray.tracking import FanOut, JsonLinesTracker, open_wandb, sync_hint, wandb_mode
 from fer_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
@@ -98,11 +106,7 @@ def _train(argv: Sequence[str] | None) -> int:
 
 def _raw_config(args: argparse.Namespace) -> dict[str, Any]:
     """The run as the file, `--set`, `--data` and `--workers` give it; a resumed one as it began."""
-    overrides = parse_assignments(args.assignments)
-    if args.data is not None:
-        overrides["data.spec"] = absolute_spec(args.data)
-    if args.workers is not None:
-        overrides["workers.num_workers"] = args.workers
+    overrides = run_overrides(args)
     if args.resume and args.name is not None and args.config is None:
         stored = Folder(args.storage) / args.name
         if stored.exists("config.yaml"):
@@ -121,89 +125,13 @@ def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> 
 
         def on_report(row: Mapping[str, Any], checkpoint: str) -> None:
             del checkpoint
-            fill_gap(rows, row, folder / _CHECKPOINTS)
+            fill_gap(rows, row["epoch"], folder / _CHECKPOINTS)
             tracker.log(row)
             progress.update(row)
 
         fit_on_workers(run, name=_CHECKPOINTS, storage=str(folder), on_report=on_report)
     with tempfile.TemporaryDirectory() as scratch:
-        history = newest_checkpoint(folder / _CHECKPOINTS, Path(scratch)) / "metrics.jsonl"
-        rows.log_history(_read_history(history))
-
-
-def _read_history(path: Path) -> list[dict[str, Any]]:
-    from fer_ray.checkpoint import load_history
-
-    return load_history(path.parent)
-
-
-def fill_gap(rows: JsonLinesTracker, row: Mapping[str, Any], checkpoints: Folder) -> None:
-    """Put back rows that a killed command trained and saved, but did not write down."""
-    known = rows.rows[-1]["epoch"] if rows.rows else 0
-    if row["epoch"] <= known + 1:
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = newest_checkpoint(checkpoints, Path(scratch))
-        history = _read_history(checkpoint / "metrics.jsonl")
-    rows.log_history([old for old in history if known < old["epoch"] < row["epoch"]])
-
-
-def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:
-    """The last whole checkpoint of a run, on this machine (fetched to `scratch` if it is remote).
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    for name in sorted(checkpoints.names(), reverse=True):
-        folder = checkpoints / name
-        if name.startswith(("epoch_", "checkpoint_")) and folder.exists("config.yaml"):
-            return folder.local_path if folder.is_local else checkpoints.download(name, scratch)
-    raise ConfigError(f"{checkpoints}: no checkpoint; the run ended before its first epoch did")
-
-
-def check_run(run: RunConfig, data: FaceData) -> None:
-    """Check what of a run depends on its data.
-
-    Raises:
-        ConfigError: If the method or the metric names a class that the data do not have.
-    """
-    try:
-        run.method.check_classes(data.class_names)
-    except ValueError as error:
-        raise ConfigError(f"method.{error}") from None
-    prefix = "val/recall/"
-    if run.metric.startswith(prefix) and run.metric.removeprefix(prefix) not in data.class_names:
-        raise ConfigError(
-            f"metric: {run.metric} is not reported; the classes are {', '.join(data.class_names)}"
-        )
-
-
-def evaluation_device() -> torch.device:
-    """Where the driver evaluates."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def wandb_directory(folder: Folder) -> Path:
-    """Where W&B's local files go: into the run's folder if that is on this machine."""
-    return folder.local_path if folder.is_local else Path.cwd()
-
-
-def print_result(
-    console: Console, summary: Mapping[str, Any], data: FaceData, folder: Folder
-) -> None:
-    """The test set's recall and confusion tables, and where the files are."""
-    test, best = summary["test"], summary["best"]
-    support = dict(zip(data.class_names, map(sum, test["confusion_matrix"]), strict=True))
-    console.print(
-        f"\nTest set, networks of epoch {best['epoch']} (best {summary['metric']} "
-        f"{best['val']['macro_recall'] if summary['metric'] == 'val/macro_recall' else ''}"
-        .rstrip()
-        + ")",
-        highlight=False,
-    )
-    console.print(recall_table(test["recall"], test["macro_recall"], test["accuracy"], support))
-    console.print(confusion_table(test["confusion_matrix"], data.class_names))
-    console.print(f"files: {folder}", highlight=False, soft_wrap=True)
+        rows.log_history(newest_history(folder / _CHECKPOINTS, Path(scratch)))
 
 
 if __name__ == "__main__":

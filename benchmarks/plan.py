@@ -1,0 +1,208 @@
+"""Which runs `compare.py` makes: configurations, epochs of equal compute, what is done already."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.runs import Cost, calibrate, num_warmup, read_run, train_case
+from fer_ray.config import ConfigError, RunConfig, with_overrides
+
+ENSEMBLE_OF = "cross_entropy"
+_NOT_TUNED = ("data", "workers", "compute", "seed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One row of the table.
+
+    Attributes:
+        name: As in the table.
+        raw: The whole configuration but for the seed.
+        is_ensemble: Whether two such runs predict together.
+        epochs: Of the run (each of the two), as text.
+        predicted_s: Seconds of training by the calibration.
+    """
+
+    name: str
+    raw: Mapping[str, Any]
+    is_ensemble: bool
+    epochs: str
+    predicted_s: float
+
+
+def make_raws(
+    data: str,
+    common: Mapping[str, Any],
+    searched: Path | None,
+    assignments: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Configurations by name; the last is the reference.
+
+    Args:
+        data: Data set of all.
+        common: Dotted keys of all; a key of a method that lacks it is left out there.
+        searched: `summary.json` of a search, if there is one.
+        assignments: Dotted keys of the searched configuration, over those of the search.
+
+    Raises:
+        ConfigError: If a key or value is wrong, or the search found another method to be best.
+    """
+    raws = {
+        name: with_overrides({"data": data, "method": {"name": name}}, _known(common, name))
+        for name in ("cross_entropy", "dividemix", "co_divide")
+    }
+    if searched is not None or assignments:
+        found = {} if searched is None else _searched(searched)
+        base = with_overrides(found | {"data": data}, _known(common, "co_divide"))
+        raw = with_overrides(base, assignments)
+        raw = with_overrides({"method": "co_divide"}, {}) | raw
+        if RunConfig.from_dict(raw).to_dict()["method"]["name"] != "co_divide":
+            raise ConfigError(f"{searched}: method: expected co_divide, got {raw['method']}")
+        raws["co_divide, searched"] = raw
+        for other in raws.values():
+            other["model"] = raw.get("model", {})
+    return {name: RunConfig.from_dict(raw).to_dict() for name, raw in raws.items()}
+
+
+def _known(common: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Without the keys of other methods."""
+    fields = RunConfig.from_dict({"method": {"name": method}}).to_dict()["method"]
+    return {
+        key: value
+        for key, value in common.items()
+        if not key.startswith("method.") or key.split(".")[1] in fields
+    }
+
+
+def _searched(path: Path) -> dict[str, Any]:
+    """The best configuration of a search: nested, dotted or both."""
+    config = json.loads(path.read_text(encoding="utf-8"))["best"]["config"]
+    nested = {key: value for key, value in config.items() if "." not in key}
+    dotted = {key: value for key, value in config.items() if "." in key}
+    raw = with_overrides(nested, dotted)
+    return {key: value for key, value in raw.items() if key not in _NOT_TUNED}
+
+
+def make_cases(
+    raws: Mapping[str, Mapping[str, Any]],
+    budget_epochs: int | None,
+    work: Path,
+    pool: ProcessPoolExecutor,
+    num_later: int,
+) -> tuple[float, list[Case]]:
+    """The seconds of the reference, and every case with the epochs that fit in them."""
+    path = work / f"calibration-{_digest(raws)}.json"
+    if not path.exists():
+        print(f"calibrating {len(raws)} configurations ...", flush=True)
+        _write(path, pool.submit(calibrate, raws, num_later).result())
+    costs = {name: Cost(**value) for name, value in _read(path).items()}
+    reference = list(raws)[-1]
+    run = read_run(raws[reference])
+    num_epochs = budget_epochs or run.optim.epochs
+    budget = _seconds(costs[reference], num_warmup(run), num_epochs)
+    cases = []
+    for name, raw in raws.items():
+        exact = num_epochs if name == reference else None
+        cases.append(_case(name, raw, costs[name], budget, exact))
+        if name == ENSEMBLE_OF:
+            cases.append(_case(f"{name} x 2", raw, costs[name], budget, None, share=2))
+    return budget, cases
+
+
+def _case(
+    name: str,
+    raw: Mapping[str, Any],
+    cost: Cost,
+    budget: float,
+    epochs: int | None,
+    share: int = 1,
+) -> Case:
+    warmup = num_warmup(read_run(raw))
+    if epochs is None:
+        left = budget / share - warmup * cost.warmup_s
+        epochs = warmup + max(1, round(left / cost.later_s))
+    return Case(
+        name=name,
+        raw=with_overrides(raw, {"optim.epochs": epochs}),
+        is_ensemble=share > 1,
+        epochs=str(epochs) if share == 1 else f"{share} x {epochs}",
+        predicted_s=share * _seconds(cost, warmup, epochs),
+    )
+
+
+def _seconds(cost: Cost, warmup: int, epochs: int) -> float:
+    warmup = min(warmup, epochs)
+    return warmup * cost.warmup_s + (epochs - warmup) * cost.later_s
+
+
+def train_all(
+    cases: Sequence[Case], seeds: Iterable[int], work: Path, pool: ProcessPoolExecutor
+) -> dict[str, list[dict[str, Any]]]:
+    """Train what has no file in `work` yet; outcomes by case, in the order of seeds."""
+    paths = {(case.name, seed): _path(case, seed, work) for seed in seeds for case in cases}
+    missing = [key for key, path in paths.items() if not path.exists()]
+    by_name = {case.name: case for case in cases}
+    print(f"{len(paths)} runs, {len(paths) - len(missing)} of them done before", flush=True)
+    futures = {
+        pool.submit(train_case, by_name[name].raw, seed, is_ensemble=by_name[name].is_ensemble): (
+            name,
+            seed,
+        )
+        for name, seed in missing
+    }
+    for number, future in enumerate(as_completed(futures), start=1):
+        name, seed = futures[future]
+        outcome = future.result()
+        _write(paths[name, seed], outcome)
+        recall = outcome["test"]["macro_recall"]
+        print(
+            f"[{number}/{len(missing)}] {name}, seed {seed}: macro recall {recall:.3f}, "
+            f"{outcome['seconds']:.0f} s",
+            flush=True,
+        )
+    return {
+        case.name: [_read(path) for (name, _), path in paths.items() if name == case.name]
+        for case in cases
+    }
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """So many fresh processes; what has not begun when an error ends the block is dropped."""
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        for _ in range(jobs):
+            pool.submit(os.getpid)  # starts a process
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _path(case: Case, seed: int, work: Path) -> Path:
+    """Where a finished run is kept; another configuration is another file."""
+    return work / f"{report.slug(case.name)}-seed{seed}-{_digest(case.raw)}.json"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content), encoding="utf-8")
+    part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,179 @@
+"""What the processes of `compare.py` do: measure epochs, train, read the test set once."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fer_ray.checkpoint import load_best, load_history
+from fer_ray.config import RunConfig
+from fer_ray.data import FaceData
+from fer_ray.learner import Images, Learner, resolve_compute
+from fer_ray.loop import evaluate, fit, new_state
+from fer_ray.metrics import epoch_metrics
+from fer_ray.results import finish_run
+from fer_ray.runtime import (
+    ProcessRuntime,
+    Save,
+    open_run_data,
+    resolve_gpus,
+    train_run,
+    use_device,
+)
+from fer_ray.storage import Folder
+
+ENSEMBLE_OFFSET = 1000
+"""Between the seeds of the two networks of an ensemble."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds of an epoch in and after warm-up."""
+
+    warmup_s: float
+    later_s: float
+
+
+def clock() -> float:
+    """Seconds of this process: of its one thread on a CPU, whatever else the machine does."""
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
+def calibrate(raws: Mapping[str, Mapping[str, Any]], num_later: int) -> dict[str, dict[str, float]]:
+    """Seconds of the epochs of several runs, trained side by side: an epoch of each in turn.
+
+    Args:
+        raws: Nested configurations by name.
+        num_later: Epochs after each one's warm-up.
+    """
+    runs = {name: read_run(raw) for name, raw in raws.items()}
+    length = {name: num_warmup(run) + num_later for name, run in runs.items()}
+    rows = {name: _rows(run, max(length.values())) for name, run in runs.items()}
+    seconds: dict[str, dict[bool, list[float]]] = {name: {True: [], False: []} for name in runs}
+    for epoch in range(1, max(length.values()) + 1):
+        for name, run in runs.items():
+            if run.method.is_warmup(epoch) or epoch <= length[name]:
+                start = clock()
+                next(rows[name])
+                seconds[name][run.method.is_warmup(epoch)].append(clock() - start)
+    return {name: asdict(_cost(measured)) for name, measured in seconds.items()}
+
+
+def _rows(run: RunConfig, epochs: int) -> Iterator[Mapping[str, Any]]:
+    """The epochs of a run that may go on for so long."""
+    device, data = use_device(run), open_run_data(run)
+    long = replace(run, optim=replace(run.optim, epochs=max(run.optim.epochs, epochs)))
+    return fit(long, data, device, new_state(long, data, device))
+
+
+def _cost(seconds: Mapping[bool, list[float]]) -> Cost:
+    warmup_s = statistics.median(seconds[True])
+    later = seconds[False]
+    return Cost(warmup_s=warmup_s, later_s=statistics.median(later) if later else warmup_s)
+
+
+def read_run(raw: Mapping[str, Any]) -> RunConfig:
+    """A configuration for this machine."""
+    return resolve_gpus(RunConfig.from_dict(raw), torch.cuda.device_count())
+
+
+def num_warmup(run: RunConfig) -> int:
+    """Epochs before the first split; 0 for a method that never divides."""
+    return int(getattr(run.method, "warmup_epochs", 0))
+
+
+class TimedRuntime(ProcessRuntime):
+    """A plain process that adds up the seconds of training, saving left out."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.seconds = 0.0
+        self._since = 0.0
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """As in a plain process; training begins after it."""
+        with super().checkpoint() as found:
+            yield found
+        self._since = clock()
+
+    def report(self, row: Mapping[str, Any], save: Save) -> None:
+        """Stop the clock, save, go on."""
+        self.seconds += clock() - self._since
+        super().report(row, save)
+        self._since = clock()
+
+
+def train_case(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[str, Any]:
+    """Train with one seed; the epoch is chosen on validation data, then the test is read."""
+    with tempfile.TemporaryDirectory() as name:
+        if is_ensemble:
+            return _train_ensemble(raw, seed, Path(name))
+        run = read_run({**raw, "seed": seed})
+        figures, checkpoint = _train(run, Path(name))
+        folder = Folder(name) / "results"
+        summary, _ = finish_run(run, open_run_data(run), checkpoint, folder, use_device(run))
+        return figures | {"seed": seed, "test": summary["test"]}
+
+
+def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
+    """Train to the end; seconds, the best epoch and its validation figures, the checkpoint."""
+    runtime = TimedRuntime(folder)
+    train_run(run, runtime)
+    checkpoint = max(folder.glob("epoch_*"))
+    best, history = load_best(checkpoint), load_history(checkpoint)
+    if best is None:
+        raise ValueError(f"{run.metric} was finite in no epoch")
+    row = next(row for row in history if row["epoch"] == best.epoch)
+    figures = {
+        "seconds": runtime.seconds,
+        "wall_s": sum(row["time/epoch_s"] for row in history),
+        "best_epoch": best.epoch,
+        "val": {key: row[f"val/{key}"] for key in ("accuracy", "macro_recall")},
+    }
+    return figures, checkpoint
+
+
+def _train_ensemble(raw: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+    """Two networks of a one-network method, each at its own best epoch; mean prediction on test."""
+    members, learners = [], []
+    for number in (seed, seed + ENSEMBLE_OFFSET):
+        run = read_run({**raw, "seed": number})
+        device, data = use_device(run), open_run_data(run)
+        figures, checkpoint = _train(run, folder / str(number))
+        members.append(figures)
+        learners += _best_learners(run, data, device, checkpoint)
+    confusion, _ = evaluate(learners, Images(data.test, device), run, data.num_classes)
+    metrics = epoch_metrics(confusion, data.class_names)
+    return {
+        "seconds": sum(member["seconds"] for member in members),
+        "wall_s": sum(member["wall_s"] for member in members),
+        "best_epoch": [member["best_epoch"] for member in members],
+        "val": [member["val"] for member in members],
+        "seed": seed,
+        "test": {
+            "accuracy": metrics["accuracy"],
+            "macro_recall": metrics["macro_recall"],
+            "recall": {name: metrics[f"recall/{name}"] for name in data.class_names},
+            "confusion_matrix": confusion.tolist(),
+        },
+    }
+
+
+def _best_learners(
+    run: RunConfig, data: FaceData, device: torch.device, checkpoint: Path
+) -> list[Learner]:
+    """The networks of a checkpoint's best epoch."""
+    best = load_best(checkpoint)
+    assert best is not None
+    state = new_state(run, data, device)
+    for network, weights in zip(state.networks, best.weights, strict=True):
+        network.load_state_dict(weights)
+    bf16, channels_last = resolve_compute(run.compute, device)
+    return [Learner(net, bf16=bf16, channels_last=channels_last) for net in state.networks]
