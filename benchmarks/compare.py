@@ -51,7 +51,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, plan.processes(args.jobs) as pool:
         work = Path(scratch if args.quick else args.work)
         work.mkdir(parents=True, exist_ok=True)
-        budget, cases = plan.make_cases(raws, args.budget_epochs, work, pool, args.later)
+        budget, cases = plan.make_cases(
+            raws, args.budget_epochs, work, pool, jobs=args.jobs, num_later=args.later
+        )
         for case in cases:
             print(f"{case.name}: {case.epochs} epochs, {case.predicted_s:.0f} s predicted")
         outcomes = plan.train_all(cases, range(args.seeds), work, pool)
@@ -83,11 +85,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--budget-epochs", type=int, metavar="N")
     parser.add_argument("--seeds", type=int, metavar="N")
     parser.add_argument("--work", default="runs/compare", metavar="FOLDER")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
     args = parser.parse_args()
     args.data = args.data or (QUICK_DATA if args.quick else "synthetic")
     args.seeds = args.seeds or (1 if args.quick else 3)
+    args.jobs = args.jobs or (1 if args.quick else 2)
     args.later = 1 if args.quick else 3
     args.budget_epochs = args.budget_epochs or (3 if args.quick else None)
     return args

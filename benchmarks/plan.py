@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks import report
@@ -96,13 +97,20 @@ def make_cases(
     budget_epochs: int | None,
     work: Path,
     pool: ProcessPoolExecutor,
+    *,
+    jobs: int,
     num_later: int,
 ) -> tuple[float, list[Case]]:
-    """The seconds of the reference, and every case with the epochs that fit in them."""
+    """The seconds of the reference, and every case with the epochs that fit in them.
+
+    The calibration is run by `jobs` processes at once, as the runs will be: they share caches and
+    memory.
+    """
     path = work / f"calibration-{_digest(raws)}.json"
     if not path.exists():
         print(f"calibrating {len(raws)} configurations ...", flush=True)
-        _write(path, pool.submit(calibrate, raws, num_later).result())
+        futures = [pool.submit(calibrate, raws, num_later) for _ in range(jobs)]
+        _write(path, _mean_costs([future.result() for future in futures]))
     costs = {name: Cost(**value) for name, value in _read(path).items()}
     reference = list(raws)[-1]
     run = read_run(raws[reference])
@@ -115,6 +123,14 @@ def make_cases(
         if name == ENSEMBLE_OF:
             cases.append(_case(f"{name} x 2", raw, costs[name], budget, None, share=2))
     return budget, cases
+
+
+def _mean_costs(measured: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+    """Costs by name as all processes measured them, averaged."""
+    return {
+        name: {key: fmean(costs[name][key] for costs in measured) for key in measured[0][name]}
+        for name in measured[0]
+    }
 
 
 def _case(

@@ -78,7 +78,9 @@ class ViewParams:
 
     def to(self, device: torch.device) -> "ViewParams":
         """The same numbers on a device."""
-        return ViewParams(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
+        return ViewParams(
+            **{item.name: getattr(self, item.name).to(device) for item in fields(self)}
+        )
 
 
 def draw_views(policy: ViewPolicy, num: int, generator: torch.Generator) -> ViewParams:

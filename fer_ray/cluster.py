@@ -11,7 +11,6 @@ import ray
 from fer_ray.config import ConfigError, WorkerConfig
 from fer_ray.environment import RAY_SETTINGS
 
-
 _OBJECT_STORE_BYTES = 200 * 2**20
 # The process that drives a trial's workers takes one of these, and no CPU that a worker waits for.
 DRIVER = "trial_driver"
@@ -49,7 +48,9 @@ def connect(address: str | None = None) -> Iterator[Resources]:
         ConfigError: If there is no cluster at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS")
-    env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {"RAY_BACKEND_LOG_LEVEL": "fatal"}
+    env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {
+        "RAY_BACKEND_LOG_LEVEL": "fatal"
+    }
     if address is None:
         _start_embedded(env)
     else:
@@ -61,10 +62,14 @@ def connect(address: str | None = None) -> Iterator[Resources]:
                 runtime_env={"env_vars": env},
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"--address {address}: no Ray cluster to connect to: {error}") from None
+            raise ConfigError(
+                f"--address {address}: no Ray cluster to connect to: {error}"
+            ) from None
     try:
         have = ray.cluster_resources()
-        yield Resources(cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0))
+        yield Resources(
+            cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0)
+        )
     finally:
         ray.shutdown()
 

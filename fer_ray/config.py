@@ -298,7 +298,9 @@ def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
             if child is None:
                 child = node[key] = {}
             if not isinstance(child, dict):
-                raise ConfigError(f"{dotted}: {'.'.join(path[: depth + 1])} is a value, not a section")
+                raise ConfigError(
+                    f"{dotted}: {'.'.join(path[: depth + 1])} is a value, not a section"
+                )
             node = child
         node[last] = copy.deepcopy(value)
     return result

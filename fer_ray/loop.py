@@ -58,7 +58,9 @@ _INIT, _ORDER, _METHOD = 0, 1, 2
 
 def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
     """Networks and optimizers before the first epoch, the same on every rank."""
-    networks = [_new_network(run, data, device, number, 0) for number in range(run.method.num_networks)]
+    networks = [
+        _new_network(run, data, device, number, 0) for number in range(run.method.num_networks)
+    ]
     return TrainState(
         epoch=0, networks=networks, optimizers=[_new_optimizer(run, net) for net in networks]
     )
@@ -232,7 +234,9 @@ class _Loop:
         }
         keys = ("mean", "std", "weight")
         if all(f"mixture_{key}" in split.memory for key in keys):
-            figures["split/mixture"] = {key: split.memory[f"mixture_{key}"].tolist() for key in keys}
+            figures["split/mixture"] = {
+                key: split.memory[f"mixture_{key}"].tolist() for key in keys
+            }
         return figures
 
     def _reset(self, epoch: int) -> None:

@@ -37,7 +37,9 @@ def normalize(
         MixtureError: If a loss is not finite, or all losses are the same.
     """
     if not bool(torch.isfinite(loss).all()):
-        raise MixtureError(f"{int((~torch.isfinite(loss)).sum())} of {len(loss)} losses are not finite")
+        raise MixtureError(
+            f"{int((~torch.isfinite(loss)).sum())} of {len(loss)} losses are not finite"
+        )
     low = loss.min()
     # torch.quantile refuses more than 2**24 elements; kthvalue does not.
     rank = max(1, math.ceil(clip_quantile * len(loss)))
@@ -70,7 +72,8 @@ class Mixture:
         log_density = (
             self.weight.double().log()[:, None]
             - self.std.double().log()[:, None]
-            - 0.5 * ((loss[None, :] - self.mean.double()[:, None]) / self.std.double()[:, None]) ** 2
+            - 0.5
+            * ((loss[None, :] - self.mean.double()[:, None]) / self.std.double()[:, None]) ** 2
         )
         return torch.softmax(log_density, dim=0)[0].float()
 
@@ -97,9 +100,7 @@ def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR
     """
     if len(loss) < 2:
         raise MixtureError(f"a mixture needs at least 2 losses, got {len(loss)}")
-    model = GaussianMixture(
-        2, max_iter=_MAX_ITER, tol=_TOL, reg_covar=reg_covar, random_state=0
-    )
+    model = GaussianMixture(2, max_iter=_MAX_ITER, tol=_TOL, reg_covar=reg_covar, random_state=0)
     with warnings.catch_warnings():
         # Ten iterations are the paper's; stopping there is meant.
         warnings.simplefilter("ignore", ConvergenceWarning)

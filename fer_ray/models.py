@@ -139,7 +139,9 @@ def _load_weights(network: FaceNetwork, path: Path) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ConfigError(f"model.weights: {path} cannot be read as a state dict: {error}") from None
+        raise ConfigError(
+            f"model.weights: {path} cannot be read as a state dict: {error}"
+        ) from None
     if not isinstance(state, Mapping):
         raise ConfigError(
             f"model.weights: {path}: expected a state dict, got {type(state).__name__}"
@@ -151,4 +153,6 @@ def _load_weights(network: FaceNetwork, path: Path) -> None:
     try:
         target.load_state_dict(state)
     except RuntimeError as error:
-        raise ConfigError(f"model.weights: {path} does not fit {type(target).__name__}: {error}") from None
+        raise ConfigError(
+            f"model.weights: {path} does not fit {type(target).__name__}: {error}"
+        ) from None

@@ -54,7 +54,9 @@ def finish_run(
     confusion, _ = _test(run, data, best, device)
     pictures = {"confusion_matrix": confusion_png(confusion, data.class_names, "Test set")}
     if len(history) > 1:
-        pictures["curves"] = curves_png(history, _curve_keys(data), f"Validation, {run.method.name}")
+        pictures["curves"] = curves_png(
+            history, _curve_keys(data), f"Validation, {run.method.name}"
+        )
     divided = [row for row in history if "split/histogram" in row]
     if divided:
         last = divided[-1]

@@ -35,7 +35,9 @@ class Runtime(Protocol):
 class ProcessRuntime:
     """A plain process: the newest checkpoint under `folder`, rows to a function."""
 
-    def __init__(self, folder: Path, log: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, log: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> None:
         self._folder = folder
         self._log = log
 

@@ -91,7 +91,9 @@ class _Relay(UserCallback):
         self._queue = queue
         self._introduced = False
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
         """Send rank zero's row and where its checkpoint lies."""
         del run_context
         handle = None if self._introduced else ray.get_runtime_context().current_actor

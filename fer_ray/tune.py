@@ -177,8 +177,10 @@ def _stored(
             f"--resume: {', '.join(sorted(changed))} differs from what {folder} was begun with; "
             "leave it out, or start a new search"
         )
-    return stored["space"], stored["overrides"], parse_space(
-        stored["space"], place, stored["overrides"]
+    return (
+        stored["space"],
+        stored["overrides"],
+        parse_space(stored["space"], place, stored["overrides"]),
     )
 
 

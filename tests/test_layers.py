@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "fer_ray"
 LAYERS: tuple[tuple[str, ...], ...] = (
     # 0: pure tensors and numbers
     (
+        "environment",
         "types",
         "losses",
         "mixture",

@@ -53,7 +53,9 @@ class Method:
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy on the labels as given; one strong view of every image."""
         del context
-        return StepOutput(loss=F.cross_entropy(student(labeled.strong[0]).logits.float(), labeled.label))
+        return StepOutput(
+            loss=F.cross_entropy(student(labeled.strong[0]).logits.float(), labeled.label)
+        )
 
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
         """Divide the training set. Runs on rank zero.
@@ -91,7 +93,7 @@ class SplitMethod(Method):
         warmup_epochs: Epochs of plain cross-entropy on all images before the first split.
     """
 
-    warmup_epochs: int = 3
+    warmup_epochs: int = 6
 
     def __post_init__(self) -> None:
         if self.warmup_epochs < 1:

@@ -55,9 +55,7 @@ class CoDivide(SplitMethod):
     num_networks: ClassVar[int] = 2
 
     name: Literal["co_divide"] = "co_divide"
-    thresholds: Mapping[str, float] = field(
-        default_factory=lambda: {DEFAULT: DEFAULT_THRESHOLD}
-    )
+    thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: DEFAULT_THRESHOLD})
     penalty_weight: float = 1.0
     prior: str | Mapping[str, float] = "uniform"
     clip_quantile: float = 0.99

@@ -114,7 +114,10 @@ class DivideMix(SplitMethod):
         loss = history.mean(dim=1)
         mixtures = [fit_mixture(row) for row in loss]
         clean_prob = torch.stack(
-            [mixture.clean_prob(row, monotone=False) for mixture, row in zip(mixtures, loss, strict=True)]
+            [
+                mixture.clean_prob(row, monotone=False)
+                for mixture, row in zip(mixtures, loss, strict=True)
+            ]
         )
         keep = (clean_prob > self.clean_threshold) & scores.is_labeled
         split = SplitResult(

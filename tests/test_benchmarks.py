@@ -1,0 +1,165 @@
+"""The benchmarks run, their committed results are well formed, and the reference is a fair one."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks import plan, report
+from benchmarks.reference_data import plain_view
+from benchmarks.reference_loop import ReferenceLoop
+from fer_ray.augment import plain_views
+from fer_ray.config import ConfigError, RunConfig
+from fer_ray.loop import new_state
+from tests.samples import CPU, faces
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ("epoch", "compare")
+GOOD: dict[str, Any] = {
+    "benchmark": "epoch",
+    "command": "python benchmarks/epoch.py",
+    "hardware": "2-core EPYC, CPU",
+    "versions": {"torch": "2.15.0"},
+    "date": "2026-11-23",
+    "rows": [{"case": "dividemix/tiny/48px", "images_per_s": 1.0}],
+    "goals": [{"name": "speed", "goal": ">= 2", "value": 1.5, "met": False, "why": ""}],
+}
+
+
+def result_files() -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in report.RESULTS.glob("*")}
+
+
+@pytest.fixture(scope="module")
+def quick_runs(cache_dir: str) -> Iterator[dict[str, "subprocess.Popen[str]"]]:
+    """Every benchmark's `--quick`, started at once."""
+    env = {**os.environ, "FER_RAY_CACHE": cache_dir, "OMP_NUM_THREADS": "1"}
+    runs = {
+        name: subprocess.Popen(
+            [sys.executable, f"benchmarks/{name}.py", "--quick"],
+            cwd=ROOT,
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for name in SCRIPTS
+    }
+    yield runs
+    for run in runs.values():
+        run.kill()
+        run.communicate()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_quick_runs_and_writes_nothing(
+    name: str, quick_runs: dict[str, "subprocess.Popen[str]"]
+) -> None:
+    before = result_files()
+    run = quick_runs[name]
+    output, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    assert "Goals" in output
+    assert "written" not in output
+    assert result_files() == before
+
+
+@pytest.mark.parametrize("path", sorted(report.RESULTS.glob("*.json")), ids=lambda path: path.name)
+def test_committed_result_is_well_formed(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    report.check(content)
+    assert path.name.startswith(content["benchmark"])
+    assert content["command"].startswith(f"python benchmarks/{content['benchmark']}.py")
+
+
+def test_check_takes_a_good_result() -> None:
+    report.check(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("hardware",), ""),
+        (("rows",), []),
+        (("rows", 0, "case"), None),
+        (("goals", 0, "met"), True),
+        (("goals", 0, "extra"), 1),
+        (("command",), "python benchmarks/epoch.py --data arrays:/home/someone/faces.npz"),
+    ],
+)
+def test_check_refuses(path: tuple[Any, ...], value: object) -> None:
+    content: Any = copy.deepcopy(GOOD)
+    node = content
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    with pytest.raises(ValueError, match=r"expected|case|met is|unexpected|path"):
+        report.check(content)
+
+
+def test_interleaved_takes_turns() -> None:
+    calls: list[str] = []
+    cases = {name: lambda name=name: lambda: calls.append(name) for name in "ab"}
+    timings = report.interleaved(cases, 2)
+    assert "".join(calls) == "ababab"
+    assert [len(timing.seconds) for timing in timings.values()] == [2, 2]
+
+
+def test_reference_scores_the_same_losses() -> None:
+    """Made by PIL image by image and by one batched call, the views agree, and so do the losses."""
+    data = faces()
+    images = torch.from_numpy(data.train.images)
+    run = RunConfig.from_dict({"optim": {"batch_size": 8}})
+    state = new_state(run, data, CPU)
+    loop = ReferenceLoop(run, data, CPU, 0, state.networks, state.optimizers)
+    losses = loop.score(state.networks[0])
+    with torch.no_grad():
+        logits = state.networks[0].eval()(plain_views(images)).logits
+    expected = F.cross_entropy(logits, torch.from_numpy(data.train.label), reduction="none")
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+    assert callable(plain_view())
+
+
+@pytest.mark.parametrize("method", ["cross_entropy", "co_divide", "dividemix"])
+def test_reference_learns(method: str) -> None:
+    """A few epochs on an easy pattern beat chance, and the counts of images are those drawn."""
+    data = faces(noise=0.1)
+    raw = {"method": {"name": method}, "optim": {"batch_size": 8, "epochs": 6}}
+    run = RunConfig.from_dict(raw)
+    state = new_state(run, data, CPU)
+    loop = ReferenceLoop(run, data, CPU, 0, state.networks, state.optimizers)
+    counts = [loop.epoch(epoch) for epoch in range(1, 6)]
+    assert counts[0] == len(data.train) * len(state.networks)
+    assert all(count % 8 == 0 for count in counts)
+    assert loop.validate() > 0.5
+
+
+def test_the_searched_configuration_is_read(tmp_path: Path) -> None:
+    """Nested, dotted or both; data and seed are the comparison's own."""
+    path = tmp_path / "summary.json"
+    config = {"seed": 7, "optim": {"batch_size": 32}, "method.thresholds.fear": 0.3}
+    path.write_text(json.dumps({"best": {"config": config}}), encoding="utf-8")
+    raws = plan.make_raws("synthetic", {"optim.weight_decay": 0.0}, path, {"optim.epochs": 9})
+    searched = raws["co_divide, searched"]
+    assert list(raws)[-1] == "co_divide, searched"
+    assert searched["method"]["thresholds"] == {"fear": 0.3}
+    assert searched["optim"]["batch_size"] == 32
+    assert searched["optim"]["epochs"] == 9
+    assert searched["seed"] == 0
+    assert {raw["optim"]["weight_decay"] for raw in raws.values()} == {0.0}
+    assert raws["co_divide"]["optim"]["batch_size"] == RunConfig().optim.batch_size
+
+
+def test_another_method_is_refused_as_searched(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text('{"best": {"config": {"method.name": "dividemix"}}}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="expected co_divide"):
+        plan.make_raws("synthetic", {}, path, {})
