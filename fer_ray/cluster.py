@@ -42,7 +42,7 @@ def connect(address: str | None = None) -> Iterator[Resources]:
     groups).
 
     Args:
-        address: "auto", "host:port" or "ray://..."; None starts a cluster, unless RAY_ADDRESS is set.
+        address: "auto", "host:port" or "ray://..."; None takes RAY_ADDRESS or starts a cluster.
 
     Raises:
         ConfigError: If there is no cluster at the address.

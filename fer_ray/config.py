@@ -218,7 +218,7 @@ class RunConfig:
         """Build from a nested dict as YAML gives it.
 
         Raises:
-            ConfigError: For an unknown key (with the nearest known one), a wrong type or a value out
+            ConfigError: For an unknown key (with the nearest known one), a type or a value out
                 of range, with the dotted key.
         """
         parts: dict[str, Any] = {}
@@ -250,7 +250,8 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dict; `from_dict` of it is this configuration again."""
-        return _plain(asdict(self))
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,7 +332,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        ConfigError: If the file is missing, unreadable, not YAML (with line and column) or no mapping.
+        ConfigError: If the file is missing, unreadable, not YAML (with the line) or no mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -376,7 +377,7 @@ def _spelled_out(key: str, value: Any) -> Any:
 def _method(raw: Any) -> Method:
     if not isinstance(raw, Mapping):
         raise ConfigError(f"method: expected a section with a name, got {raw!r}")
-    name = raw.get("name", RunConfig.__dataclass_fields__["method"].default_factory().name)
+    name = raw.get("name", RunConfig().method.label)
     if name not in METHODS:
         raise ConfigError(f"method.name: one of {', '.join(METHODS)}; got {name!r}")
     method = _validated(METHODS[name], raw, "method")
@@ -403,9 +404,9 @@ def _complaint(error: Any, kind: type, place: str) -> str:
     path = [str(part) for part in error["loc"] if not _UNION_MEMBER.match(str(part))]
     dotted = ".".join([place, *path]).strip(".")
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        parent = kind
+        parent: Any = kind
         for key in path[:-1]:
-            parent = parent.__dataclass_fields__[key].type
+            parent = next(item.type for item in fields(parent) if item.name == key)
         return _unknown(path[-1], ".".join([place, *path[:-1]]).strip("."), _names(parent))
     if error["type"] == "value_error":
         return ".".join(part for part in (dotted, str(error["ctx"]["error"])) if part)

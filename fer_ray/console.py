@@ -169,6 +169,11 @@ class TrialTable(_View):
         elif self._line_is_due():
             self._line(self.totals())
 
+    def tick(self) -> None:
+        """Let a log know that the search is alive, where nothing else did for ten seconds."""
+        if self._line_is_due():
+            self._line(self.totals())
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

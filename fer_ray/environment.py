@@ -1,6 +1,6 @@
 """What Ray reads from the environment when it is imported, so it must stand there before.
 
-`import fer_ray` calls `prepare` for that reason; values the user has set stand. Knows no Ray itself.
+`import fer_ray` calls `prepare` for that reason; values the user has set stand.
 """
 
 import os

@@ -101,7 +101,7 @@ class Learner:
 
     @torch.no_grad()
     def sync_statistics(self) -> None:
-        """Average the BatchNorm statistics over ranks, so that a checkpoint of one speaks for all."""
+        """Average BatchNorm statistics over ranks: a checkpoint of one then speaks for all."""
         if not is_distributed():
             return
         buffers = [value for value in self.module.buffers() if value.is_floating_point()]

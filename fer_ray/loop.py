@@ -51,7 +51,7 @@ from fer_ray.types import (
 )
 
 _HISTOGRAM_BINS = 50
-# Streams of random numbers of one (seed, epoch, network): the order and views are those of the whole
+# Streams of random numbers of one (seed, epoch, network): order and views are those of the whole
 # batch and the same on every rank; a method's own draws differ by rank.
 _INIT, _ORDER, _METHOD = 0, 1, 2
 
@@ -81,10 +81,14 @@ def _new_network(
 
 def _new_optimizer(run: RunConfig, network: FaceNetwork) -> torch.optim.SGD:
     """SGD; vectors (biases, normalisation) are not decayed."""
-    matrices = [value for value in network.parameters() if value.ndim > 1]
-    vectors = [value for value in network.parameters() if value.ndim <= 1]
+    matrices: list[Tensor] = [value for value in network.parameters() if value.ndim > 1]
+    vectors: list[Tensor] = [value for value in network.parameters() if value.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.SGD(
-        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
+        groups,
         lr=run.optim.learning_rate,
         momentum=run.optim.momentum,
         weight_decay=run.optim.weight_decay,
@@ -97,12 +101,12 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Train from `state` to the last epoch, yielding a row of metrics per epoch.
 
-    `state` is up to date whenever a row is yielded, so it can be saved there. The numbers of a row are
-    the same on every rank.
+    `state` is up to date whenever a row is yielded, so it can be saved there. The numbers of a row
+    are the same on every rank.
 
     Yields:
-        Flat metrics: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. Lists and dicts
-        among them are `val/confusion`, `split/histogram` and `split/mixture`.
+        Flat metrics: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. Lists and
+        dicts among them are `val/confusion`, `split/histogram` and `split/mixture`.
 
     Raises:
         EmptySplitError: If a split leaves a network without labelled images; on every rank.
@@ -378,7 +382,7 @@ class _Loop:
     # --- evaluate --------------------------------------------------------------------------------
 
     def _validate(self) -> dict[str, Any]:
-        """Confusion matrix and loss of the mean prediction, summed over ranks before they are used."""
+        """Confusion matrix and loss of the mean prediction, summed over ranks before use."""
         confusion, loss = evaluate(self.learners, self.val, self.run, self.data.num_classes)
         figures: dict[str, Any] = {
             f"val/{key}": value
@@ -408,8 +412,8 @@ def evaluate(
 def _step_size(num_labeled: int, batch_size: int, epoch: int) -> tuple[int, int]:
     """Labelled images a step over all ranks, and steps: the same numbers on every rank.
 
-    A rest that fills no batch is left out (the order is new every epoch); a set smaller than a batch
-    is one smaller step.
+    A rest that fills no batch is left out (the order is new every epoch); a set smaller than a
+    batch is one smaller step.
 
     Raises:
         EmptySplitError: If there are fewer than two labelled images per rank.

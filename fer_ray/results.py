@@ -28,8 +28,8 @@ def finish_run(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate the best networks of a checkpoint on the test set and write a run's files.
 
-    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if the data were
-    divided), `curves.png` and `checkpoints/best.pt`.
+    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if the data
+    were divided), `curves.png` and `checkpoints/best.pt`.
 
     Args:
         run: The run that wrote the checkpoint.
@@ -55,7 +55,7 @@ def finish_run(
     pictures = {"confusion_matrix": confusion_png(confusion, data.class_names, "Test set")}
     if len(history) > 1:
         pictures["curves"] = curves_png(
-            history, _curve_keys(data), f"Validation, {run.method.name}"
+            history, _curve_keys(data), f"Validation, {run.method.label}"
         )
     divided = [row for row in history if "split/histogram" in row]
     if divided:
@@ -172,7 +172,7 @@ def newest_history(checkpoints: Folder, scratch: Path) -> list[dict[str, Any]]:
 
 
 def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> None:
-    """Before `epoch` is logged, put back rows that a killed command saved but did not write down."""
+    """Before `epoch` is logged, put back rows that a killed command saved but did not log."""
     known = rows.rows[-1]["epoch"] if rows.rows else 0
     if epoch <= known + 1:
         return

@@ -1,4 +1,4 @@
-"""One loop, several runtimes: what a plain process, a Tune trial and Train workers have in common."""
+"""One loop, several runtimes: a plain process, a Tune trial, Train workers."""
 
 import shutil
 import tempfile
@@ -97,7 +97,7 @@ def open_run_data(run: RunConfig) -> FaceData:
 
 
 def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:
-    """Put a number where `workers.gpus_per_worker` is `auto`: one GPU a worker if there are enough."""
+    """Put a number where `workers.gpus_per_worker` is `auto`: one GPU a worker if they suffice."""
     if run.workers.gpus_per_worker != "auto":
         return run
     gpus = 1.0 if num_gpus >= run.workers.num_workers else 0.0

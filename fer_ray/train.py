@@ -59,11 +59,11 @@ def _train(argv: Sequence[str] | None) -> int:
     run = RunConfig.from_dict(raw)
     data = open_run_data(run)
     check_run(run, data)
-    folder = choose_folder(args.storage, args.name, run.method.name, resume=args.resume)
+    folder = choose_folder(args.storage, args.name, run.method.label, resume=args.resume)
     mode = wandb_mode(args.wandb)
     console = Console()
     for note in data.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     with connect(args.address) as have:
         run = resolve_gpus(run, have.gpus)
         max_concurrent(run.workers, have)

@@ -43,7 +43,7 @@ class TrainRuntime:
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        """The checkpoint that Train resumes from: after a lost worker, or from an earlier command."""
+        """What Train resumes from: after a lost worker, or from an earlier command."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             yield None
@@ -156,7 +156,7 @@ def fit_on_workers(
 
 
 def _abort(controller: Any) -> None:
-    """Let the controller end its workers and give their resources back now, not at the next sweep."""
+    """Let the controller end its workers and give their resources back now."""
     if controller is None:
         return
     try:

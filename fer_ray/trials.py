@@ -58,7 +58,7 @@ class TuneRuntime:
 
 
 def run_trial(config: Mapping[str, Any], *, space: SearchSpace, folder: str) -> None:
-    """Train one trial. A hopeless error is reported as the worst value, so that nobody retries it."""
+    """Train one trial; a hopeless error is reported as the worst value and not retried."""
     run = space.run_config({key: value for key, value in config.items() if key != "trial"})
     name = trial_name(config)
     epoch = 0
@@ -125,7 +125,7 @@ class SearchLog(tune.Callback):
         wandb: Mode,
         wandb_dir: str,
     ) -> None:
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "space": space,
             "folder": folder,
             "class_names": class_names,
@@ -167,6 +167,12 @@ class SearchLog(tune.Callback):
         if self._table is not None:
             self._table.__exit__(None, None, None)
             self._table = None
+
+    def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Show that the search is alive while its processes start."""
+        del iteration, trials, info
+        if self._table is not None:
+            self._table.tick()
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Show the trial as running and open its records."""

@@ -1,4 +1,4 @@
-"""Search hyperparameters with Ray Tune: `python -m fer_ray.tune --space search_spaces/thresholds.yaml`."""
+"""Search hyperparameters with Ray Tune: `python -m fer_ray.tune --space FILE`."""
 
 import argparse
 import csv
@@ -99,7 +99,7 @@ def _tune(argv: Sequence[str] | None) -> int:
     plan = _plan(args)
     console = Console()
     for note in plan.data.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     default = plan.space.run_config(plan.space.default_params())
     console.print(
         f"{plan.space.name}: {plan.num_trials} trials of {default.optim.epochs} epochs, "
@@ -168,7 +168,7 @@ def _stored(
     stored = yaml.safe_load(folder.read_text(_SEARCH_FILE))
     if stored["space"] != json.loads(json.dumps(source)):
         raise ConfigError(
-            f"--resume: {place} is not the space that {folder} was begun with, which is kept in its "
+            f"--resume: {place} is not the space that {folder} was begun with, kept in its "
             f"{_SEARCH_FILE}; start a new search for a new space"
         )
     changed = {key for key in overrides if overrides[key] != stored["overrides"].get(key)}

@@ -1,8 +1,17 @@
 """Fixtures of all tests. Data, runs and networks are plain functions in `tests.samples`."""
 
-from collections.abc import Iterator
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 import torch
 
@@ -32,3 +41,105 @@ def gloo_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooPair]:
     pair = GlooPair(tmp_path_factory.mktemp("gloo"))
     yield pair
     pair.stop()
+
+
+_MARK = "FER_RAY_TEST_MARK"
+
+
+class Command:
+    """`python -m fer_ray...` in a session of its own; its processes carry a mark in their environment.
+
+    Ray's daemons and workers outlive a killed driver for a while, and leave its process group.
+    """
+
+    def __init__(self, log: Path, cache_dir: str, *argv: str) -> None:
+        self._log = log
+        self._mark = secrets.token_hex(8)
+        # SPT_NOENV: a Ray worker that renames itself leaves its environment readable.
+        own = {
+            _MARK: self._mark,
+            "SPT_NOENV": "1",
+            "OMP_NUM_THREADS": "1",
+            CACHE_VARIABLE: cache_dir,
+        }
+        env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | own
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it printed so far, both streams."""
+        return self._log.read_text(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """All that live and belong to the command, Ray's included."""
+        return [process for process in psutil.process_iter() if self._is_own(process)]
+
+    def _is_own(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error, OSError):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            session = os.getsid(process.pid)
+            return session == self.process.pid or process.environ().get(_MARK) == self._mark
+        return False
+
+    def wait(self, timeout_s: float = 150.0) -> int:
+        """The exit code."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"no end within {timeout_s:g} s:\n{self.output[-4000:]}") from None
+
+    def wait_until(self, happened: Callable[[], bool], timeout_s: float = 120.0) -> None:
+        """Wait for something while the command runs."""
+        deadline = time.monotonic() + timeout_s
+        while not happened():
+            assert self.process.poll() is None, f"it ended before:\n{self.output[-4000:]}"
+            assert time.monotonic() < deadline, f"not within {timeout_s} s:\n{self.output[-4000:]}"
+            time.sleep(0.05)
+
+    def leftovers(self, timeout_s: float = 10.0) -> list[str]:
+        """Command lines of what is still there a while after the end."""
+        deadline = time.monotonic() + timeout_s
+        left = self.processes()
+        while left and time.monotonic() < deadline:
+            time.sleep(0.2)
+            left = self.processes()
+        return [str(process) for process in left]
+
+    def kill(self) -> None:
+        """Kill -9 all of it, newborn workers too."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        while left := self.processes():
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=1.0)
+        self.process.wait()
+
+
+Launch = Callable[..., Command]
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Iterator[Launch]:
+    """Starts a command; what is left of it is killed when the module's tests are over."""
+    logs = tmp_path_factory.mktemp("commands")
+    started: list[Command] = []
+
+    def start(*argv: object) -> Command:
+        command = Command(logs / f"{len(started)}.log", cache_dir, *map(str, argv))
+        started.append(command)
+        return command
+
+    yield start
+    for command in started:
+        command.kill()

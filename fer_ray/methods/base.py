@@ -1,6 +1,6 @@
 """What a method is: hyperparameters as fields, an algorithm as three functions.
 
-A method holds no state, opens no file and knows no rank, no Ray, no W&B. True labels never reach it.
+A method holds no state, opens no file, knows no rank, Ray or W&B. True labels never reach it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,11 @@ class Method:
     paper: ClassVar[str] = ""
     num_networks: ClassVar[int] = 1
     __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
+
+    @property
+    def label(self) -> str:
+        """The method's name in `METHODS`."""
+        return str(getattr(self, "name"))  # noqa: B009 - a field of every subclass
 
     @property
     def views(self) -> Views:
@@ -144,7 +149,7 @@ def require_labeled(split: SplitResult, scores: Scores, epoch: int) -> SplitResu
     """Return `split` if every network has something to learn from.
 
     Raises:
-        EmptySplitError: Naming the epoch, the thresholds and the largest clean probability by class.
+        EmptySplitError: Naming the epoch, thresholds and largest clean probability by class.
     """
     for network, kept in enumerate(split.is_labeled):
         if int(kept.sum()) >= 2:

@@ -33,9 +33,9 @@ class CoDivide(SplitMethod):
     """Cross-entropy on the labels the peer believes, plus a penalty on the mean prediction.
 
     Each epoch a two-component mixture over each network's losses (DivideMix, Li et al. 2020,
-    https://arxiv.org/abs/2002.07394, section 3.1) gives every image a clean probability w; its label
-    is kept if w > t_c, with a threshold for the class c of the label. Network A learns from B's
-    split while B is fixed, then B from A's. The loss is
+    https://arxiv.org/abs/2002.07394, section 3.1) gives every image a clean probability w; its
+    label is kept if w > t_c, with a threshold for the class c of the label. Network A learns from
+    B's split while B is fixed, then B from A's. The loss is
 
         L = CE(kept) + penalty_weight * sum_c pi_c log(pi_c / mean p_c)
 

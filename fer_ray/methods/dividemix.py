@@ -1,4 +1,4 @@
-"""DivideMix: the unlabelled images learn too, by MixMatch with co-refined and co-guessed targets."""
+"""DivideMix: unlabelled images learn too, by MixMatch with co-refined and co-guessed targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
