@@ -47,7 +47,7 @@ _MARK = "FER_RAY_TEST_MARK"
 
 
 class Command:
-    """`python -m fer_ray...` in a session of its own; its processes carry a mark in their environment.
+    """`python -m fer_ray...` in a session of its own; its processes' environment carries a mark.
 
     Ray's daemons and workers outlive a killed driver for a while, and leave its process group.
     """
@@ -90,14 +90,14 @@ class Command:
             return session == self.process.pid or process.environ().get(_MARK) == self._mark
         return False
 
-    def wait(self, timeout_s: float = 150.0) -> int:
+    def wait(self, timeout_s: float = 300.0) -> int:
         """The exit code."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"no end within {timeout_s:g} s:\n{self.output[-4000:]}") from None
 
-    def wait_until(self, happened: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    def wait_until(self, happened: Callable[[], bool], timeout_s: float = 240.0) -> None:
         """Wait for something while the command runs."""
         deadline = time.monotonic() + timeout_s
         while not happened():

@@ -1,0 +1,102 @@
+"""`python -m fer_ray.train`: the same rows as a plain process, whatever happens to its workers."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from fer_ray.config import RunConfig
+from fer_ray.runtime import ProcessRuntime, train_run
+from fer_ray.tracking import plain
+from tests.conftest import Command, Launch
+from tests.gloo import GlooPair
+
+DATA = "synthetic:train=300,test=70"
+SETTINGS = ("method.warmup_epochs=1", "optim.batch_size=32", "optim.learning_rate=0.05")
+
+
+def _train(launch: Launch, storage: Path, *, workers: int, epochs: int) -> Command:
+    assignments = [f"--set={word}" for word in (*SETTINGS, f"optim.epochs={epochs}")]
+    options = ["--data", DATA, "--storage", storage, "--name", "run", "--wandb", "disabled"]
+    return launch("fer_ray.train", *options, "--workers", workers, *assignments)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """What a command has written so far, without durations."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [_timeless(json.loads(line)) for line in lines]
+
+
+def _timeless(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.startswith("time/")}
+
+
+def plain_rows(config: dict[str, Any], folder: str) -> list[dict[str, Any]]:
+    """The rows of the same run in this process (or on these ranks), as they come back from JSON."""
+    rows: list[dict[str, Any]] = []
+    runtime = ProcessRuntime(Path(folder), lambda row: rows.append(dict(row)))
+    train_run(RunConfig.from_dict(config), runtime)
+    return [_timeless(json.loads(json.dumps(plain(row)))) for row in rows]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    return config
+
+
+def _workers(command: Command) -> list[psutil.Process]:
+    return [
+        process
+        for process in command.processes()
+        if process.cmdline() and process.cmdline()[0].startswith("ray::RayTrainWorker")
+    ]
+
+
+@pytest.mark.ray
+def test_one_worker_writes_the_rows_of_a_plain_process(launch: Launch, tmp_path: Path) -> None:
+    command = _train(launch, tmp_path, workers=1, epochs=3)
+    assert command.wait() == 0, command.output
+
+    folder = tmp_path / "run"
+    expected = plain_rows(_config(folder), str(tmp_path / "plain"))
+    assert len(expected) == 3
+    assert _rows(folder) == expected
+    summary = json.loads((folder / "summary.json").read_text())
+    best = max(expected, key=lambda row: row["val/macro_recall"])
+    assert summary["best"]["epoch"] == best["epoch"]
+    assert summary["best"]["val"]["macro_recall"] == best["val/macro_recall"]
+    for name in ("confusion_matrix.csv", "confusion_matrix.png", "curves.png", "losses.png"):
+        assert (folder / name).stat().st_size > 0
+    assert (folder / "checkpoints" / "best.pt").exists()
+    assert command.leftovers() == []
+
+
+@pytest.mark.ray
+def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooPair, tmp_path: Path) -> None:
+    epochs = 12
+    folder = tmp_path / "run"
+    command = _train(launch, tmp_path, workers=2, epochs=epochs)
+    command.wait_until(lambda: len(_rows(folder)) >= 2)
+    workers = _workers(command)
+    assert len(workers) == 2, [process.cmdline() for process in command.processes()]
+    os.kill(workers[0].pid, signal.SIGKILL)
+    assert len(_rows(folder)) < epochs, "the run was over before the kill"
+
+    assert command.wait() == 0, command.output
+
+    rows = _rows(folder)
+    pair = GlooPair(tmp_path, limit_s=240.0)  # whole epochs take more than the session's pair has
+    try:
+        expected, _ = pair.run(plain_rows, _config(folder), str(tmp_path / "plain"))
+    finally:
+        pair.stop()
+    assert [row["epoch"] for row in rows] == list(range(1, epochs + 1))
+    assert rows == expected
+    assert (folder / "summary.json").exists()
+    assert command.leftovers() == []

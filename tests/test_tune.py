@@ -1,0 +1,236 @@
+"""`python -m fer_ray.tune` end to end: its files, its end by force or by hand, and early stops."""
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from fer_ray.config import RunConfig
+from fer_ray.runtime import ProcessRuntime, open_run_data, train_run
+from fer_ray.tracking import plain
+from tests.conftest import Command, Launch
+from tests.wandb_reader import read_runs
+
+CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+EPOCHS = 16
+# The second value keeps no label at all: an empty split.
+SPACE: dict[str, Any] = {
+    "run": {
+        "data": "synthetic:train=300,test=70",
+        "method": {"name": "co_divide", "warmup_epochs": 1},
+        "optim": {"epochs": EPOCHS, "batch_size": 32, "learning_rate": 0.05},
+        "workers": {"num_workers": 1},
+    },
+    "method": "grid",
+    "metric": {"name": "val/macro_recall", "goal": "maximize"},
+    "run_cap": 3,
+    "parameters": {"method.thresholds.default": {"values": [0.5, 1.0, 0.6]}},
+}
+
+
+def _space(folder: Path, changes: Mapping[str, Any] = SPACE) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump({**SPACE, **changes}))
+    return path
+
+
+def _search(launch: Launch, space: Path, *argv: str) -> Command:
+    options = ["--space", space, "--storage", space.parent, "--name", "search"]
+    return launch("fer_ray.tune", *options, *argv)
+
+
+def _strict(line: str) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    row: dict[str, Any] = json.loads(line, parse_constant=refuse)
+    return row
+
+
+def _rows(search: Path, number: int) -> list[dict[str, Any]]:
+    """A trial's rows without durations."""
+    path = search / f"trial_{number:03d}" / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [_timeless(_strict(line)) for line in lines]
+
+
+def _timeless(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.startswith("time/")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
+    """A search that nobody disturbed, with its W&B runs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = _search(launch, _space(folder), "--wandb", "offline")
+    assert command.wait() == 0, command.output
+    return folder / "search", command
+
+
+@pytest.mark.ray
+def test_a_search_writes_its_record(undisturbed: tuple[Path, Command]) -> None:
+    search, command = undisturbed
+
+    with (search / "trials.csv").open() as lines:
+        trials = list(csv.DictReader(lines))
+    summary = _strict((search / "summary.json").read_text())
+    failure = json.loads((search / "trial_002" / "failure.json").read_text())
+
+    assert [row["trial"] for row in trials] == ["trial_001", "trial_002", "trial_003"]
+    assert [row["method.thresholds.default"] for row in trials] == ["0.5", "1.0", "0.6"]
+    assert [row["epochs"] for row in trials] == [str(EPOCHS), "1", str(EPOCHS)]
+    assert failure["kind"] == "EmptySplitError"
+    assert trials[1]["failure"].startswith("EmptySplitError: ")
+    assert trials[0]["failure"] == trials[2]["failure"] == ""
+    best = max((trials[0], trials[2]), key=lambda row: float(row["best"]))
+    assert summary["num_trials"] == 3
+    assert (summary["metric"], summary["mode"]) == ("val/macro_recall", "max")
+    assert summary["best"]["trial"] == best["trial"]
+    assert summary["best"]["epoch"] == int(best["best_epoch"])
+    assert summary["best"]["val"]["macro_recall"] == float(best["best"])
+    assert summary["best"]["config"] == {
+        "method.thresholds.default": float(best["method.thresholds.default"])
+    }
+    assert sum(map(sum, summary["test"]["confusion_matrix"])) == 70
+    assert list(summary["test"]["recall"]) == summary["classes"] == list(CLASSES)
+    assert summary["wall_s"] > 0
+    assert f"Best of the search: {best['trial']}" in command.output
+
+
+@pytest.mark.ray
+def test_every_trial_has_its_rows(undisturbed: tuple[Path, Command]) -> None:
+    search, _ = undisturbed
+    rows = _rows(search, 1)
+    always = {"epoch", "train/loss", "val/macro_recall", "val/accuracy", "val/loss"}
+    always |= {"val/confusion", *(f"val/recall/{name}" for name in CLASSES)}
+    divided = {"split/labeled_fraction", "split/precision", "split/recall", "split/auroc"}
+    divided |= {"split/histogram", *(f"split/labeled_fraction/{name}" for name in CLASSES)}
+
+    assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
+    assert all(row.keys() >= always for row in rows)
+    assert all(row.keys() >= divided for row in rows[1:])
+    assert not divided & rows[0].keys()
+    timed = _strict((search / "trial_001" / "metrics.jsonl").read_text().splitlines()[1])
+    assert {"time/epoch_s", "time/train_s", "time/split_s", "time/images_per_s"} <= timed.keys()
+    assert [row["epoch"] for row in _rows(search, 2)] == [1]
+
+
+@pytest.mark.ray
+def test_the_best_trial_is_tested(undisturbed: tuple[Path, Command]) -> None:
+    search, _ = undisturbed
+    summary = _strict((search / "summary.json").read_text())
+    folder = search / summary["best"]["trial"]
+    run = RunConfig.from_dict(yaml.safe_load((folder / "config.yaml").read_text()))
+    data = open_run_data(run)
+
+    with (search / "confusion_matrix.csv").open() as lines:
+        table = list(csv.reader(lines))
+    with np.load(folder / "split.npz") as split:
+        kept, label = split["is_labeled"], split["label"]
+    assert len(table) == 1 + len(CLASSES)
+    assert [list(map(int, row[1:8])) for row in table[1:]] == summary["test"]["confusion_matrix"]
+    for name in ("confusion_matrix.png", f"{folder.name}/losses.png", f"{folder.name}/curves.png"):
+        assert (search / name).read_bytes().startswith(b"\x89PNG")
+    assert kept.shape == (2, len(data.train))
+    assert (label == np.asarray(data.train.label)).all()
+    assert 0 < kept.mean() < 1
+    untested = {"trial_001", "trial_003"} - {folder.name}
+    assert not any((search / name / "summary.json").exists() for name in untested)
+
+
+@pytest.mark.ray
+def test_a_search_leaves_offline_runs_and_no_process(
+    undisturbed: tuple[Path, Command],
+) -> None:
+    search, command = undisturbed
+
+    runs = {run.run.display_name: run for run in read_runs(search)}
+
+    assert set(runs) == {"trial_001", "trial_002", "trial_003"}
+    epochs = {name: sum("val/loss" in row for row in run.history) for name, run in runs.items()}
+    assert epochs == {"trial_001": EPOCHS, "trial_002": 1, "trial_003": EPOCHS}
+    assert runs["trial_001"].exit_code == runs["trial_003"].exit_code == 0
+    assert runs["trial_002"].exit_code == 1
+    assert "wandb sync" in command.output
+    assert command.leftovers() == []
+
+
+@pytest.mark.ray
+def test_a_trial_has_the_rows_of_a_plain_process(
+    undisturbed: tuple[Path, Command], tmp_path: Path
+) -> None:
+    search, _ = undisturbed
+    config = yaml.safe_load((search / "trial_001" / "config.yaml").read_text())
+    config["workers"]["gpus_per_worker"] = 0.0
+    rows: list[dict[str, Any]] = []
+
+    runtime = ProcessRuntime(tmp_path / "plain", lambda row: rows.append(dict(row)))
+    train_run(RunConfig.from_dict(config), runtime)
+
+    expected = [_timeless(json.loads(json.dumps(plain(row)))) for row in rows]
+    assert _rows(search, 1) == expected
+
+
+@pytest.mark.ray
+def test_an_interrupted_and_killed_search_ends_as_if_undisturbed(
+    launch: Launch, undisturbed: tuple[Path, Command], tmp_path: Path
+) -> None:
+    space = _space(tmp_path)
+    search = tmp_path / "search"
+
+    first = _search(launch, space, "--wandb", "disabled")
+    first.wait_until(lambda: len(_rows(search, 1)) >= 2)
+    os.killpg(first.process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert first.wait() == 130, first.output
+    assert "--name search --resume" in first.output
+    assert "Traceback" not in first.output
+    assert first.leftovers() == []
+    done = len(_rows(search, 1))
+    assert done < EPOCHS - 4, "too late to be killed again"
+
+    second = _search(launch, space, "--wandb", "disabled", "--resume")
+    second.wait_until(lambda: len(_rows(search, 1)) >= done + 2)
+    second.kill()
+    assert len(_rows(search, 1)) < EPOCHS
+
+    third = _search(launch, space, "--wandb", "disabled", "--resume")
+    assert third.wait() == 0, third.output
+    for number in (1, 2, 3):
+        assert _rows(search, number) == _rows(undisturbed[0], number), f"trial {number}"
+    again = _strict((search / "summary.json").read_text())
+    once = _strict((undisturbed[0] / "summary.json").read_text())
+    assert again["num_trials"] == 3
+    assert again["test"] == once["test"]
+    assert third.leftovers() == []
+
+
+@pytest.mark.ray
+def test_a_stopped_trial_gives_its_cpus_to_the_next(launch: Launch, tmp_path: Path) -> None:
+    """Two workers take both CPUs that a small machine has; the next trial waits for them."""
+    rates = [0.05, 1e-9, 1e-8]
+    run = {**SPACE["run"], "optim": {"epochs": 3, "batch_size": 32, "learning_rate": 0.05}}
+    run["workers"] = {"num_workers": 2, "cpus_per_worker": max(1, (os.cpu_count() or 2) // 2)}
+    changes = {
+        "run": run,
+        "metric": {"name": "val/loss", "goal": "minimize"},
+        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 3},
+        "parameters": {"optim.learning_rate": {"values": rates}},
+    }
+
+    command = _search(launch, _space(tmp_path, changes), "--wandb", "disabled")
+    assert command.wait() == 0, command.output
+
+    search = tmp_path / "search"
+    epochs = [len(_rows(search, number)) for number in (1, 2, 3)]
+    assert epochs == [3, 1, 1], command.output
+    assert not list(search.glob("trial_*/failure.json"))
+    assert _strict((search / "summary.json").read_text())["best"]["trial"] == "trial_001"
+    assert command.leftovers() == []
