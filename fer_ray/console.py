@@ -104,6 +104,10 @@ class _Trial:
         return self.status not in ("pending", "running")
 
     @property
+    def can_win(self) -> bool:
+        return self.status not in ("failed", "infeasible")
+
+    @property
     def progress(self) -> float:
         return 1.0 if self.is_over else min(1.0, self.epoch / max(1, self.epochs))
 
@@ -199,7 +203,7 @@ class TrialTable(_View):
                 Text(row.status, style=_STYLE[row.status]),
                 _bar(row.epoch / max(1, row.epochs), _BAR).append(f" {_epochs(row)}", style="none"),
                 Text(_value(row.metric)),
-                Text(_value(row.best), style="bold" if row.best == self._best() else ""),
+                Text(_value(row.best), style="bold" if row.can_win and row.best == self._best() else ""),
             ]
             for row in rows
         ]
@@ -218,7 +222,7 @@ class TrialTable(_View):
         parts = [f"{total} trials: {', '.join(states) or 'none started'}"]
         best = self._best()
         if best is not None:
-            name = next(trial.name for trial in trials if trial.best == best)
+            name = next(trial.name for trial in trials if trial.can_win and trial.best == best)
             parts.append(f"best {self._metric} {_value(best)} ({name})")
         progress = sum(trial.progress for trial in trials)
         left = self._left(progress - self._head_start, total - progress)
@@ -232,7 +236,8 @@ class TrialTable(_View):
         return trials[:_MAX_ROWS]
 
     def _best(self) -> Number | None:
-        values = [t.best for t in self._trials.values() if t.best is not None]
+        """The best value of all trials but failed ones, which cannot win a search."""
+        values = [t.best for t in self._trials.values() if t.can_win and t.best is not None]
         finite = [value for value in values if math.isfinite(value)]
         pick = max if self._mode == "max" else min
         return pick(finite, default=None)

@@ -44,7 +44,7 @@ def prior_penalty(
 def negative_entropy(logits: Float[Tensor, "batch class"]) -> Float[Tensor, ""]:
     """Mean of sum p log p: added in warm-up, it punishes confident answers.
 
-    DivideMix, eq. 5-6 (with the sign of a penalty). Through `log_softmax`, so p = 0 is no NaN.
+    DivideMix, eq. 2 (with the sign of a penalty). Through `log_softmax`, so p = 0 is no NaN.
     """
     log_prob = F.log_softmax(logits.float(), dim=1)
     return (log_prob.exp() * log_prob).sum(dim=1).mean()
@@ -64,7 +64,7 @@ def sharpen(prob: Float[Tensor, "batch class"], temperature: float) -> Float[Ten
 def mixup_coefficient(alpha: float, generator: torch.Generator) -> float:
     """Draw l ~ Beta(alpha, alpha) and return max(l, 1 - l), in [0.5, 1].
 
-    MixMatch, eq. 8-9. The draw is a function of `generator` alone (NumPy's global state, which the
+    MixMatch, eq. 8-9 (DivideMix, eq. 5-6). The draw is a function of `generator` alone (NumPy's global state, which the
     authors' code uses unseeded, takes no part).
 
     Raises:
@@ -80,7 +80,7 @@ def mixup_coefficient(alpha: float, generator: torch.Generator) -> float:
 def mixup(
     first: Float[Tensor, "batch *rest"], second: Float[Tensor, "batch *rest"], coefficient: float
 ) -> Float[Tensor, "batch *rest"]:
-    """Convex combination `coefficient * first + (1 - coefficient) * second` (MixMatch, eq. 10)."""
+    """Convex combination `coefficient * first + (1 - coefficient) * second` (MixMatch, eq. 10-11)."""
     return torch.lerp(second, first, coefficient)
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 _MAX_ITER = 10
@@ -100,6 +98,9 @@ def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR
     """
     if len(loss) < 2:
         raise MixtureError(f"a mixture needs at least 2 losses, got {len(loss)}")
+    from sklearn.exceptions import ConvergenceWarning  # two seconds, for who fits only
+    from sklearn.mixture import GaussianMixture
+
     model = GaussianMixture(2, max_iter=_MAX_ITER, tol=_TOL, reg_covar=reg_covar, random_state=0)
     with warnings.catch_warnings():
         # Ten iterations are the paper's; stopping there is meant.

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -97,6 +96,8 @@ def build_network(
 def _build_resnet(
     config: ModelConfig, num_classes: int, num_channels: int, image_size: int
 ) -> FaceNetwork:
+    import torchvision  # here, for it takes three seconds that a tiny network does not need
+
     weights = "DEFAULT" if config.weights == "torchvision" else None
     backbone = torchvision.models.get_model(config.name, weights=weights)
     num_features = backbone.fc.in_features

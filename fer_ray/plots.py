@@ -6,12 +6,13 @@ Figures are made without pyplot, hence without a display and without state betwe
 import csv
 from collections.abc import Mapping, Sequence
 from io import BytesIO, StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:  # imported where it draws: a command should not wait a second for its pictures
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Counts = Sequence[Sequence[int]]
 
@@ -54,7 +55,7 @@ def confusion_png(counts: Counts, class_names: Sequence[str], title: str = "") -
     support = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
     side = 2.0 + 0.78 * size
-    figure = Figure(figsize=(side + 0.9, side), layout="constrained")
+    figure = _figure((side + 0.9, side))
     axes = figure.add_subplot()
     picture = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     _write_cells(axes, matrix, share)
@@ -84,7 +85,7 @@ def losses_png(
     """
     edges = np.asarray(histogram["edges"], dtype=float)
     networks = histogram["counts"]
-    figure = Figure(figsize=(4.6 * len(networks) + 0.4, 3.6), layout="constrained")
+    figure = _figure((4.6 * len(networks) + 0.4, 3.6))
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     for network, (axes, counts) in enumerate(zip(panels, networks, strict=True)):
         heights = np.asarray(counts, dtype=float)
@@ -111,7 +112,7 @@ def curves_png(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: st
         title: Line above the picture.
     """
     epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = _figure((7.2, 4.2))
     axes = figure.add_subplot()
     prefix = _common_prefix(keys)
     for number, key in enumerate(keys):
@@ -128,7 +129,7 @@ def curves_png(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: st
             zorder=3 if number == 0 else 2,
         )
     axes.set(xlabel="epoch", ylabel=prefix.rstrip("/"), title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
     _clean(axes)
     if keys:
@@ -136,7 +137,13 @@ def curves_png(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: st
     return _png(figure)
 
 
-def _write_cells(axes: Axes, matrix: np.ndarray, share: np.ndarray) -> None:
+def _figure(size: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _write_cells(axes: "Axes", matrix: np.ndarray, share: np.ndarray) -> None:
     """Count and share in every cell; no share in the row of a class without images."""
     for row, column in np.ndindex(matrix.shape):
         color = "white" if share[row, column] > 0.55 else "black"
@@ -148,7 +155,7 @@ def _write_cells(axes: Axes, matrix: np.ndarray, share: np.ndarray) -> None:
 
 
 def _draw_mixture(
-    axes: Axes, edges: np.ndarray, total: float, components: Sequence[Sequence[float]]
+    axes: "Axes", edges: np.ndarray, total: float, components: Sequence[Sequence[float]]
 ) -> None:
     """Both components and their sum, scaled from density to images per bin."""
     position = np.linspace(edges[0], edges[-1], 501)
@@ -178,11 +185,11 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _clean(axes: Axes) -> None:
+def _clean(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     file = BytesIO()
     figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     return file.getvalue()

@@ -168,6 +168,18 @@ class SearchLog(tune.Callback):
             self._table.__exit__(None, None, None)
             self._table = None
 
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Show the trials that had ended before a search was resumed."""
+        del iteration, info
+        for trial in trials:
+            name = trial_name(trial.config)
+            if trial.is_finished() and name not in self._rows:
+                folder = self._folder / name
+                self._rows[name] = JsonLinesTracker(folder)
+                if folder.exists(FAILURE):
+                    self._failures[name] = json.loads(folder.read_text(FAILURE))
+                self._show(trial, self._status(trial))
+
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         """Show that the search is alive while its processes start."""
         del iteration, trials, info
@@ -200,15 +212,8 @@ class SearchLog(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Finish a trial that ended by itself or was stopped."""
         del iteration, trials, info
-        name = trial_name(trial.config)
-        rows, _ = self._open(trial)
-        status: Status = "done"
-        if name in self._failures:
-            empty = self._failures[name]["kind"] == "EmptySplitError"
-            status = "infeasible" if empty else "failed"
-        elif not rows.rows or rows.rows[-1]["epoch"] < self._run(trial).optim.epochs:
-            status = "stopped"
-        self._finish(trial, status)
+        self._open(trial)
+        self._finish(trial, self._status(trial))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Finish a trial that Tune gave up."""
@@ -223,6 +228,16 @@ class SearchLog(tune.Callback):
         """Close everything."""
         del trials, info
         self.close()
+
+    def _status(self, trial: Any) -> Status:
+        """How a trial ended, from what is on file of it."""
+        name = trial_name(trial.config)
+        if name in self._failures:
+            empty = self._failures[name]["kind"] == "EmptySplitError"
+            return "infeasible" if empty else "failed"
+        rows = self._rows[name].rows
+        is_done = rows and rows[-1]["epoch"] >= self._run(trial).optim.epochs
+        return "done" if is_done else "stopped"
 
     def _run(self, trial: Any) -> RunConfig:
         return self._space.run_config(_params(trial.config))

@@ -105,6 +105,7 @@ def _tune(argv: Sequence[str] | None) -> int:
         f"{plan.space.name}: {plan.num_trials} trials of {default.optim.epochs} epochs, "
         f"{plan.space.search} search for the best {plan.space.metric}; files in {plan.folder}",
         highlight=False,
+        soft_wrap=True,
     )
     if args.dry_run:
         for key, value in plan.space.default_params().items():
@@ -265,7 +266,8 @@ def _tuner(
             scheduler=scheduler,
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
-            reuse_actors=False,
+            # A process that drove workers may be stopped while they live; a loop ends with its trial.
+            reuse_actors=run.workers.num_workers == 1,
         ),
         run_config=tune.RunConfig(
             name=plan.folder.name,

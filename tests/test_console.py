@@ -110,6 +110,15 @@ def test_totals(mode: Any, best: str) -> None:
     )
 
 
+@pytest.mark.parametrize("status", ["failed", "infeasible"])
+def test_a_failed_trial_is_not_the_best(status: Any) -> None:
+    table = TrialTable(2, console=make_console(terminal=True), clock=Clock())
+    add(table, "a", status, best=0.9)
+    assert "best" not in table.totals()
+    add(table, "b", "done", epoch=12, best=0.7)
+    assert "best macro_recall 0.7000 (b)" in table.totals()
+
+
 def test_trials_of_an_earlier_session_do_not_count_as_pace() -> None:
     clock = Clock()
     table = TrialTable(4, console=make_console(terminal=True), clock=clock)

@@ -64,12 +64,12 @@ def test_shipped_files_give_runs(path: Path) -> None:
 def test_the_main_file_says_what_it_should() -> None:
     space = load_space(FILES[0].with_name("thresholds.yaml"))
     assert (space.search, space.metric, space.mode) == ("bayes", "val/macro_recall", "max")
-    assert (space.run_cap, space.early_terminate) == (12, EarlyTerminate(4, 3.0))
+    assert (space.run_cap, space.early_terminate) == (12, EarlyTerminate(6, 3.0))
     thresholds = [key for key in space.parameters if key.startswith("method.thresholds.")]
     assert len(thresholds) == 7
     config = space.run_config({FEAR: 0.3})
-    assert (config.optim.epochs, config.optim.batch_size) == (12, 128)
-    assert config.to_dict()["method"]["thresholds"] == {"default": 0.5, "fear": 0.3}
+    assert (config.optim.epochs, config.optim.batch_size) == (12, 64)
+    assert config.to_dict()["method"]["thresholds"] == {"default": 0.1, "fear": 0.3}
 
 
 @pytest.mark.parametrize("space", [*map(load_space, FILES), space_of(CONDITIONAL)])
@@ -130,7 +130,7 @@ def test_defaults_come_from_the_run_and_move_to_allowed_values() -> None:
     assert space.default_params() == {
         FEAR: 0.9,
         "method.thresholds.anger": 0.4,
-        "method.warmup_epochs": 5,
+        "method.warmup_epochs": 6,
         "optim.batch_size": 64,
         "seed": 7,
     }
@@ -186,7 +186,11 @@ def test_wandb_gets_its_own_format() -> None:
     path = FILES[0].with_name("thresholds.yaml")
     sweep, raw = load_space(path).to_wandb_sweep(), yaml.safe_load(path.read_text("utf-8"))
     assert set(sweep) == {"method", "metric", "run_cap", "early_terminate", "parameters"}
-    assert sweep["parameters"][FEAR] == {"distribution": "uniform", "min": 0.2, "max": 0.9}
+    assert sweep["parameters"][FEAR] == {
+        "distribution": "log_uniform_values",
+        "min": 0.001,
+        "max": 0.9,
+    }
     assert {key: sweep[key] for key in ("method", "metric")} == {
         key: raw[key] for key in ("method", "metric")
     }

@@ -52,12 +52,12 @@ class DivideMix(SplitMethod):
     Attributes:
         form: Which of the authors' scripts is followed.
         clean_threshold: Clean probability in [0, 1] above which a label is kept.
-        temperature: Of the sharpening, eq. 7.
+        temperature: Of the sharpening, eq. 4.
         alpha: Of the Beta distribution of mixup; 4 for CIFAR, 0.5 for Clothing1M.
         unlabeled_weight: lambda_u of eq. 12; used by the CIFAR form only.
         rampup_epochs: Epochs after warm-up over which lambda_u grows from 0.
         penalty_weight: Weight of the penalty of eq. 11 (1 in the paper).
-        confidence_weight: Weight of the confidence penalty in warm-up, eq. 6 (0 or 1 in the paper).
+        confidence_weight: Weight of the confidence penalty in warm-up, eq. 2 (0 or 1 in the paper).
         loss_history: The mixture sees the mean loss of this many last epochs (5 at 90 % noise).
         gradient_views: Kind of view that is learnt from.
     """
@@ -99,7 +99,7 @@ class DivideMix(SplitMethod):
         )
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
-        """Cross-entropy plus the confidence penalty (eq. 5-6)."""
+        """Cross-entropy plus the confidence penalty (eq. 2)."""
         del context
         logits = student(labeled.strong[0]).logits.float()
         loss = F.cross_entropy(logits, labeled.label)
@@ -137,7 +137,7 @@ class DivideMix(SplitMethod):
         unlabeled: Unlabeled | None,
         context: StepContext,
     ) -> StepOutput:
-        """Eq. 8-12: refine, guess, sharpen, mix, and learn from the mixture."""
+        """Eq. 3-12: refine, guess, sharpen, mix, and learn from the mixture."""
         assert peer is not None
         num_classes = len(context.class_names)
         targets = [self._refine(student, labeled, num_classes)]
@@ -155,7 +155,7 @@ class DivideMix(SplitMethod):
     def _refine(
         self, student: Network, labeled: Labeled, num_classes: int
     ) -> Float[Tensor, "batch class"]:
-        """Co-refinement, eq. 8 and the sharpening of line 20 of algorithm 1."""
+        """Co-refinement, eq. 3, and sharpening, eq. 4."""
         prob = _mean_prediction([student], labeled.weak)
         clean_prob = labeled.clean_prob[:, None]
         given = F.one_hot(labeled.label, num_classes).to(prob.dtype)
@@ -164,7 +164,7 @@ class DivideMix(SplitMethod):
     def _guess(
         self, student: Network, peer: Network, unlabeled: Unlabeled
     ) -> Float[Tensor, "batch class"]:
-        """Co-guessing: both networks, both views (lines 21-22 of algorithm 1)."""
+        """Co-guessing: both networks, both views, sharpened."""
         return sharpen(_mean_prediction([student, peer], unlabeled.weak), self.temperature)
 
     def _mix(

@@ -1,0 +1,81 @@
+"""The driver's record of a search, with trials that no Tune runs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_ray.space import parse_space
+from fer_ray.trials import SearchLog, trial_name
+
+EPOCHS = 2
+
+
+@dataclass
+class EndedTrial:
+    """What a callback reads of Tune's own trial."""
+
+    config: dict[str, Any]
+    status: str = "TERMINATED"
+
+    def is_finished(self) -> bool:
+        return self.status in ("TERMINATED", "ERROR")
+
+
+def search_log(folder: Path) -> SearchLog:
+    raw = {
+        "run": {"optim": {"epochs": EPOCHS}},
+        "method": "random",
+        "parameters": {"optim.learning_rate": {"values": [0.1, 0.2]}},
+    }
+    return SearchLog(
+        space=parse_space(raw, "file"),
+        folder=str(folder),
+        class_names=("a", "b"),
+        num_trials=4,
+        wandb="disabled",
+        wandb_dir=str(folder / "wandb"),
+    )
+
+
+def leave(folder: Path, number: int, recalls: list[float], failure: str | None = None) -> None:
+    """What a trial of an earlier session left on file."""
+    path = folder / f"trial_{number + 1:03d}"
+    path.mkdir()
+    rows = [{"epoch": e, "val/macro_recall": r} for e, r in enumerate(recalls, start=1)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if failure is not None:
+        content = {"kind": failure, "message": "it could not go on"}
+        (path / "failure.json").write_text(json.dumps(content))
+
+
+def test_a_resumed_search_shows_what_had_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(tmp_path, 0, [0.3, 0.4])
+    leave(tmp_path, 1, [0.2])
+    leave(tmp_path, 2, [0.9], failure="EmptySplitError")
+    trials = [EndedTrial({"trial": number, "optim.learning_rate": 0.1}) for number in range(3)]
+    trials.append(EndedTrial({"trial": 3, "optim.learning_rate": 0.2}, status="PENDING"))
+    log = search_log(tmp_path)
+    log.setup()
+    try:
+        for iteration in range(2):
+            log.on_step_begin(iteration, trials)
+    finally:
+        log.close()
+
+    output = capsys.readouterr().out.splitlines()
+    shown = [line.split(":")[0] for line in output]
+    assert shown[:3] == [
+        "trial_001 done at epoch 2/2",
+        "trial_002 stopped at epoch 1/2",
+        "trial_003 infeasible at epoch 1/2",
+    ]
+    assert output[-1].startswith(
+        "4 trials: 1 done, 1 stopped, 1 infeasible; best macro_recall 0.4000 (trial_001)"
+    )
+    assert len(output) == 4
+    assert not (tmp_path / trial_name(trials[3].config)).exists()
