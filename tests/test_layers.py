@@ -1,6 +1,8 @@
 """Who may import whom: a module imports its own layer or a lower one, and few import much."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,3 +194,11 @@ def test_a_violation_is_seen(module: str, source: str, complaint: str) -> None:
 )
 def test_what_is_allowed_is_not_complained_about(module: str, source: str) -> None:
     assert complaints(sources_of_package() | {module: source}) == []
+
+
+def test_a_command_starts_without_what_few_of_its_runs_need() -> None:
+    """Each of these takes seconds to import; `--help` and an error should not wait for them."""
+    late = ("torchvision", "sklearn", "matplotlib", "wandb", "torch._dynamo")
+    code = f"import sys, fer_ray.tune; print([x for x in {late} if x in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

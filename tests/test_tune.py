@@ -164,11 +164,12 @@ def test_a_search_leaves_offline_runs_and_no_process(
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("number", [1, 3])  # the third trial has the process of an earlier one
 def test_a_trial_has_the_rows_of_a_plain_process(
-    undisturbed: tuple[Path, Command], tmp_path: Path
+    number: int, undisturbed: tuple[Path, Command], tmp_path: Path
 ) -> None:
     search, _ = undisturbed
-    config = yaml.safe_load((search / "trial_001" / "config.yaml").read_text())
+    config = yaml.safe_load((search / f"trial_{number:03d}" / "config.yaml").read_text())
     config["workers"]["gpus_per_worker"] = 0.0
     rows: list[dict[str, Any]] = []
 
@@ -176,7 +177,7 @@ def test_a_trial_has_the_rows_of_a_plain_process(
     train_run(RunConfig.from_dict(config), runtime)
 
     expected = [_timeless(json.loads(json.dumps(plain(row)))) for row in rows]
-    assert _rows(search, 1) == expected
+    assert _rows(search, number) == expected
 
 
 @pytest.mark.ray
@@ -213,11 +214,15 @@ def test_an_interrupted_and_killed_search_ends_as_if_undisturbed(
 
 
 @pytest.mark.ray
-def test_a_stopped_trial_gives_its_cpus_to_the_next(launch: Launch, tmp_path: Path) -> None:
-    """Two workers take both CPUs that a small machine has; the next trial waits for them."""
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_stopped_trial_gives_its_cpus_to_the_next(
+    num_workers: int, launch: Launch, tmp_path: Path
+) -> None:
+    """A trial takes all CPUs of a machine; the next one waits for them."""
     rates = [0.05, 1e-9, 1e-8]
     run = {**SPACE["run"], "optim": {"epochs": 3, "batch_size": 32, "learning_rate": 0.05}}
-    run["workers"] = {"num_workers": 2, "cpus_per_worker": max(1, (os.cpu_count() or 2) // 2)}
+    cpus = max(1, (os.cpu_count() or 2) // num_workers)
+    run["workers"] = {"num_workers": num_workers, "cpus_per_worker": cpus}
     changes = {
         "run": run,
         "metric": {"name": "val/loss", "goal": "minimize"},
