@@ -203,7 +203,10 @@ class TrialTable(_View):
                 Text(row.status, style=_STYLE[row.status]),
                 _bar(row.epoch / max(1, row.epochs), _BAR).append(f" {_epochs(row)}", style="none"),
                 Text(_value(row.metric)),
-                Text(_value(row.best), style="bold" if row.can_win and row.best == self._best() else ""),
+                Text(
+                    _value(row.best),
+                    style="bold" if row.can_win and row.best == self._best() else "",
+                ),
             ]
             for row in rows
         ]

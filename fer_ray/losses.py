@@ -64,8 +64,8 @@ def sharpen(prob: Float[Tensor, "batch class"], temperature: float) -> Float[Ten
 def mixup_coefficient(alpha: float, generator: torch.Generator) -> float:
     """Draw l ~ Beta(alpha, alpha) and return max(l, 1 - l), in [0.5, 1].
 
-    MixMatch, eq. 8-9 (DivideMix, eq. 5-6). The draw is a function of `generator` alone (NumPy's global state, which the
-    authors' code uses unseeded, takes no part).
+    MixMatch, eq. 8-9 (DivideMix, eq. 5-6). The draw is a function of `generator` alone (NumPy's
+    global state, which the authors' code uses unseeded, takes no part).
 
     Raises:
         ValueError: If `alpha` is not positive.
@@ -80,7 +80,7 @@ def mixup_coefficient(alpha: float, generator: torch.Generator) -> float:
 def mixup(
     first: Float[Tensor, "batch *rest"], second: Float[Tensor, "batch *rest"], coefficient: float
 ) -> Float[Tensor, "batch *rest"]:
-    """Convex combination `coefficient * first + (1 - coefficient) * second` (MixMatch, eq. 10-11)."""
+    """Return `coefficient * first + (1 - coefficient) * second` (MixMatch, eq. 10-11)."""
     return torch.lerp(second, first, coefficient)
 
 

@@ -51,6 +51,8 @@ class ProcessRuntime:
         """Save beside the old checkpoint, then drop it: a kill leaves one of the two whole."""
         if rank() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
+            for torn in self._folder.glob(".new-*"):  # of a process that was killed as it saved
+                shutil.rmtree(torn)
             fresh = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
             save(fresh)
             old = sorted(self._folder.glob("epoch_*"))

@@ -75,9 +75,18 @@ class SearchSpace:
         """
         return self._choose(lambda key, domain: domain.suggest(trial, key))
 
-    def default_params(self) -> dict[str, Any]:
-        """What a run has without a search, every active parameter at the nearest allowed value."""
-        return self._defaults(self._default_method)
+    def default_params(self, method: str | None = None) -> dict[str, Any]:
+        """What a run has without a search, every active parameter at the nearest allowed value.
+
+        Args:
+            method: One of `methods`; by default the one that a run has without a search.
+        """
+        method = method or self._default_method
+        base = with_overrides(self._bases[method], {METHOD: method})
+        return {
+            key: method if key == METHOD else domain.nearest(lookup(base, key))
+            for key, domain in self.active(method).items()
+        }
 
     def default_point(self) -> dict[str, Any]:
         """The default configuration as `study.enqueue_trial` and `points_to_evaluate` want it."""
@@ -159,14 +168,6 @@ class SearchSpace:
             if key != METHOD:
                 params[key] = choose(key, domain)
         return params
-
-    def _defaults(self, method: str) -> dict[str, Any]:
-        """The default configuration of a method."""
-        base = with_overrides(self._bases[method], {METHOD: method})
-        return {
-            key: method if key == METHOD else domain.nearest(lookup(base, key))
-            for key, domain in self.active(method).items()
-        }
 
     def _grid(self, method: str) -> list[dict[str, Any]]:
         """All combinations of a method."""
@@ -250,7 +251,7 @@ def _check_corners(space: SearchSpace) -> None:
         raise ConfigError(f"{space.place}: run: {error}") from None
     for method in methods:
         named = {METHOD: method} if METHOD in space.parameters else {}
-        defaults = space._defaults(method)
+        defaults = space.default_params(method)
         for key, value in defaults.items():
             _try(space, named, {key: value})
         _try(space, defaults, {})

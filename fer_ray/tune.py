@@ -132,8 +132,8 @@ def _plan(args: argparse.Namespace) -> Plan:
         source, overrides, space = _stored(folder, source, overrides, place)
     run = space.run_config(space.default_params())
     data = open_run_data(run)
-    for params in _class_checks(space):
-        check_run(space.run_config(params), data)
+    for method in space.methods:  # the parameters of each may name classes
+        check_run(space.run_config(space.default_params(method)), data)
     num_trials = args.trials if args.trials is not None else space.run_cap or _DEFAULT_TRIALS
     if num_trials < 1:
         raise ConfigError(f"--trials: at least 1, got {num_trials}")
@@ -149,11 +149,6 @@ def _plan(args: argparse.Namespace) -> Plan:
         wandb=wandb_mode(args.wandb),
         is_resumed=args.resume,
     )
-
-
-def _class_checks(space: SearchSpace) -> list[dict[str, Any]]:
-    """One configuration per method, all its class-named parameters in it."""
-    return [space._defaults(method) for method in space.methods]
 
 
 def _stored(
@@ -266,7 +261,7 @@ def _tuner(
             scheduler=scheduler,
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
-            # A process that drove workers may be stopped while they live; a loop ends with its trial.
+            # A loop ends with its trial; a process that drives workers may have to wait for them.
             reuse_actors=run.workers.num_workers == 1,
         ),
         run_config=tune.RunConfig(
