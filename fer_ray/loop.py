@@ -133,9 +133,14 @@ def _keep_best(run: RunConfig, state: TrainState, row: dict[str, Any]) -> None:
 
 @dataclass(slots=True)
 class _Phase:
-    """Rows that one network trains on in one epoch; `unlabeled` is empty if none are drawn."""
+    """Rows that one network trains on in one epoch; `unlabeled` is empty if none are drawn.
+
+    `label` is that of every training image, as given or as the split says.
+    """
 
     network: int
+    is_warmup: bool
+    label: Int[Tensor, " sample"]
     labeled: Int[Tensor, " labeled"]
     unlabeled: Int[Tensor, " unlabeled"]
     views: Views
@@ -161,7 +166,7 @@ class _Loop:
         """One epoch: (score, split,) train every network, evaluate."""
         row: dict[str, Any] = {"epoch": epoch}
         clock = _Clock()
-        if self.run.method.is_warmup(epoch):
+        if self.run.method.is_warmup(epoch) or not self.run.method.divides:
             split = None
         else:
             split, figures = self._divide(epoch)
@@ -258,23 +263,28 @@ class _Loop:
         logs: dict[str, list[float]] = defaultdict(list)
         num_images = 0
         for network in range(len(self.learners)):
-            phase = self._phase(network, split)
+            phase = self._phase(network, split, epoch)
             share, num_steps = _step_size(len(phase.labeled), self.run.optim.batch_size, epoch)
             num_images += num_steps * share * (2 if len(phase.unlabeled) else 1)
             for key, value in self._train(phase, epoch).items():
                 logs[f"train/{key}"].append(value)
         return {key: sum(values) / len(values) for key, values in logs.items()}, num_images
 
-    def _phase(self, network: int, split: SplitResult | None) -> _Phase:
+    def _phase(self, network: int, split: SplitResult | None, epoch: int) -> _Phase:
+        is_warmup = self.run.method.is_warmup(epoch)
+        views = Views(labeled_strong=1) if is_warmup else self.run.method.views
         every = torch.arange(len(self.train))
-        if split is None:
-            return _Phase(
-                network, every[self.train.label >= 0], every[:0], Views(labeled_strong=1), None
-            )
-        kept = split.is_labeled[network]
-        views = self.run.method.views
-        rest = every[~kept] if views.needs_unlabeled else every[:0]
-        return _Phase(network, every[kept], rest, views, split)
+        kept = self.train.label >= 0 if split is None else split.is_labeled[network]
+        draws_rest = split is not None and views.needs_unlabeled
+        return _Phase(
+            network=network,
+            is_warmup=is_warmup,
+            label=self.train.label if split is None else split.label[network],
+            labeled=every[kept],
+            unlabeled=every[~kept] if draws_rest else every[:0],
+            views=views,
+            split=split,
+        )
 
     def _train(self, phase: _Phase, epoch: int) -> dict[str, float]:
         """One network's steps of one epoch; logs averaged over steps and ranks."""
@@ -282,7 +292,8 @@ class _Loop:
         share, num_steps = _step_size(len(phase.labeled), self.run.optim.batch_size, epoch)
         order = generator_for(self.run.seed, epoch, phase.network, _ORDER)
         own = generator_for(self.run.seed, epoch, phase.network, rank(), _METHOD)
-        labeled = _shuffled(phase.labeled, num_steps * share, order)
+        labeled = self._draw_labeled(phase, num_steps * share, order)
+        class_count = torch.bincount(phase.label[phase.labeled], minlength=self.data.num_classes)
         unlabeled = _shuffled(phase.unlabeled, num_steps * share, order)
         logs: dict[str, list[Tensor]] = defaultdict(list)
         for step in range(num_steps):
@@ -291,6 +302,7 @@ class _Loop:
             self._set_learning_rate(optimizer, progress)
             context = StepContext(
                 class_names=self.data.class_names,
+                class_count=class_count,
                 split=phase.split,
                 network=phase.network,
                 epoch=progress,
@@ -307,6 +319,14 @@ class _Loop:
         learner.sync_statistics()
         return self._mean_logs(logs, phase, epoch)
 
+    def _draw_labeled(self, phase: _Phase, num: int, order: torch.Generator) -> Int[Tensor, " num"]:
+        """Every image once, or every class equally often."""
+        if not self.run.method.balances_classes:
+            return _shuffled(phase.labeled, num, order)
+        label = phase.label[phase.labeled]
+        weight = torch.bincount(label).double().reciprocal()[label]
+        return phase.labeled[torch.multinomial(weight, num, replacement=True, generator=order)]
+
     def _step(
         self,
         phase: _Phase,
@@ -319,18 +339,17 @@ class _Loop:
         weak, strong, index = self._views(
             labeled_rows, views.labeled_weak, views.labeled_strong, order
         )
-        label, clean_prob = self.train.label, torch.ones(len(self.train))
+        clean_prob = torch.ones(len(index))
         if phase.split is not None:
-            label = phase.split.label[phase.network]
-            clean_prob = phase.split.clean_prob[phase.network]
+            clean_prob = phase.split.clean_prob[phase.network][index]
         labeled = Labeled(
             weak=weak,
             strong=strong,
             index=index,
-            label=label[index].to(self.device, non_blocking=True),
-            clean_prob=clean_prob[index].to(self.device, non_blocking=True),
+            label=phase.label[index].to(self.device, non_blocking=True),
+            clean_prob=clean_prob.to(self.device, non_blocking=True),
         )
-        if phase.split is None:
+        if phase.is_warmup:
             return method.warmup_step(student, labeled, context)
         unlabeled = None
         if len(unlabeled_rows):

@@ -129,7 +129,7 @@ def curves_png(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: st
             zorder=3 if number == 0 else 2,
         )
     axes.set(xlabel="epoch", ylabel=prefix.rstrip("/"), title=title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
     _clean(axes)
     if keys:

@@ -133,7 +133,8 @@ class StepContext:
 
     Attributes:
         class_names: Names of the classes, in label order.
-        split: The current split; `None` during warm-up.
+        class_count: Images that this network trains on with a label in this epoch, by that label.
+        split: The current split; `None` during warm-up, or if the method does not divide.
         network: Which network is the student.
         epoch: Epochs done, with fraction: 3.25 is a quarter into the fourth epoch.
         generator: CPU generator of this (seed, epoch, network, rank).
@@ -141,6 +142,7 @@ class StepContext:
     """
 
     class_names: tuple[str, ...]
+    class_count: Int[Tensor, " class"]
     split: SplitResult | None
     network: int
     epoch: float

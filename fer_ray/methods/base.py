@@ -32,6 +32,8 @@ class Method:
 
     paper: ClassVar[str] = ""
     num_networks: ClassVar[int] = 1
+    # Whether epochs after warm-up begin with a split; else `step` gets every label as given.
+    divides: ClassVar[bool] = True
     __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
 
     @property
@@ -43,6 +45,11 @@ class Method:
     def views(self) -> Views:
         """The views that `step` asks for."""
         return Views(labeled_strong=1)
+
+    @property
+    def balances_classes(self) -> bool:
+        """Whether every class is drawn equally often, with repetition; else all images once."""
+        return False
 
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Check fields that name classes against the data set.
@@ -126,11 +133,11 @@ def check_prior(prior: str | Mapping[str, float]) -> None:
     """Check the form of a prior.
 
     Raises:
-        ValueError: If it is neither "uniform" nor non-negative weights with a positive sum.
+        ValueError: If it is neither one of the words nor non-negative weights with a positive sum.
     """
     if isinstance(prior, str):
-        if prior != "uniform":
-            raise ValueError(f"prior: 'uniform' or a weight per class, got {prior!r}")
+        if prior not in ("uniform", "estimated"):
+            raise ValueError(f"prior: uniform, estimated or a weight per class, got {prior!r}")
     elif not prior or min(prior.values()) < 0 or sum(prior.values()) <= 0:
         raise ValueError(f"prior: weights >= 0 with a positive sum, got {dict(prior)}")
 

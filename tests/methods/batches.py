@@ -56,6 +56,7 @@ def context(
     """The context of a step in one process."""
     return StepContext(
         class_names=NAMES,
+        class_count=torch.tensor([60, 30, 6]),
         split=None,
         network=0,
         epoch=epoch,
