@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _MAX_ITER = 10
@@ -111,4 +111,44 @@ def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR
         mean=torch.tensor(model.means_.ravel()[order], dtype=torch.float32),
         std=torch.tensor(model.covariances_.ravel()[order] ** 0.5, dtype=torch.float32),
         weight=torch.tensor(model.weights_[order], dtype=torch.float32),
+    )
+
+
+def fit_class_mixtures(
+    loss: Float[Tensor, " sample"],
+    label: Int[Tensor, " sample"],
+    num_classes: int,
+    whole: Mixture,
+    shrinkage: float,
+) -> list[Mixture]:
+    """A mixture for the losses of every label, drawn towards the one of all where images are few.
+
+    With n images of a class, mean, variance and weight of its components are
+    (n own + shrinkage whole) / (n + shrinkage). A class of fewer than two images, or of losses all
+    the same, has `whole`.
+
+    Args:
+        loss: Losses from `normalize`.
+        label: Label of each; below 0 where none was given.
+        num_classes: How many there are.
+        whole: The mixture of all losses.
+        shrinkage: In images, at least 0.
+    """
+    mixtures = []
+    for number in range(num_classes):
+        own = loss[label == number]
+        if len(own) < 2 or bool((own == own[0]).all()):
+            mixtures.append(whole)
+            continue
+        share = len(own) / (len(own) + shrinkage)
+        mixtures.append(_between(whole, fit_mixture(own), share))
+    return mixtures
+
+
+def _between(first: Mixture, second: Mixture, share: float) -> Mixture:
+    """`share` of the second mixture and the rest of the first."""
+    return Mixture(
+        mean=torch.lerp(first.mean, second.mean, share),
+        std=torch.lerp(first.std**2, second.std**2, share).sqrt(),
+        weight=torch.lerp(first.weight, second.weight, share),
     )

@@ -1,11 +1,15 @@
 """Per-class thresholds on the clean probability, by class name. Pure."""
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+# Ada-CM's beta and floor (Li et al. 2022, section 3.2); its gamma is e.
+_MARGIN, _MARGIN_FLOOR = 0.97, 0.8
 
 DEFAULT = "default"
 DEFAULT_THRESHOLD = 0.5
@@ -52,3 +56,46 @@ def threshold_by_class(
     check_class_names(named, class_names, "thresholds")
     rest = thresholds.get(DEFAULT, DEFAULT_THRESHOLD)
     return torch.tensor([thresholds.get(name, rest) for name in class_names])
+
+
+def adaptive_margin(
+    prob: Float[Tensor, "sample class"],
+    label: Int[Tensor, " sample"],
+    epoch: int,
+    *,
+    floor: float = _MARGIN_FLOOR,
+) -> Float[Tensor, " class"]:
+    """How confident a network is where it answers as labelled, by class, shrunk a little.
+
+    Ada-CM (Li et al. 2022, https://arxiv.org/abs/2203.12341): T_c is the mean of max p over the
+    images of label c that are predicted as c, times 0.97 / (1 + e^-epoch), and no less than
+    `floor`; a class that is never found has the floor.
+
+    >>> prob = torch.tensor([[0.95, 0.05], [0.3, 0.7]])
+    >>> adaptive_margin(prob, torch.tensor([0, 0]), 9)
+    tensor([0.9214, 0.8000])
+    """
+    confidence, pred = prob.max(dim=1)
+    right = pred == label
+    margin = torch.full((prob.shape[1],), floor)
+    for number in label[right].unique().tolist():
+        mean = float(confidence[right & (label == number)].mean())
+        margin[number] = max(floor, mean * _MARGIN / (1 + math.exp(-epoch)))
+    return margin
+
+
+def class_mean_confidence(
+    prob: Float[Tensor, "sample class"], label: Int[Tensor, " sample"]
+) -> Float[Tensor, " class"]:
+    """Mean probability of the given label over the images that have it; 1 without images.
+
+    DNFER (Gu et al. 2023) keeps a label whose probability is above that of its class. Labels below
+    0 (none given) take no part.
+
+    >>> class_mean_confidence(torch.tensor([[0.9, 0.1], [0.5, 0.5]]), torch.tensor([0, 0]))
+    tensor([0.7000, 1.0000])
+    """
+    threshold = torch.ones(prob.shape[1])
+    for number in label[label >= 0].unique().tolist():
+        threshold[number] = prob[label == number, number].mean()
+    return threshold

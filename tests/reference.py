@@ -78,6 +78,44 @@ def linear_ramp(epoch: float, warmup_epochs: float, length: float) -> float:
     return min(max((epoch - warmup_epochs) / length, 0.0), 1.0)
 
 
+def smoothed_target(label: Ints, num_classes: int, smoothing: float) -> Floats:
+    """Szegedy et al. 2016, section 7: (1 - e) y + e / K."""
+    target = np.full((len(label), num_classes), smoothing / num_classes)
+    for i, c in enumerate(label):
+        target[i, c] += 1 - smoothing
+    return target
+
+
+def balanced_prob(prob: Floats, count: Sequence[int]) -> Floats:
+    """Balanced softmax (Ren et al. 2020, eq. 4): n_c e^z_c / sum n e^z, from the plain softmax."""
+    result = np.zeros_like(prob)
+    for i, row in enumerate(prob):
+        total = sum(n * p for n, p in zip(count, row, strict=True))
+        for c, value in enumerate(row):
+            result[i, c] = count[c] * value / total
+    return result
+
+
+def generalized_cross_entropy(prob: Floats, label: Ints, q: float) -> float:
+    """Zhang and Sabuncu 2018, eq. 6: mean of (1 - p_y^q) / q."""
+    return float(sum((1 - prob[i, c] ** q) / q for i, c in enumerate(label)) / len(label))
+
+
+def reverse_cross_entropy(prob: Floats, label: Ints, log_zero: float) -> float:
+    """Wang et al. 2019, eq. 5: mean of -sum_k p_k log y_k, log 1 = 0, log 0 = A."""
+    total = 0.0
+    for i, y in enumerate(label):
+        for c in range(prob.shape[1]):
+            total -= prob[i, c] * (0.0 if c == y else log_zero)
+    return total / len(label)
+
+
+def small_loss(prob: Floats, label: Ints, num: int) -> list[int]:
+    """Co-teaching (Han et al. 2018), algorithm 1, lines 4 and 5: rows of the smallest losses."""
+    losses = [-math.log(prob[i, c]) for i, c in enumerate(label)]
+    return sorted(range(len(label)), key=lambda i: losses[i])[:num]
+
+
 # --- targets --------------------------------------------------------------------------------------
 
 
@@ -169,6 +207,26 @@ def keep_labels(clean_prob: Floats, label: Ints, threshold: Floats) -> Bools:
     return np.array(
         [w > threshold[c] for w, c in zip(clean_prob, label, strict=True)], dtype=np.bool_
     )
+
+
+def class_means(prob: Floats, label: Ints, num_classes: int) -> Floats:
+    """DNFER: mean probability of the given label over a class; 1 without images."""
+    result = np.ones(num_classes)
+    for c in range(num_classes):
+        own = [prob[i, c] for i, y in enumerate(label) if y == c]
+        if own:
+            result[c] = sum(own) / len(own)
+    return result
+
+
+def margins(prob: Floats, label: Ints, epoch: float, floor: float) -> Floats:
+    """Ada-CM: mean confidence of right answers by class, times 0.97 / (1 + e^-t), or floor."""
+    result = np.full(prob.shape[1], floor)
+    for c in range(prob.shape[1]):
+        right = [max(row) for row, y in zip(prob, label, strict=True) if y == c == np.argmax(row)]
+        if right:
+            result[c] = max(floor, sum(right) / len(right) * 0.97 / (1 + math.exp(-epoch)))
+    return result
 
 
 # --- metrics --------------------------------------------------------------------------------------

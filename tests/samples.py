@@ -15,6 +15,8 @@ from fer_ray.checkpoint import TrainState
 from fer_ray.config import ModelConfig, RunConfig, with_overrides
 from fer_ray.data import FaceData, Faces
 from fer_ray.loop import fit, new_state
+from fer_ray.methods import METHODS
+from fer_ray.methods.base import SplitMethod
 from fer_ray.models import FaceNetwork
 from fer_ray.types import ModelOutput
 
@@ -65,7 +67,7 @@ def make_run(method: str = "co_divide", **overrides: Any) -> RunConfig:
         "optim": {"epochs": 4, "batch_size": 32, "learning_rate": 0.05},
         "compute": {"bf16": False, "channels_last": False, "eval_batch_size": 30},
     }
-    if method != "cross_entropy":
+    if issubclass(METHODS[method], SplitMethod):
         raw["method"]["warmup_epochs"] = 2
     dotted = {key.replace("__", "."): value for key, value in overrides.items()}
     return RunConfig.from_dict(with_overrides(raw, dotted))

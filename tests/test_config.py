@@ -95,7 +95,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": "mixmatch"},
-        r"^method\.name: one of cross_entropy, co_divide, dividemix; got 'mix",
+        r"^method\.name: one of cross_entropy, co_divide, dividemix, robust_loss, .*; got 'mix",
     ),
     ({"method": 3}, r"^method: expected a section with a name, got 3"),
     ({"optim": 3}, r"^optim: expected a section of keys, got 3"),
@@ -154,7 +154,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"method": {**CO_DIVIDE, "warmup_epochs": 0}}, r"^method\.warmup_epochs: at least 1.*got 0"),
     (
         {"method": {**CO_DIVIDE, "prior": "flat"}},
-        r"^method\.prior: 'uniform' or a weight per class",
+        r"^method\.prior: uniform, estimated or a weight per class",
     ),
     ({"method": {**CO_DIVIDE, "prior": {}}}, r"^method\.prior: weights >= 0 with a positive sum"),
     ({"method": {**CO_DIVIDE, "prior": {"fear": -1}}}, r"^method\.prior: weights >= 0"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fer_ray.mixture import Mixture, MixtureError, fit_mixture, normalize
+from fer_ray.mixture import Mixture, MixtureError, fit_class_mixtures, fit_mixture, normalize
 from tests import reference
 
 
@@ -97,3 +97,23 @@ def test_the_fit_is_the_same_every_time_and_ten_iterations_raise_no_warning() ->
     assert torch.equal(first.mean, second.mean)
     assert torch.equal(first.std, second.std)
     assert float(first.weight.sum()) == pytest.approx(1)
+
+
+def test_few_images_of_a_class_follow_the_fit_of_all() -> None:
+    rng = np.random.default_rng(0)
+    loss = torch.from_numpy(np.concatenate([rng.normal(0.2, 0.03, 300), rng.normal(0.7, 0.1, 200)]))
+    loss, whole = loss.float(), fit_mixture(loss.float())
+    label = torch.zeros(500, dtype=torch.int64)
+    label[0], label[1:9], label[9] = 1, 2, -1
+    same = fit_class_mixtures(loss, label, 4, whole, 1e9)
+    own = fit_class_mixtures(loss, label, 4, whole, 0.0)
+    half = fit_class_mixtures(loss, label, 4, whole, 8.0)
+    assert own[1] is whole  # a single image
+    assert own[3] is whole  # no image
+    for number in (0, 2):
+        torch.testing.assert_close(same[number].mean, whole.mean)
+        torch.testing.assert_close(same[number].std, whole.std)
+    torch.testing.assert_close(half[2].mean, (own[2].mean + whole.mean) / 2)
+    torch.testing.assert_close(half[2].std ** 2, (own[2].std ** 2 + whole.std**2) / 2)
+    torch.testing.assert_close(half[2].weight, (own[2].weight + whole.weight) / 2)
+    assert all(bool(mixture.mean[0] <= mixture.mean[1]) for mixture in own)

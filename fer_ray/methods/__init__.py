@@ -2,13 +2,17 @@
 
 from fer_ray.methods.base import Method
 from fer_ray.methods.co_divide import CoDivide
+from fer_ray.methods.co_teaching import CoTeaching
 from fer_ray.methods.cross_entropy import CrossEntropy
 from fer_ray.methods.dividemix import DivideMix
+from fer_ray.methods.robust_loss import RobustLoss
 
 METHODS: dict[str, type[Method]] = {
     "cross_entropy": CrossEntropy,
     "co_divide": CoDivide,
     "dividemix": DivideMix,
+    "robust_loss": RobustLoss,
+    "co_teaching": CoTeaching,
 }
 
 __all__ = ["METHODS", "Method"]

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from fer_ray.losses import prior_penalty
 from fer_ray.methods.base import (
@@ -15,8 +17,15 @@ from fer_ray.methods.base import (
     class_prior,
     require_labeled,
 )
-from fer_ray.mixture import Mixture, fit_mixture, normalize
-from fer_ray.thresholds import DEFAULT, DEFAULT_THRESHOLD, check_thresholds, threshold_by_class
+from fer_ray.mixture import Mixture, fit_class_mixtures, fit_mixture, normalize
+from fer_ray.thresholds import (
+    DEFAULT,
+    DEFAULT_THRESHOLD,
+    adaptive_margin,
+    check_thresholds,
+    class_mean_confidence,
+    threshold_by_class,
+)
 from fer_ray.types import (
     Labeled,
     Network,
@@ -42,11 +51,21 @@ class CoDivide(SplitMethod):
     with p over the batch of all ranks. Cost per image and epoch, two networks: 2 forwards to score,
     6 forward-equivalents for each label kept.
 
+    Instead of w, the probability p_y that the scoring network gives to the label may decide, with
+    Ada-CM's margins or the mean confidence of a class as thresholds.
+
     Attributes:
+        mixture: `global` fits one mixture to all losses, `class` one per label, for some
+            expressions are harder than others when labelled right.
+        shrinkage: In images: how strongly the mixture of a class is drawn towards the global one.
+        threshold_rule: `fixed` compares w with `thresholds`; `adaptive_margin` and `class_mean`
+            compare p_y with thresholds of their own (see `fer_ray.thresholds`).
+        margin_floor: Smallest threshold of `adaptive_margin`, in [0, 1]; 0.8 in Ada-CM.
         thresholds: Clean probability in [0, 1] that a label of a class must exceed, by class name;
             `default` (0.5 unless given) covers the rest.
         penalty_weight: Weight of the penalty.
-        prior: The pi of the penalty: "uniform" or a weight per class name.
+        prior: The pi of the penalty: `uniform`, `estimated` (the share of each class among the
+            labels kept) or a weight per class name.
         clip_quantile: Losses above this quantile count as the quantile when the mixture is fitted.
         monotone: Whether a smaller loss may never count as less clean.
     """
@@ -55,6 +74,10 @@ class CoDivide(SplitMethod):
     num_networks: ClassVar[int] = 2
 
     name: Literal["co_divide"] = "co_divide"
+    mixture: Literal["global", "class"] = "global"
+    shrinkage: float = 100.0
+    threshold_rule: Literal["fixed", "adaptive_margin", "class_mean"] = "fixed"
+    margin_floor: float = 0.8
     thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: DEFAULT_THRESHOLD})
     penalty_weight: float = 1.0
     prior: str | Mapping[str, float] = "uniform"
@@ -66,8 +89,11 @@ class CoDivide(SplitMethod):
         SplitMethod.__post_init__(self)
         check_thresholds(self.thresholds)
         check_prior(self.prior)
-        if self.penalty_weight < 0:
-            raise ValueError(f"penalty_weight: at least 0, got {self.penalty_weight}")
+        for key in ("penalty_weight", "shrinkage"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: at least 0, got {getattr(self, key)}")
+        if not 0 <= self.margin_floor <= 1:
+            raise ValueError(f"margin_floor: in [0, 1], got {self.margin_floor}")
         if not 0.5 <= self.clip_quantile <= 1:
             raise ValueError(f"clip_quantile: in [0.5, 1], got {self.clip_quantile}")
 
@@ -77,26 +103,53 @@ class CoDivide(SplitMethod):
         check_prior_classes(self.prior, class_names)
 
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
-        """Mixture per network, threshold per class, rows swapped: A trains on B's split."""
+        """Clean probability by each network, threshold per class, rows swapped: A trains on B's."""
         del previous
-        loss = torch.stack([normalize(row, self.clip_quantile) for row in scores.loss])
-        mixtures = [fit_mixture(row) for row in loss]
-        clean_prob = torch.stack(
-            [
-                mixture.clean_prob(row, monotone=self.monotone)
-                for mixture, row in zip(mixtures, loss, strict=True)
-            ]
-        )
-        threshold = threshold_by_class(self.thresholds, scores.class_names)
-        keep = (clean_prob > threshold[scores.label]) & scores.is_labeled
+        memory: dict[str, torch.Tensor] = {}
+        if self.threshold_rule == "fixed":
+            loss = torch.stack([normalize(row, self.clip_quantile) for row in scores.loss])
+            mixtures = [fit_mixture(row) for row in loss]
+            memory |= mixture_memory(mixtures)
+            pairs = zip(mixtures, loss, strict=True)
+            clean_prob = torch.stack([self._clean_prob(*pair, scores) for pair in pairs])
+        else:
+            given = scores.label.clamp_min(0).expand(len(scores.prob), -1)
+            clean_prob = scores.prob.gather(2, given[..., None])[..., 0]
+        threshold = torch.stack([self._threshold(prob, scores, epoch) for prob in scores.prob])
+        keep = (clean_prob > threshold[:, scores.label]) & scores.is_labeled
+        if self.prior == "estimated":
+            memory["prior"] = _class_shares(keep, scores)
         split = SplitResult(
             is_labeled=keep.flip(0),
             clean_prob=clean_prob.flip(0),
             label=scores.label.expand_as(keep).clone(),
-            threshold=threshold,
-            memory=mixture_memory(mixtures),
+            threshold=threshold.mean(dim=0),
+            memory=memory,
         )
         return require_labeled(split, scores, epoch)
+
+    def _clean_prob(
+        self, mixture: Mixture, loss: Float[Tensor, " sample"], scores: Scores
+    ) -> Float[Tensor, " sample"]:
+        """Posterior of the clean component, of all losses or of those of the same label."""
+        if self.mixture == "global":
+            return mixture.clean_prob(loss, monotone=self.monotone)
+        num_classes = len(scores.class_names)
+        clean_prob = torch.zeros_like(loss)
+        by_class = fit_class_mixtures(loss, scores.label, num_classes, mixture, self.shrinkage)
+        for number, own in enumerate(by_class):
+            rows = scores.label == number
+            clean_prob[rows] = own.clean_prob(loss[rows], monotone=self.monotone)
+        return clean_prob
+
+    def _threshold(
+        self, prob: Float[Tensor, "sample class"], scores: Scores, epoch: int
+    ) -> Float[Tensor, " class"]:
+        if self.threshold_rule == "adaptive_margin":
+            return adaptive_margin(prob, scores.label, epoch, floor=self.margin_floor)
+        if self.threshold_rule == "class_mean":
+            return class_mean_confidence(prob, scores.label)
+        return threshold_by_class(self.thresholds, scores.class_names)
 
     def step(
         self,
@@ -110,12 +163,25 @@ class CoDivide(SplitMethod):
         del peer, unlabeled
         logits = student(labeled.strong[0]).logits.float()
         cross_entropy = F.cross_entropy(logits, labeled.label)
-        prior = class_prior(self.prior, context.class_names).to(logits.device)
+        prior = self._prior(context).to(logits.device)
         penalty = prior_penalty(context.mean_over_ranks(logits.softmax(dim=1).mean(dim=0)), prior)
         return StepOutput(
             loss=cross_entropy + self.penalty_weight * penalty,
             logs={"cross_entropy": cross_entropy.detach(), "penalty": penalty.detach()},
         )
+
+    def _prior(self, context: StepContext) -> Float[Tensor, " class"]:
+        if self.prior == "estimated":
+            assert context.split is not None
+            return context.split.memory["prior"]
+        return class_prior(self.prior, context.class_names)
+
+
+def _class_shares(keep: Bool[Tensor, "network sample"], scores: Scores) -> Float[Tensor, " class"]:
+    """Share of every class among the kept labels of both networks; one more each, so none is 0."""
+    kept = scores.label.expand_as(keep)[keep]
+    count = torch.bincount(kept, minlength=len(scores.class_names)).float() + 1
+    return count / count.sum()
 
 
 def mixture_memory(mixtures: Sequence[Mixture]) -> dict[str, torch.Tensor]:

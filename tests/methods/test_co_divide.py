@@ -1,5 +1,8 @@
 """Co-divide: the split and the step against loops, and who learns from whom."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -190,3 +193,73 @@ def test_class_names_are_checked_against_the_data() -> None:
 def test_warmup_ends_after_its_epochs() -> None:
     method = CoDivide(warmup_epochs=2)
     assert [method.is_warmup(epoch) for epoch in (1, 2, 3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("rule", ["adaptive_margin", "class_mean"])
+def test_the_probability_of_the_label_decides_by_the_rules_of_others(rule: str) -> None:
+    given = scores(3, num=200, unlabelled=20)
+    label = given.label.numpy()
+    method = CoDivide(threshold_rule=rule, margin_floor=0.3)  # type: ignore[arg-type]
+    split = method.split(given, None, 4)
+    for network, scorer in ((0, 1), (1, 0)):
+        prob = given.prob[scorer].double().numpy()
+        threshold = (
+            reference.class_means(prob, label, 3)
+            if rule == "class_mean"
+            else reference.margins(prob, label, 4, 0.3)
+        )
+        expected = [y >= 0 and prob[i, y] > threshold[y] for i, y in enumerate(label)]
+        assert split.is_labeled[network].tolist() == expected
+        labelled = np.flatnonzero(label >= 0)
+        np.testing.assert_allclose(
+            split.clean_prob[network][labelled].numpy(), prob[labelled, label[labelled]], rtol=1e-5
+        )
+    assert "mixture_mean" not in split.memory
+
+
+def test_a_mixture_per_class_judges_by_the_losses_of_the_same_label() -> None:
+    """Right labels of a hard class lose as much as wrong ones of an easy class."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 400)
+    is_clean = rng.random(800) < 0.6
+    mean = np.where(label == 0, np.where(is_clean, 0.2, 1.0), np.where(is_clean, 1.0, 2.0))
+    loss = np.abs(rng.normal(mean, 0.08))
+    given = replace(
+        scores(0, num=800),
+        label=torch.from_numpy(label),
+        is_labeled=torch.ones(800, dtype=torch.bool),
+        loss=torch.from_numpy(np.stack([loss, loss])).float(),
+    )
+
+    def right(**fields: Any) -> float:
+        kept = CoDivide(**fields).split(given, None, 4).is_labeled[0].numpy()
+        return float((kept == is_clean).mean())
+
+    assert right() < 0.85
+    assert right(mixture="class", shrinkage=0.0) > 0.97
+    assert right(mixture="class", shrinkage=1e9) == right()
+
+
+def test_an_estimated_prior_is_the_share_of_the_labels_kept() -> None:
+    given = scores(5)
+    method = CoDivide(prior="estimated", penalty_weight=2.0)
+    split = method.split(given, None, 4)
+    count = np.ones(3)
+    for kept in split.is_labeled.numpy():
+        for number in given.label.numpy()[kept]:
+            count[number] += 1
+    np.testing.assert_allclose(split.memory["prior"].numpy(), count / count.sum(), rtol=1e-6)
+
+    student, labeled = linear_network(4, 3, 1), labeled_batch(2, 0, 1)
+    output = method.step(student, None, labeled, None, replace(context(), split=split))
+    prob = reference.linear_prob(labeled.strong[0].double().numpy(), numpy_weight(student))
+    expected = reference.prior_penalty(prob, count / count.sum())
+    assert float(output.logs["penalty"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"shrinkage": -1.0}, {"margin_floor": 1.5}, {"prior": "guessed"}]
+)
+def test_fields_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        CoDivide(**wrong)

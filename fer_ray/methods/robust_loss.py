@@ -1,0 +1,92 @@
+"""Losses that forgive wrong labels: generalised and symmetric cross-entropy."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fer_ray.methods.base import Method
+from fer_ray.types import Labeled, Network, StepContext, StepOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobustLoss(Method):
+    """Trains on every label as given, with a loss whose gradient fades where the label is unlikely.
+
+    `gce` is generalised cross-entropy (Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836,
+    eq. 6): (1 - p_y^q) / q, cross-entropy for q -> 0 and mean absolute error for q = 1. `sce` is
+    symmetric cross-entropy (Wang et al. 2019, https://arxiv.org/abs/1908.06112, eq. 5 and 7):
+    alpha CE + beta RCE, where RCE = -sum_k p_k log y_k with log 0 = `log_zero`.
+
+    Cost: that of cross-entropy.
+
+    Attributes:
+        loss: Which of the two.
+        q: Of `gce`, in (0, 1]; 0.7 in the paper.
+        ce_weight: alpha of `sce`, at least 0; 0.1 in the paper for CIFAR-10.
+        rce_weight: beta of `sce`, at least 0; 1 in the paper.
+        log_zero: What the logarithm of a label's zero counts as in `sce`; -4 in the paper.
+    """
+
+    paper: ClassVar[str] = "GCE (Zhang and Sabuncu 2018) and SCE (Wang et al. 2019): robust losses"
+
+    name: Literal["robust_loss"] = "robust_loss"
+    loss: Literal["gce", "sce"] = "gce"
+    q: float = 0.7
+    ce_weight: float = 0.1
+    rce_weight: float = 1.0
+    log_zero: float = -4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.q <= 1:
+            raise ValueError(f"q: in (0, 1], got {self.q}")
+        weights = (self.ce_weight, self.rce_weight)
+        if min(weights) < 0 or sum(weights) == 0:
+            raise ValueError(f"ce_weight, rce_weight: at least 0, not both 0; got {weights}")
+        if self.log_zero >= 0:
+            raise ValueError(f"log_zero: below 0, got {self.log_zero}")
+
+    def is_warmup(self, epoch: int) -> bool:
+        """Every epoch trains on everything."""
+        del epoch
+        return True
+
+    def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
+        """The chosen loss on one strong view."""
+        del context
+        logits = student(labeled.strong[0]).logits.float()
+        if self.loss == "gce":
+            return StepOutput(loss=generalized_cross_entropy(logits, labeled.label, self.q))
+        cross_entropy = F.cross_entropy(logits, labeled.label)
+        reverse = reverse_cross_entropy(logits, labeled.label, self.log_zero)
+        return StepOutput(
+            loss=self.ce_weight * cross_entropy + self.rce_weight * reverse,
+            logs={"cross_entropy": cross_entropy.detach(), "reverse": reverse.detach()},
+        )
+
+
+def generalized_cross_entropy(
+    logits: Float[Tensor, "batch class"], label: Int[Tensor, " batch"], q: float
+) -> Float[Tensor, ""]:
+    """Mean of (1 - p_y^q) / q; through log_softmax, so that p_y = 0 has a finite gradient.
+
+    >>> generalized_cross_entropy(torch.zeros(1, 2), torch.tensor([0]), 1.0)
+    tensor(0.5000)
+    """
+    log_prob = F.log_softmax(logits.float(), dim=1).gather(1, label[:, None])
+    return (-torch.expm1(q * log_prob) / q).mean()
+
+
+def reverse_cross_entropy(
+    logits: Float[Tensor, "batch class"], label: Int[Tensor, " batch"], log_zero: float
+) -> Float[Tensor, ""]:
+    """Mean of -sum_k p_k log y_k for one-hot y: -log_zero (1 - p_y).
+
+    >>> reverse_cross_entropy(torch.zeros(1, 2), torch.tensor([0]), -4.0)
+    tensor(2.)
+    """
+    prob = logits.float().softmax(dim=1).gather(1, label[:, None])
+    return (-log_zero * (1 - prob)).mean()
