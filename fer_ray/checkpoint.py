@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from jaxtyping import Float
 from torch import Tensor
 
 from fer_ray.config import RunConfig
@@ -50,6 +51,7 @@ class TrainState:
         epoch: Epochs finished.
         networks: On their device.
         optimizers: One per network.
+        memory: What each network keeps for every training image; empty if the method keeps none.
         split: The last split; `None` before the first.
         best: The best epoch so far.
         history: The rows reported, one per epoch.
@@ -58,6 +60,7 @@ class TrainState:
     epoch: int
     networks: list[FaceNetwork]
     optimizers: list[torch.optim.SGD]
+    memory: list[Float[Tensor, "sample number"]] = field(default_factory=list)
     split: SplitResult | None = None
     best: Best | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -79,6 +82,7 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
             "epoch": state.epoch,
             "networks": [network.state_dict() for network in state.networks],
             "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+            "memory": state.memory,
             "split": None if split is None else _as_dict(split),
         },
         folder / _STATE,
@@ -113,6 +117,8 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
         ) from None
     for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(values)
+    for memory, values in zip(state.memory, saved["memory"], strict=True):
+        memory.copy_(values)
     state.epoch = saved["epoch"]
     state.split = None if saved["split"] is None else SplitResult(**saved["split"])
     state.best = load_best(folder)

@@ -61,8 +61,12 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
     networks = [
         _new_network(run, data, device, number, 0) for number in range(run.method.num_networks)
     ]
+    size = run.method.memory_size(data.num_classes)
     return TrainState(
-        epoch=0, networks=networks, optimizers=[_new_optimizer(run, net) for net in networks]
+        epoch=0,
+        networks=networks,
+        optimizers=[_new_optimizer(run, net) for net in networks],
+        memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
     )
 
 
@@ -295,6 +299,8 @@ class _Loop:
         labeled = self._draw_labeled(phase, num_steps * share, order)
         class_count = torch.bincount(phase.label[phase.labeled], minlength=self.data.num_classes)
         unlabeled = _shuffled(phase.unlabeled, num_steps * share, order)
+        memory = self.state.memory[phase.network] if self.state.memory else None
+        before = None if memory is None else memory.clone()
         logs: dict[str, list[Tensor]] = defaultdict(list)
         for step in range(num_steps):
             part = slice(step * share, (step + 1) * share)
@@ -306,6 +312,7 @@ class _Loop:
                 split=phase.split,
                 network=phase.network,
                 epoch=progress,
+                memory=memory,
                 generator=own,
                 mean_over_ranks=mean_over_ranks,
             )
@@ -317,6 +324,8 @@ class _Loop:
             for key, value in {"loss": output.loss.detach(), **output.logs}.items():
                 logs[key].append(value)
         learner.sync_statistics()
+        if memory is not None and before is not None and world_size() > 1:
+            memory.copy_(before + sum_over_ranks(memory - before))
         return self._mean_logs(logs, phase, epoch)
 
     def _draw_labeled(self, phase: _Phase, num: int, order: torch.Generator) -> Int[Tensor, " num"]:

@@ -87,7 +87,7 @@ def smoothed_target(label: Ints, num_classes: int, smoothing: float) -> Floats:
 
 
 def balanced_prob(prob: Floats, count: Sequence[int]) -> Floats:
-    """Balanced softmax (Ren et al. 2020, eq. 4): n_c e^z_c / sum n e^z, from the plain softmax."""
+    """Balanced softmax (Ren et al. 2020): n_c e^z_c / sum n e^z, from the plain softmax."""
     result = np.zeros_like(prob)
     for i, row in enumerate(prob):
         total = sum(n * p for n, p in zip(count, row, strict=True))
@@ -97,12 +97,12 @@ def balanced_prob(prob: Floats, count: Sequence[int]) -> Floats:
 
 
 def generalized_cross_entropy(prob: Floats, label: Ints, q: float) -> float:
-    """Zhang and Sabuncu 2018, eq. 6: mean of (1 - p_y^q) / q."""
+    """Zhang and Sabuncu 2018: mean of (1 - p_y^q) / q."""
     return float(sum((1 - prob[i, c] ** q) / q for i, c in enumerate(label)) / len(label))
 
 
 def reverse_cross_entropy(prob: Floats, label: Ints, log_zero: float) -> float:
-    """Wang et al. 2019, eq. 5: mean of -sum_k p_k log y_k, log 1 = 0, log 0 = A."""
+    """Wang et al. 2019: mean of -sum_k p_k log y_k, log 1 = 0, log 0 = A."""
     total = 0.0
     for i, y in enumerate(label):
         for c in range(prob.shape[1]):
@@ -114,6 +114,14 @@ def small_loss(prob: Floats, label: Ints, num: int) -> list[int]:
     """Co-teaching (Han et al. 2018), algorithm 1, lines 4 and 5: rows of the smallest losses."""
     losses = [-math.log(prob[i, c]) for i, c in enumerate(label)]
     return sorted(range(len(label)), key=lambda i: losses[i])[:num]
+
+
+def early_learning(prob: Floats, target: Floats) -> float:
+    """ELR (Liu et al. 2020): mean of log(1 - <p, t>)."""
+    total = 0.0
+    for row, own in zip(prob, target, strict=True):
+        total += math.log(1 - sum(p * t for p, t in zip(row, own, strict=True)))
+    return total / len(prob)
 
 
 # --- targets --------------------------------------------------------------------------------------

@@ -51,6 +51,14 @@ class Method:
         """Whether every class is drawn equally often, with repetition; else all images once."""
         return False
 
+    def memory_size(self, num_classes: int) -> int:
+        """How many numbers a network keeps for every training image, zeros at first; 0: none.
+
+        Steps change them through `StepContext.memory`; ranks bring them together after an epoch.
+        """
+        del num_classes
+        return 0
+
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Check fields that name classes against the data set.
 

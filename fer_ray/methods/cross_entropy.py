@@ -26,7 +26,7 @@ class CrossEntropy(Method):
         sampling: `class_balanced` draws every class equally often, with repetition.
         balanced_softmax: Whether logits are shifted by the log of the class counts while learning,
             so that the bare logits answer for balanced classes (Ren et al. 2020,
-            https://arxiv.org/abs/2007.10740, eq. 4).
+            https://arxiv.org/abs/2007.10740).
     """
 
     paper: ClassVar[str] = "baseline: trains on every label as given"

@@ -16,9 +16,9 @@ from fer_ray.types import Labeled, Network, StepContext, StepOutput
 class RobustLoss(Method):
     """Trains on every label as given, with a loss whose gradient fades where the label is unlikely.
 
-    `gce` is generalised cross-entropy (Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836,
-    eq. 6): (1 - p_y^q) / q, cross-entropy for q -> 0 and mean absolute error for q = 1. `sce` is
-    symmetric cross-entropy (Wang et al. 2019, https://arxiv.org/abs/1908.06112, eq. 5 and 7):
+    `gce` is generalised cross-entropy (Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836):
+    (1 - p_y^q) / q, cross-entropy for q -> 0 and mean absolute error for q = 1. `sce` is
+    symmetric cross-entropy (Wang et al. 2019, https://arxiv.org/abs/1908.06112):
     alpha CE + beta RCE, where RCE = -sum_k p_k log y_k with log 0 = `log_zero`.
 
     Cost: that of cross-entropy.

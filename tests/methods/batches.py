@@ -51,7 +51,10 @@ def unlabeled_batch(
 
 
 def context(
-    seed: int = 0, epoch: float = 5.0, mean_over_ranks: Callable[[Tensor], Tensor] | None = None
+    seed: int = 0,
+    epoch: float = 5.0,
+    mean_over_ranks: Callable[[Tensor], Tensor] | None = None,
+    memory: Tensor | None = None,
 ) -> StepContext:
     """The context of a step in one process."""
     return StepContext(
@@ -60,6 +63,7 @@ def context(
         split=None,
         network=0,
         epoch=epoch,
+        memory=memory,
         generator=torch.Generator().manual_seed(seed),
         mean_over_ranks=mean_over_ranks or (lambda value: value),
     )
