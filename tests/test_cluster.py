@@ -21,7 +21,7 @@ def test_as_many_run_at_once_as_fit(
         needed = number * num_workers
         return needed * cpus <= have_cpus and needed * gpus <= have_gpus
 
-    have = Resources(cpus=have_cpus, gpus=have_gpus, drivers=1000)
+    have = Resources(cpus=float(have_cpus), gpus=have_gpus, drivers=1000.0)
     if fits(1):
         number = max_concurrent(workers, have)
         assert fits(number)
@@ -35,4 +35,4 @@ def test_too_many_workers_are_refused_with_both_numbers() -> None:
     workers = WorkerConfig(num_workers=8, gpus_per_worker=0.0)
     message = r"8 workers .* need 8 CPUs and 0 GPUs; the cluster has 2 and 0\. Lower .*--address"
     with pytest.raises(ConfigError, match=message):
-        max_concurrent(workers, Resources(cpus=2, gpus=0, drivers=1000))
+        max_concurrent(workers, Resources(cpus=2.0, gpus=0.0, drivers=1000.0))
