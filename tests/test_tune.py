@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -213,12 +215,32 @@ def test_an_interrupted_and_killed_search_ends_as_if_undisturbed(
     assert third.leftovers() == []
 
 
+OTHER_RAY = "import ray, sys; ray.init(num_cpus=1); print('up', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture(scope="module")
+def another_ray() -> Iterator["subprocess.Popen[str]"]:
+    """Somebody else's Ray on this machine, as plain as it comes, with its dashboard's ports."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER_RAY],
+        env={key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert any(line == "up\n" for line in process.stdout)
+    yield process
+    process.communicate()
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_stopped_trial_gives_its_cpus_to_the_next(
-    num_workers: int, launch: Launch, tmp_path: Path
+    num_workers: int, launch: Launch, another_ray: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
-    """A trial takes all CPUs of a machine; the next one waits for them."""
+    """A trial takes all CPUs of a machine, another Ray beside it; the next one waits for them."""
     rates = [0.05, 1e-9, 1e-8]
     run = {**SPACE["run"], "optim": {"epochs": 3, "batch_size": 32, "learning_rate": 0.05}}
     cpus = max(1, (os.cpu_count() or 2) // num_workers)
@@ -239,3 +261,4 @@ def test_a_stopped_trial_gives_its_cpus_to_the_next(
     assert not list(search.glob("trial_*/failure.json"))
     assert _strict((search / "summary.json").read_text())["best"]["trial"] == "trial_001"
     assert command.leftovers() == []
+    assert another_ray.poll() is None
