@@ -106,6 +106,16 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmupMethod(Method):
+    """Base of the methods that never divide: a warm-up without end, all in `warmup_step`."""
+
+    def is_warmup(self, epoch: int) -> bool:
+        """Every epoch trains on everything."""
+        del epoch
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitMethod(Method):
     """Base of the methods that divide the data once the networks have seen all of it.
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from fer_ray.losses import mixup, mixup_coefficient
-from fer_ray.methods.base import Method
+from fer_ray.methods.base import WarmupMethod
 from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrossEntropy(Method):
+class CrossEntropy(WarmupMethod):
     """One network, a warm-up that never ends: 3 forward-equivalents per image and epoch.
 
     With its fields, the usual remedies against noise (smoothing, mixup) and imbalance (balanced
@@ -47,11 +47,6 @@ class CrossEntropy(Method):
     def balances_classes(self) -> bool:
         """Whether every class is drawn equally often."""
         return self.sampling == "class_balanced"
-
-    def is_warmup(self, epoch: int) -> bool:
-        """Every epoch trains on everything."""
-        del epoch
-        return True
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy on one strong view, with what the fields add."""

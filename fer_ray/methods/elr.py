@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from fer_ray.methods.base import Method
+from fer_ray.methods.base import WarmupMethod
 from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 # Probabilities stay this far from 0 and 1, hence 1 - <p, t> from 0, as in the authors' script.
@@ -14,7 +14,7 @@ _SMALLEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EarlyLearning(Method):
+class EarlyLearning(WarmupMethod):
     """ELR (Liu et al. 2020, https://arxiv.org/abs/2007.00151).
 
     Every image has a target t, a moving average of the predictions p for it,
@@ -45,11 +45,6 @@ class EarlyLearning(Method):
     def memory_size(self, num_classes: int) -> int:
         """The target of every image."""
         return num_classes
-
-    def is_warmup(self, epoch: int) -> bool:
-        """Every epoch trains on everything."""
-        del epoch
-        return True
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy plus the regularisation; moves the targets of the batch first."""

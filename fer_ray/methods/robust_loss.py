@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fer_ray.methods.base import Method
+from fer_ray.methods.base import WarmupMethod
 from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RobustLoss(Method):
+class RobustLoss(WarmupMethod):
     """Trains on every label as given, with a loss whose gradient fades where the label is unlikely.
 
     `gce` is generalised cross-entropy (Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836):
@@ -48,11 +48,6 @@ class RobustLoss(Method):
             raise ValueError(f"ce_weight, rce_weight: at least 0, not both 0; got {weights}")
         if self.log_zero >= 0:
             raise ValueError(f"log_zero: below 0, got {self.log_zero}")
-
-    def is_warmup(self, epoch: int) -> bool:
-        """Every epoch trains on everything."""
-        del epoch
-        return True
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """The chosen loss on one strong view."""
