@@ -97,7 +97,7 @@ class Learner:
         images = images.contiguous(memory_format=self._format)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
             output = module(images)
-        return ModelOutput(logits=output.logits.float(), features=output.features.float())
+        return ModelOutput(*(part.float() for part in output))
 
     @torch.no_grad()
     def sync_statistics(self) -> None:

@@ -1,7 +1,9 @@
 """Networks: torchvision's ResNets with small-image stems, and a tiny one for CPUs."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,13 +55,11 @@ class TinyBackbone(nn.Sequential):
             nn.BatchNorm2d(stem),
             nn.ReLU(),
             *blocks,
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
         )
 
 
 class FaceNetwork(nn.Module):
-    """A backbone that yields features, and a linear classifier."""
+    """A backbone that yields feature maps, their mean over places, and a linear classifier."""
 
     def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()
@@ -67,9 +67,15 @@ class FaceNetwork(nn.Module):
         self.classifier = nn.Linear(num_features, num_classes)
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> ModelOutput:
-        """Logits and the features before them."""
-        features = self.backbone(images)
-        return ModelOutput(logits=self.classifier(features), features=features)
+        """Logits, the features before them, and where in the image they come from."""
+        maps = self.backbone(images)
+        features = F.adaptive_avg_pool2d(maps, 1).flatten(1)
+        weight = self.classifier.weight.detach()[:, :, None, None]
+        return ModelOutput(
+            logits=self.classifier(features),
+            features=features,
+            attention=F.conv2d(maps, weight),
+        )
 
 
 def build_network(
@@ -99,16 +105,17 @@ def _build_resnet(
     import torchvision  # here, for it takes three seconds that a tiny network does not need
 
     weights = "DEFAULT" if config.weights == "torchvision" else None
-    backbone = torchvision.models.get_model(config.name, weights=weights)
-    num_features = backbone.fc.in_features
-    backbone.fc = nn.Identity()
+    resnet = torchvision.models.get_model(config.name, weights=weights)
+    # All but the pooling and the classifier, which `FaceNetwork` has; names stay as they are.
+    parts = OrderedDict(list(resnet.named_children())[:-2])
+    backbone: Any = nn.Sequential(parts)
     is_small = config.stem == "small" or (config.stem == "auto" and image_size < SMALL_IMAGE)
     if is_small:
         backbone.conv1 = _small_stem(backbone.conv1, num_channels)
         backbone.maxpool = nn.Identity()
     elif num_channels != backbone.conv1.in_channels:
         backbone.conv1 = _with_channels(backbone.conv1, num_channels)
-    return FaceNetwork(backbone, num_features, num_classes)
+    return FaceNetwork(backbone, resnet.fc.in_features, num_classes)
 
 
 def _with_channels(conv: nn.Conv2d, num_channels: int) -> nn.Conv2d:

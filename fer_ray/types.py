@@ -18,10 +18,19 @@ class EmptySplitError(RuntimeError):
 
 
 class ModelOutput(NamedTuple):
-    """What a network says of a batch."""
+    """What a network says of a batch.
+
+    Attributes:
+        logits: Before the softmax.
+        features: What the classifier sees: the mean of the last feature maps.
+        attention: The last feature maps weighted by the classifier's weights, which get no gradient
+            from here (class activation maps, Zhou et al. 2016, https://arxiv.org/abs/1512.04150);
+            their mean over places is the logits without bias.
+    """
 
     logits: Float[Tensor, "batch class"]
     features: Float[Tensor, "batch feature"]
+    attention: Float[Tensor, "batch class row column"]
 
 
 @runtime_checkable

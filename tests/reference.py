@@ -124,6 +124,32 @@ def early_learning(prob: Floats, target: Floats) -> float:
     return total / len(prob)
 
 
+def activation_maps(images: NDArray[np.float64], weight: Floats) -> NDArray[np.float64]:
+    """EAC (Zhang et al. 2022), Zhou et al. 2016: sum over features of weight times feature map.
+
+    Of a linear network: every pixel is a feature with a map of one place.
+    """
+    num, _, height, width = images.shape
+    maps = np.zeros((num, weight.shape[1], height, width))
+    for i, c, row, column in np.ndindex(*maps.shape):
+        maps[i, c, row, column] = weight[row * width + column, c] * images[i, 0, row, column]
+    return maps
+
+
+def mirrored(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Left and right exchanged."""
+    result = np.zeros_like(images)
+    width = images.shape[3]
+    for column in range(width):
+        result[..., column] = images[..., width - 1 - column]
+    return result
+
+
+def mean_square(values: NDArray[np.float64]) -> float:
+    """Mean of squares over everything."""
+    return sum(value**2 for value in values.ravel()) / values.size
+
+
 # --- targets --------------------------------------------------------------------------------------
 
 

@@ -111,7 +111,12 @@ class LinearNetwork:
 
     def __call__(self, images: Tensor, /) -> ModelOutput:
         pixels = images.flatten(1)
-        return ModelOutput(logits=pixels @ self.weight + self.bias, features=pixels)
+        place = self.weight.detach().T.reshape(1, -1, *images.shape[1:])  # a weight per pixel
+        return ModelOutput(
+            logits=pixels @ self.weight + self.bias,
+            features=pixels,
+            attention=(images[:, None] * place).sum(dim=2),
+        )
 
     def predict(self, images: Tensor, /) -> Tensor:
         self.predicted.append(images)
@@ -132,7 +137,9 @@ class _Perceptron(nn.Sequential):
     """No BatchNorm: what a batch teaches is the mean of what its rows teach."""
 
     def __init__(self, num_pixels: int) -> None:
-        super().__init__(nn.Flatten(), nn.Linear(num_pixels, 12), nn.Tanh())
+        super().__init__(
+            nn.Flatten(), nn.Linear(num_pixels, 12), nn.Tanh(), nn.Unflatten(1, (12, 1, 1))
+        )
 
 
 def build_perceptron(
@@ -150,7 +157,9 @@ def build_oracle(
 ) -> FaceNetwork:
     """Stands in for `models.build_network`: finds the brightest of `num_classes` bands of rows."""
     del config, seed
-    network = FaceNetwork(nn.Flatten(), num_channels * image_size**2, num_classes)
+    num_pixels = num_channels * image_size**2
+    pixels = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (num_pixels, 1, 1)))
+    network = FaceNetwork(pixels, num_pixels, num_classes)
     band = torch.arange(image_size) * num_classes // image_size
     weight = F.one_hot(band, num_classes).T.float()[:, None, :, None]
     weight = weight.expand(-1, num_channels, -1, image_size) / image_size

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from fer_ray.config import ConfigError, ModelConfig, RunConfig
@@ -34,6 +35,27 @@ def test_the_classifier_sees_exactly_the_features_it_reports() -> None:
     network = build(ModelConfig()).eval()
     output = network(images())
     torch.testing.assert_close(network.classifier(output.features), output.logits)
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet18"])
+def test_the_mean_attention_is_the_logits_without_bias(name: str) -> None:
+    network = build(RunConfig.from_dict({"model": {"name": name}}).model).eval()
+    output = network(images())
+    mean = output.attention.mean(dim=(2, 3)) + network.classifier.bias
+    torch.testing.assert_close(mean, output.logits, rtol=1e-3, atol=1e-5)
+    output.attention.sum().backward()
+    assert network.classifier.weight.grad is None
+
+
+def test_a_resnet_has_the_features_of_torchvisions(tmp_path: Path) -> None:
+    original = torchvision.models.resnet18(num_classes=5)
+    path = tmp_path / "resnet.pt"
+    torch.save(original.state_dict(), path)
+    config = ModelConfig(name="resnet18", stem="imagenet", weights=str(path))
+    network = build(config, channels=3, size=64).eval()
+    original.fc = nn.Identity()
+    picture = images(3, 64)
+    torch.testing.assert_close(network(picture).features, original.eval()(picture))
 
 
 def test_the_tiny_network_is_tiny() -> None:

@@ -5,6 +5,7 @@ from fer_ray.methods.co_divide import CoDivide
 from fer_ray.methods.co_teaching import CoTeaching
 from fer_ray.methods.cross_entropy import CrossEntropy
 from fer_ray.methods.dividemix import DivideMix
+from fer_ray.methods.eac import ErasingAttention
 from fer_ray.methods.elr import EarlyLearning
 from fer_ray.methods.robust_loss import RobustLoss
 
@@ -15,6 +16,7 @@ METHODS: dict[str, type[Method]] = {
     "robust_loss": RobustLoss,
     "co_teaching": CoTeaching,
     "elr": EarlyLearning,
+    "eac": ErasingAttention,
 }
 
 __all__ = ["METHODS", "Method"]
