@@ -240,7 +240,8 @@ class _Loop:
         figures: dict[str, Any] = {f"split/{key}": value for key, value in quality.items()}
         edges = torch.linspace(0, 1, _HISTOGRAM_BINS + 1)
         clip = getattr(self.run.method, "clip_quantile", 1.0)
-        counts = [torch.histc(normalize(row, clip), _HISTOGRAM_BINS, 0, 1) for row in scores.loss]
+        losses = scores.loss[:, scores.is_labeled]
+        counts = [torch.histc(normalize(row, clip), _HISTOGRAM_BINS, 0, 1) for row in losses]
         figures["split/histogram"] = {
             "edges": [round(float(edge), 4) for edge in edges],
             "counts": torch.stack(counts).int().tolist(),

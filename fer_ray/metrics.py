@@ -51,7 +51,7 @@ def selection_metrics(
     Args:
         is_labeled: Who keeps the label.
         clean_prob: Probability that the given label is right.
-        label: Labels as given.
+        label: Labels as given; -1 where none was.
         true_label: True labels; `UNKNOWN` (-1) where nobody knows.
         class_names: Names of the classes, in label order.
 
@@ -64,7 +64,7 @@ def selection_metrics(
     metrics = {"labeled_fraction": float(kept.mean())}
     for number, name in enumerate(class_names):
         metrics[f"labeled_fraction/{name}"] = float(kept[label == number].mean())
-    known = true_label != UNKNOWN
+    known = (true_label != UNKNOWN) & (label != UNKNOWN)
     clean = (label == true_label)[known]
     if not bool(clean.any()) or bool(clean.all()):
         return metrics

@@ -137,7 +137,7 @@ def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
         "label": np.asarray(data.train.label),
         "true_label": np.asarray(data.train.true_label),
         "clean_prob": np.full((1, num), np.nan, np.float32),
-        "is_labeled": np.ones((1, num), bool),
+        "is_labeled": np.asarray(data.train.label)[None] >= 0,
         "prediction": np.full(num, -1),
         "class_names": np.array(data.class_names),
     }

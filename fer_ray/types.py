@@ -102,9 +102,9 @@ class Scores:
 
     Attributes:
         class_names: Names of the classes, in label order.
-        label: Labels as given; they may be wrong.
+        label: Labels as given; they may be wrong; -1 where none was given.
         is_labeled: Whether an image came with a label at all.
-        loss: Cross-entropy of every network against the given label.
+        loss: Cross-entropy of every network against the given label; against class 0 without one.
         prob: Softmax of every network.
     """
 

@@ -1,7 +1,7 @@
 """Reads `arrays:/path.npz`: a data set that is already arrays.
 
-Two layouts are understood. The plain one has `images`, `labels`, `split`, `class_names` and
-optionally `true_labels` and `dup_group`. The other is FER2013 joined with FER+'s crowd votes and is
+Two layouts are understood. The plain one has `images`, `labels` (-1 for a training image without
+one), `split`, `class_names` and optionally `true_labels` and `dup_group`. The other is FER2013 joined with FER+'s crowd votes and is
 recognised by `label_fer2013`: training on FER2013's labels, judged against FER+'s majority.
 """
 
@@ -104,8 +104,8 @@ def decode(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: {error}") from None
     rows = replace(
         rows,
-        label=_relabel(path, rows.label_key, rows.label, label_map, rows.keep, UNKNOWN + 1),
-        true_label=_relabel(path, rows.true_key, rows.true_label, label_map, rows.keep, UNKNOWN),
+        label=_relabel(path, rows.label_key, rows.label, label_map, rows.keep),
+        true_label=_relabel(path, rows.true_key, rows.true_label, label_map, rows.keep),
     )
     kept = np.flatnonzero(rows.keep)
     kept = kept[np.argsort(rows.split[kept], kind="stable")]
@@ -217,7 +217,6 @@ def _relabel(
     label: np.ndarray,
     label_map: Mapping[int, int],
     keep: np.ndarray,
-    lowest: int,
 ) -> np.ndarray:
     """Native labels to canonical ones; `UNKNOWN` stays where it may.
 
@@ -225,11 +224,11 @@ def _relabel(
         DataError: If a kept row has a label without a class name.
     """
     highest = len(label_map) - 1
-    bad = np.flatnonzero(keep & ((label < lowest) | (label > highest)))
+    bad = np.flatnonzero(keep & ((label < UNKNOWN) | (label > highest)))
     if bad.size:
         raise DataError.at(
             f"{path}: {name}[{bad[0]}]",
-            expected=f"{lowest} to {highest}, a row of class_names",
+            expected=f"{UNKNOWN} (none) to {highest}, a row of class_names",
             got=f"{label[bad[0]]} ({bad.size} such rows)",
             remedy="Drop these images or name their class in class_names.",
         )

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64
 
 UNKNOWN = -1
-"""`true_label` of an image whose true class nobody knows."""
+"""`label` of a training image that came without one; `true_label` of one that nobody knows."""
 
 
 class DataError(ValueError):
@@ -25,7 +25,8 @@ class Faces:
     Attributes:
         images: uint8 [sample, channel, height, width], 0 to 255, grey (one channel) or RGB (three);
             may be a read-only memory map.
-        label: int64 [sample]; class as given, it may be wrong.
+        label: int64 [sample]; class as given, it may be wrong; `UNKNOWN` where none was given, which
+            only training images may be.
         true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows; for
             evaluation only.
         row: int64 [sample]; row of the image in its source.
@@ -137,7 +138,8 @@ class FaceData:
                 got=str(list(faces.images.shape[1:])),
                 remedy="Bring all images to one size and number of channels.",
             )
-        self._check_range(f"{subset} label", faces.label, lowest=0)
+        lowest = UNKNOWN if subset == "train" else 0
+        self._check_range(f"{subset} label", faces.label, lowest=lowest)
         self._check_range(f"{subset} true_label", faces.true_label, lowest=UNKNOWN)
 
     def _check_range(self, what: str, label: np.ndarray, lowest: int) -> None:
@@ -151,13 +153,14 @@ class FaceData:
             )
 
     def _check_classes(self) -> None:
-        num_train = np.bincount(self.train.label, minlength=self.num_classes)
+        given = self.train.label[self.train.label != UNKNOWN]
+        num_train = np.bincount(given, minlength=self.num_classes)
         num_val = np.bincount(self.val.label, minlength=self.num_classes)
         for i in np.flatnonzero(num_train == 0):
             where = f"none in train and {num_val[i]} in val" if num_val[i] else "none in train"
             raise DataError.at(
                 f"{self.name}: class {self.class_names[i]}",
-                expected="at least one training image",
+                expected="at least one labelled training image",
                 got=where,
                 remedy="Move some of its images to train."
                 if num_val[i]
@@ -174,10 +177,11 @@ def stratified_split(
     """Choose validation rows from the training rows.
 
     Every given label gives about `fraction` of its rows (less where copies do not fit), one at
-    least where it can, and keeps one training row at least. The same arguments give the same rows.
+    least where it can, and keeps one training row at least. Rows without a label stay in training.
+    The same arguments give the same rows.
 
     Args:
-        label: Labels as given, >= 0.
+        label: Labels as given; `UNKNOWN` where none was.
         group: Rows of the same non-negative number are copies and stay on one side; negative
             numbers are rows without a copy.
         fraction: Share of validation in (0, 1).
@@ -195,11 +199,12 @@ def stratified_split(
     unit = _units(group)
     _, first, size = np.unique(unit, return_index=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(first))
-    for value in np.unique(label):
+    for value in np.unique(label[label != UNKNOWN]):
         of_class = order[label[first[order]] == value]
         num_rows = int((label == value).sum())
         wanted = min(max(round(fraction * num_rows), 1), num_rows - 1)
         is_val |= np.isin(unit, of_class[np.cumsum(size[of_class]) <= wanted])
+    is_val &= ~np.isin(unit, unit[label == UNKNOWN])
     for value in np.unique(label):  # groups of mixed labels may have taken a class's last row
         of_label = label == value
         if is_val[of_label].all():

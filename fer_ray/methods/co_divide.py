@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from fer_ray.losses import prior_penalty
@@ -17,7 +17,7 @@ from fer_ray.methods.base import (
     class_prior,
     require_labeled,
 )
-from fer_ray.mixture import Mixture, fit_class_mixtures, fit_mixture, normalize
+from fer_ray.methods.dividing import class_shares, clean_probability
 from fer_ray.thresholds import (
     DEFAULT,
     DEFAULT_THRESHOLD,
@@ -107,18 +107,21 @@ class CoDivide(SplitMethod):
         del previous
         memory: dict[str, torch.Tensor] = {}
         if self.threshold_rule == "fixed":
-            loss = torch.stack([normalize(row, self.clip_quantile) for row in scores.loss])
-            mixtures = [fit_mixture(row) for row in loss]
-            memory |= mixture_memory(mixtures)
-            pairs = zip(mixtures, loss, strict=True)
-            clean_prob = torch.stack([self._clean_prob(*pair, scores) for pair in pairs])
+            clean_prob, memory = clean_probability(
+                scores,
+                mixture=self.mixture,
+                shrinkage=self.shrinkage,
+                clip_quantile=self.clip_quantile,
+                monotone=self.monotone,
+            )
         else:
             given = scores.label.clamp_min(0).expand(len(scores.prob), -1)
-            clean_prob = scores.prob.gather(2, given[..., None])[..., 0]
+            clean_prob = scores.prob.gather(2, given[..., None])[..., 0] * scores.is_labeled
         threshold = torch.stack([self._threshold(prob, scores, epoch) for prob in scores.prob])
         keep = (clean_prob > threshold[:, scores.label]) & scores.is_labeled
         if self.prior == "estimated":
-            memory["prior"] = _class_shares(keep, scores)
+            kept = scores.label.expand_as(keep)[keep]
+            memory["prior"] = class_shares(kept, len(scores.class_names))
         split = SplitResult(
             is_labeled=keep.flip(0),
             clean_prob=clean_prob.flip(0),
@@ -127,20 +130,6 @@ class CoDivide(SplitMethod):
             memory=memory,
         )
         return require_labeled(split, scores, epoch)
-
-    def _clean_prob(
-        self, mixture: Mixture, loss: Float[Tensor, " sample"], scores: Scores
-    ) -> Float[Tensor, " sample"]:
-        """Posterior of the clean component, of all losses or of those of the same label."""
-        if self.mixture == "global":
-            return mixture.clean_prob(loss, monotone=self.monotone)
-        num_classes = len(scores.class_names)
-        clean_prob = torch.zeros_like(loss)
-        by_class = fit_class_mixtures(loss, scores.label, num_classes, mixture, self.shrinkage)
-        for number, own in enumerate(by_class):
-            rows = scores.label == number
-            clean_prob[rows] = own.clean_prob(loss[rows], monotone=self.monotone)
-        return clean_prob
 
     def _threshold(
         self, prob: Float[Tensor, "sample class"], scores: Scores, epoch: int
@@ -175,19 +164,3 @@ class CoDivide(SplitMethod):
             assert context.split is not None
             return context.split.memory["prior"]
         return class_prior(self.prior, context.class_names)
-
-
-def _class_shares(keep: Bool[Tensor, "network sample"], scores: Scores) -> Float[Tensor, " class"]:
-    """Share of every class among the kept labels of both networks; one more each, so none is 0."""
-    kept = scores.label.expand_as(keep)[keep]
-    count = torch.bincount(kept, minlength=len(scores.class_names)).float() + 1
-    return count / count.sum()
-
-
-def mixture_memory(mixtures: Sequence[Mixture]) -> dict[str, torch.Tensor]:
-    """The fitted components, one row per scoring network, for the picture of the losses."""
-    return {
-        "mixture_mean": torch.stack([mixture.mean for mixture in mixtures]),
-        "mixture_std": torch.stack([mixture.std for mixture in mixtures]),
-        "mixture_weight": torch.stack([mixture.weight for mixture in mixtures]),
-    }

@@ -23,7 +23,7 @@ from fer_ray.methods.base import (
     class_prior,
     require_labeled,
 )
-from fer_ray.methods.co_divide import mixture_memory
+from fer_ray.methods.dividing import mixture_memory
 from fer_ray.mixture import fit_mixture, normalize
 from fer_ray.types import (
     Labeled,
@@ -107,18 +107,17 @@ class DivideMix(SplitMethod):
 
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
         """Mixture over each network's (averaged) losses; rows swapped: co-divide."""
-        history = torch.stack([normalize(row) for row in scores.loss])[:, None]
+        rows = scores.is_labeled
+        history = torch.zeros_like(scores.loss)[:, None]
+        history[:, 0, rows] = torch.stack([normalize(row) for row in scores.loss[:, rows]])
         if previous is not None and "loss_history" in previous.memory:
             history = torch.cat([previous.memory["loss_history"], history], dim=1)
         history = history[:, -self.loss_history :]
         loss = history.mean(dim=1)
-        mixtures = [fit_mixture(row) for row in loss]
-        clean_prob = torch.stack(
-            [
-                mixture.clean_prob(row, monotone=False)
-                for mixture, row in zip(mixtures, loss, strict=True)
-            ]
-        )
+        mixtures = [fit_mixture(row) for row in loss[:, rows]]
+        clean_prob = torch.zeros_like(loss)
+        for mixture, row, prob in zip(mixtures, loss, clean_prob, strict=True):
+            prob[rows] = mixture.clean_prob(row[rows], monotone=False)
         keep = (clean_prob > self.clean_threshold) & scores.is_labeled
         split = SplitResult(
             is_labeled=keep.flip(0),

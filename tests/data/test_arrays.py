@@ -65,6 +65,19 @@ def test_plain_layout(tmp_path: Path) -> None:
     assert data.name == "arrays:faces.npz"
 
 
+def test_training_images_may_come_without_a_label(tmp_path: Path) -> None:
+    labels = np.arange(60) % 2
+    labels[:10] = -1
+    split = np.where(np.arange(60) < 50, 0, 2)  # no validation rows: they are carved
+    data = read(tmp_path, {**plain(), "labels": labels, "split": split})
+    missing = np.flatnonzero(data.train.label == -1)
+    assert set(data.train.row[missing]) == set(range(10))
+    assert (data.val.label >= 0).all()
+    labels[-1] = -1
+    with pytest.raises(DataError, match=r"test label\[9\]: expected 0 to 1 .*got -1"):
+        read(tmp_path, {**plain(), "labels": labels, "split": split})
+
+
 def test_true_labels_follow_the_classes(tmp_path: Path) -> None:
     data = read(tmp_path, {**plain(), "true_labels": np.r_[-1, np.zeros(59, dtype=np.int16)]})
     assert data.train.true_label.tolist() == [-1] + [1] * 19
@@ -128,8 +141,8 @@ def test_ferplus_layout(tmp_path: Path) -> None:
         ({"images": np.zeros((60, 4), dtype=np.uint8)}, r"images: .*got uint8 \[60, 4\]"),
         ({"labels": np.zeros(59, dtype=np.int64)}, r"labels: expected integers \[60\].*\[59\]"),
         ({"labels": np.zeros(60)}, "labels: .*got float64"),
-        ({"labels": np.full(60, 2)}, r"labels\[0\]: expected 0 to 1.*got 2 \(60 such rows\)"),
-        ({"true_labels": np.full(60, -2)}, r"true_labels\[0\]: expected -1 to 1.*got -2"),
+        ({"labels": np.full(60, 2)}, r"labels\[0\]: expected -1 \(none\) to 1.*got 2 \(60 such rows\)"),
+        ({"true_labels": np.full(60, -2)}, r"true_labels\[0\]: expected -1 \(none\) to 1.*got -2"),
         ({"split": np.full(60, 3)}, r"split\[0\]: expected 0 \(train\).*got 3"),
         ({"split": np.zeros(60, dtype=np.int64)}, "test: expected at least one image"),
         ({"class_names": np.array([1, 2])}, "class_names: expected text"),
@@ -157,7 +170,7 @@ def test_a_missing_array_lists_the_found(tmp_path: Path, name: str) -> None:
     ("changed", "message"),
     [
         ({"usage": np.full(20, 2)}, r"usage: expected 0 \(Training\) .*got \[2\]"),
-        ({"label_fer2013": np.full(20, 7)}, r"label_fer2013\[0\]: expected 0 to 6.*got 7"),
+        ({"label_fer2013": np.full(20, 7)}, r"label_fer2013\[0\]: expected -1 \(none\) to 6.*got 7"),
         ({"near_train": np.array(["x"] * 20)}, r"near_train: expected numbers \[20\]"),
     ],
 )

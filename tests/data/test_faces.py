@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fer_ray.data import DataError, FaceData, Faces
-from fer_ray.data.faces import stratified_split
+from fer_ray.data.faces import UNKNOWN, stratified_split
 
 NO_COPIES = -1
 
@@ -66,9 +66,12 @@ def test_bad_arrays_are_refused(changed: dict[str, np.ndarray], message: str) ->
     [
         ({"val": faces([])}, "toy: val: expected at least one image, got none"),
         ({"test": faces([0], size=8)}, r"test images: expected \[1, 4, 5\].*got \[1, 8, 9\]"),
-        ({"train": faces([0, 1, 2, 7])}, r"train label\[3\]: expected 0 to 2 \(neutral, .*got 7"),
+        ({"train": faces([0, 1, 2, 7])}, r"train label\[3\]: expected -1 to 2 \(neutral, .*got 7"),
         ({"val": faces([-1])}, r"val label\[0\].*got -1"),
-        ({"train": faces([0, 1])}, "class fear: expected at least one training .*none in train"),
+        (
+            {"train": faces([0, 1, -1])},
+            "class fear: expected at least one labelled training .*none in train",
+        ),
         (
             {"train": faces([0, 1]), "val": faces([2])},
             "class fear.*none in train and 1 in val. Move some of its images to train",
@@ -93,7 +96,7 @@ def test_errors_travel_between_processes() -> None:
 @st.composite
 def rows(draw: Callable[[Any], Any]) -> tuple[np.ndarray, np.ndarray]:
     num = draw(st.integers(1, 80))
-    label = draw(hnp.arrays(np.int64, num, elements=st.integers(0, 4)))
+    label = draw(hnp.arrays(np.int64, num, elements=st.integers(UNKNOWN, 4)))
     group = draw(hnp.arrays(np.int64, num, elements=st.integers(-3, 8)))
     return label, group
 
@@ -105,6 +108,7 @@ def test_split_properties(rows: tuple[np.ndarray, np.ndarray], fraction: float, 
     assert np.array_equal(is_val, stratified_split(label, group, fraction, seed))
     for value in np.unique(label):
         assert not is_val[label == value].all()
+    assert not is_val[label == UNKNOWN].any()
     for copies in np.unique(group[group >= 0]):
         assert len(set(is_val[group == copies].tolist())) == 1
 

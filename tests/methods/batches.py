@@ -69,6 +69,16 @@ def context(
     )
 
 
+def reference_clean_prob(given: Scores, clip_quantile: float = 1.0) -> reference.Floats:
+    """What each network's mixture over the labelled images says; 0 for the others."""
+    rows = given.is_labeled.numpy()
+    clean_prob = np.zeros(given.loss.shape)
+    for network, loss in enumerate(given.loss.double().numpy()):
+        scaled = reference.min_max(loss[rows], clip_quantile)
+        clean_prob[network, rows] = reference.co_divide(scaled)
+    return clean_prob
+
+
 def numpy_weight(network: LinearNetwork) -> reference.Floats:
     """Weight and, in the last row, bias."""
     return torch.cat([network.weight, network.bias[None]]).detach().double().numpy()

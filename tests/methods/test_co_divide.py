@@ -16,6 +16,7 @@ from tests.methods.batches import (
     context,
     labeled_batch,
     numpy_weight,
+    reference_clean_prob,
     scores,
     torch_gradient,
     unlabeled_batch,
@@ -25,22 +26,13 @@ from tests.samples import linear_network
 THRESHOLDS = {"default": 0.4, "fear": 0.95, "anger": 0.05}
 
 
-def reference_clean_prob(loss: torch.Tensor, clip_quantile: float) -> reference.Floats:
-    return np.stack(
-        [
-            reference.co_divide(reference.min_max(row.double().numpy(), clip_quantile))
-            for row in loss
-        ]
-    )
-
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("clip_quantile", [1.0, 0.9])
 def test_the_split_is_that_of_loops_with_the_rows_swapped(seed: int, clip_quantile: float) -> None:
     given = scores(seed, unlabelled=7)
     method = CoDivide(thresholds=THRESHOLDS, clip_quantile=clip_quantile, monotone=False)
     split = method.split(given, None, 4)
-    clean_prob = reference_clean_prob(given.loss, clip_quantile)
+    clean_prob = reference_clean_prob(given, clip_quantile)
     np.testing.assert_allclose(split.threshold.numpy(), [0.4, 0.95, 0.05], rtol=1e-6)
     for network, scorer in ((0, 1), (1, 0)):
         np.testing.assert_allclose(split.clean_prob[network].numpy(), clean_prob[scorer], atol=1e-4)
