@@ -1,7 +1,8 @@
-"""Which runs `compare.py` makes: configurations, epochs of equal compute, what is done already."""
+"""Which runs a comparison makes: configurations, epochs of equal compute, what is done already."""
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,16 +28,16 @@ class Case:
     Attributes:
         name: As in the table.
         raw: The whole configuration but for the seed.
-        is_ensemble: Whether two such runs predict together.
         epochs: Of the run (each of the two), as text.
-        predicted_s: Seconds of training by the calibration.
+        is_ensemble: Whether two such runs predict together.
+        predicted_s: Seconds of training by the calibration; NaN without one.
     """
 
     name: str
     raw: Mapping[str, Any]
-    is_ensemble: bool
     epochs: str
-    predicted_s: float
+    is_ensemble: bool = False
+    predicted_s: float = math.nan
 
 
 def make_raws(

@@ -1,4 +1,4 @@
-"""What the processes of `compare.py` do: measure epochs, train, read the test set once."""
+"""What the processes of a comparison do: measure epochs, train, read the test set once."""
 
 import statistics
 import tempfile
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from fer_ray.checkpoint import load_best, load_history
 from fer_ray.config import RunConfig
-from fer_ray.data import FaceData
-from fer_ray.learner import Images, Learner, resolve_compute
+from fer_ray.data import FaceData, Faces
+from fer_ray.learner import Images, Learner, mean_prediction, resolve_compute
 from fer_ray.loop import evaluate, fit, new_state
-from fer_ray.metrics import epoch_metrics
+from fer_ray.metrics import confusion_matrix, epoch_metrics
 from fer_ray.results import finish_run
 from fer_ray.runtime import (
     ProcessRuntime,
@@ -118,7 +120,9 @@ def train_case(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[
         run = read_run({**raw, "seed": seed})
         figures, checkpoint = _train(run, Path(name))
         folder = Folder(name) / "results"
-        summary, _ = finish_run(run, open_run_data(run), checkpoint, folder, use_device(run))
+        data, device = open_run_data(run), use_device(run)
+        summary, _ = finish_run(run, data, checkpoint, folder, device)
+        figures |= _judged(run, data, device, checkpoint)
         return figures | {"seed": seed, "test": summary["test"]}
 
 
@@ -138,6 +142,41 @@ def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
         "val": {key: row[f"val/{key}"] for key in ("accuracy", "macro_recall")},
     }
     return figures, checkpoint
+
+
+def _judged(
+    run: RunConfig, data: FaceData, device: torch.device, checkpoint: Path
+) -> dict[str, Any]:
+    """What was selected, how the best networks judge labels, and their answers once balanced."""
+    split = [row for row in load_history(checkpoint) if "split/labeled_fraction" in row]
+    names = {"kept": "labeled_fraction", "precision": "precision", "recall": "recall"}
+    last = split[-1] if split else {}
+    selection = {
+        name: last[f"split/{key}"] for name, key in names.items() if f"split/{key}" in last
+    }
+    learners = _best_learners(run, data, device, checkpoint)
+    train, test = (_prob(learners, faces, run, device) for faces in (data.train, data.test))
+    known = (data.train.label >= 0) & (data.train.true_label >= 0)
+    label = torch.from_numpy(data.train.label[known])
+    is_right = data.train.label[known] == data.train.true_label[known]
+    if is_right.any() and not is_right.all():
+        believed = train[torch.from_numpy(known)].gather(1, label[:, None])[:, 0]
+        selection["auroc"] = float(roc_auc_score(is_right, believed.numpy()))
+    pred = (test / train.mean(dim=0)).argmax(dim=1)
+    confusion = confusion_matrix(torch.from_numpy(data.test.label), pred, data.num_classes)
+    metrics = epoch_metrics(confusion, data.class_names)
+    balanced = {key: metrics[key] for key in ("accuracy", "macro_recall")}
+    return {"selection": selection, "balanced": balanced}
+
+
+def _prob(learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device) -> Tensor:
+    """The networks' mean prediction of every image, on the CPU."""
+    images = Images(faces, device)
+    parts = [
+        mean_prediction(learners, images.take(rows), flip_average=run.flip_average)
+        for rows in images.shards(run.compute.eval_batch_size)
+    ]
+    return torch.cat(parts).cpu()
 
 
 def _train_ensemble(raw: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:

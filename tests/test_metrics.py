@@ -110,7 +110,9 @@ def test_no_quality_is_reported_where_there_is_nothing_to_tell_apart(truth: str)
 def test_images_without_a_label_are_no_wrong_labels() -> None:
     kept = torch.tensor([[True, True, False, False]])
     label, truth = torch.tensor([0, 1, 0, -1]), torch.tensor([0, 0, 0, 0])
-    figures = selection_metrics(kept, torch.tensor([[0.9, 0.2, 0.8, 0.0]]), label, truth, ("a", "b"))
+    figures = selection_metrics(
+        kept, torch.tensor([[0.9, 0.2, 0.8, 0.0]]), label, truth, ("a", "b")
+    )
     assert figures["precision"] == figures["recall"] == 0.5
     assert figures["auroc"] == 1.0
     wrong = selection_metrics(kept, torch.tensor([[0.9, 0.2, 0.8, 0.0]]), label, label, ("a", "b"))

@@ -1,8 +1,9 @@
 """Reads `arrays:/path.npz`: a data set that is already arrays.
 
 Two layouts are understood. The plain one has `images`, `labels` (-1 for a training image without
-one), `split`, `class_names` and optionally `true_labels` and `dup_group`. The other is FER2013 joined with FER+'s crowd votes and is
-recognised by `label_fer2013`: training on FER2013's labels, judged against FER+'s majority.
+one), `split`, `class_names` and optionally `true_labels` and `dup_group`. The other is FER2013
+joined with FER+'s crowd votes and is recognised by `label_fer2013`: training on FER2013's labels,
+judged against FER+'s majority.
 """
 
 from collections.abc import Mapping

@@ -25,8 +25,8 @@ class Faces:
     Attributes:
         images: uint8 [sample, channel, height, width], 0 to 255, grey (one channel) or RGB (three);
             may be a read-only memory map.
-        label: int64 [sample]; class as given, it may be wrong; `UNKNOWN` where none was given, which
-            only training images may be.
+        label: int64 [sample]; class as given, it may be wrong; `UNKNOWN` where none was given, as
+            may be among training images.
         true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows; for
             evaluation only.
         row: int64 [sample]; row of the image in its source.

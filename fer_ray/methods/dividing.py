@@ -64,9 +64,7 @@ def mixture_memory(mixtures: Sequence[Mixture]) -> dict[str, Tensor]:
     }
 
 
-def class_shares(
-    label: Int[Tensor, " image"], num_classes: int
-) -> Float[Tensor, " class"]:
+def class_shares(label: Int[Tensor, " image"], num_classes: int) -> Float[Tensor, " class"]:
     """Share of every class among labels; one image more each, so none is 0."""
     count = torch.bincount(label, minlength=num_classes).float() + 1
     return count / count.sum()

@@ -141,7 +141,10 @@ def test_ferplus_layout(tmp_path: Path) -> None:
         ({"images": np.zeros((60, 4), dtype=np.uint8)}, r"images: .*got uint8 \[60, 4\]"),
         ({"labels": np.zeros(59, dtype=np.int64)}, r"labels: expected integers \[60\].*\[59\]"),
         ({"labels": np.zeros(60)}, "labels: .*got float64"),
-        ({"labels": np.full(60, 2)}, r"labels\[0\]: expected -1 \(none\) to 1.*got 2 \(60 such rows\)"),
+        (
+            {"labels": np.full(60, 2)},
+            r"labels\[0\]: expected -1 .*to 1.*got 2 \(60 such rows\)",
+        ),
         ({"true_labels": np.full(60, -2)}, r"true_labels\[0\]: expected -1 \(none\) to 1.*got -2"),
         ({"split": np.full(60, 3)}, r"split\[0\]: expected 0 \(train\).*got 3"),
         ({"split": np.zeros(60, dtype=np.int64)}, "test: expected at least one image"),
@@ -170,7 +173,10 @@ def test_a_missing_array_lists_the_found(tmp_path: Path, name: str) -> None:
     ("changed", "message"),
     [
         ({"usage": np.full(20, 2)}, r"usage: expected 0 \(Training\) .*got \[2\]"),
-        ({"label_fer2013": np.full(20, 7)}, r"label_fer2013\[0\]: expected -1 \(none\) to 6.*got 7"),
+        (
+            {"label_fer2013": np.full(20, 7)},
+            r"label_fer2013\[0\]: expected -1 .*to 6.*got 7",
+        ),
         ({"near_train": np.array(["x"] * 20)}, r"near_train: expected numbers \[20\]"),
     ],
 )

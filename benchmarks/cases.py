@@ -1,0 +1,117 @@
+"""What `methods.py` compares: configurations, and the data sets of other protocols."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.plan import Case
+from fer_ray.config import RunConfig, with_overrides
+from fer_ray.data import FaceData, Faces, open_data
+
+BASELINE = "cross_entropy"
+NUM_TRUSTED = 60
+"""Images per class whose true label the trusted subset has, or all there are."""
+
+GIVEN, RIGHT, TRUE, TRUSTED = "given", "right", "true", "trusted"
+# The case's name, its data, and what differs from the defaults.
+_CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    (BASELINE, GIVEN, {"name": "cross_entropy"}),
+    (
+        "cross_entropy, balanced softmax",
+        GIVEN,
+        {"name": "cross_entropy", "balanced_softmax": True},
+    ),
+    (
+        "cross_entropy, mixup and smoothing",
+        GIVEN,
+        {"name": "cross_entropy", "mixup_alpha": 1.0, "label_smoothing": 0.1},
+    ),
+    ("co_divide", GIVEN, {"name": "co_divide"}),
+    (
+        "co_divide, mixture per class, estimated prior",
+        GIVEN,
+        {"name": "co_divide", "mixture": "class", "prior": "estimated"},
+    ),
+    ("co_divide, class mean", GIVEN, {"name": "co_divide", "threshold_rule": "class_mean"}),
+    ("dividemix, Clothing1M form", GIVEN, {"name": "dividemix"}),
+    (
+        "dividemix, CIFAR form",
+        GIVEN,
+        {"name": "dividemix", "form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0},
+    ),
+    ("robust_loss, GCE", GIVEN, {"name": "robust_loss"}),
+    ("robust_loss, SCE", GIVEN, {"name": "robust_loss", "loss": "sce"}),
+    ("co_teaching", GIVEN, {"name": "co_teaching"}),
+    ("elr", GIVEN, {"name": "elr"}),
+    ("eac", GIVEN, {"name": "eac"}),
+    ("oracle: cross_entropy on right labels only", RIGHT, {"name": "cross_entropy"}),
+    ("oracle: cross_entropy on true labels", TRUE, {"name": "cross_entropy"}),
+)
+
+
+def make_cases(specs: Mapping[str, str], epochs: int, *, is_quick: bool = False) -> list[Case]:
+    """All cases, with `epochs` each.
+
+    Args:
+        specs: Data set of every protocol, from `write_variants`.
+        epochs: Of every run.
+        is_quick: Whether a few small batches will do.
+    """
+    cases = []
+    for name, protocol, method in _CASES:
+        raw: dict[str, Any] = {"data": specs[protocol], "method": dict(method)}
+        raw["optim"] = {"epochs": epochs}
+        if is_quick:
+            raw = with_overrides(raw, {"optim.batch_size": 32})
+            if hasattr(RunConfig.from_dict(raw).method, "warmup_epochs"):
+                raw = with_overrides(raw, {"method.warmup_epochs": 1})
+        full = RunConfig.from_dict(raw).to_dict()
+        cases.append(Case(name=name, raw=full, epochs=str(epochs)))
+    return cases
+
+
+def write_variants(spec: str, work: Path) -> dict[str, str]:
+    """The data set under other labels; validation and test images stay what they are.
+
+    Written to `work` once: `right` leaves wrong training labels out, `true` has the true labels
+    (images of unknown truth have none), `trusted` the true labels of a few images of each class.
+    """
+    data = open_data(spec)
+    truth = data.train.true_label
+    labels = {
+        RIGHT: np.where(data.train.label == truth, truth, -1),
+        TRUE: truth,
+        TRUSTED: np.where(_few(truth, NUM_TRUSTED), truth, -1),
+    }
+    specs = {GIVEN: spec}
+    for name, label in labels.items():
+        path = (work / f"{name}.npz").absolute()
+        if not path.exists():
+            _write(data, label, path)
+        specs[name] = f"arrays:{path}"
+    return specs
+
+
+def _few(label: np.ndarray, num: int) -> np.ndarray:
+    """The first `num` images of every class; their order is the data set's own."""
+    chosen = np.zeros(len(label), dtype=bool)
+    for number in range(label.max() + 1):
+        chosen[np.flatnonzero(label == number)[:num]] = True
+    return chosen
+
+
+def _write(data: FaceData, label: np.ndarray, path: Path) -> None:
+    subsets: tuple[Faces, ...] = (data.train, data.val, data.test)
+    part = path.with_suffix(".part.npz")
+    images = np.concatenate([subset.images for subset in subsets])
+    np.savez(
+        part,
+        images=images[:, 0] if data.num_channels == 1 else images.transpose(0, 2, 3, 1),
+        labels=np.concatenate([label, data.val.label, data.test.label]),
+        true_labels=np.concatenate([subset.true_label for subset in subsets]),
+        split=np.repeat([0, 1, 2], [len(subset) for subset in subsets]),
+        class_names=np.array(data.class_names),
+    )
+    part.replace(path)
