@@ -51,6 +51,7 @@ class TrainState:
         epoch: Epochs finished.
         networks: On their device.
         optimizers: One per network.
+        averages: Moving average of every network; empty if the method keeps none.
         memory: What each network keeps for every training image; empty if the method keeps none.
         split: The last split; `None` before the first.
         best: The best epoch so far.
@@ -60,10 +61,16 @@ class TrainState:
     epoch: int
     networks: list[FaceNetwork]
     optimizers: list[torch.optim.SGD]
+    averages: list[FaceNetwork] = field(default_factory=list)
     memory: list[Float[Tensor, "sample number"]] = field(default_factory=list)
     split: SplitResult | None = None
     best: Best | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def evaluated(self) -> list[FaceNetwork]:
+        """The networks that score, are validated and tested: the averages if there are any."""
+        return self.averages or self.networks
 
 
 def copy_weights(networks: list[FaceNetwork]) -> Weights:
@@ -81,6 +88,7 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
         {
             "epoch": state.epoch,
             "networks": [network.state_dict() for network in state.networks],
+            "averages": [network.state_dict() for network in state.averages],
             "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
             "memory": state.memory,
             "split": None if split is None else _as_dict(split),
@@ -102,19 +110,8 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
         ValueError: If the folder holds no checkpoint or one of other networks.
     """
     saved = _load(folder / _STATE)
-    if len(saved["networks"]) != len(state.networks):
-        raise ValueError(
-            f"{folder}: a checkpoint of {len(saved['networks'])} networks, "
-            f"expected {len(state.networks)}; resume with the configuration that wrote it"
-        )
-    try:
-        for network, weights in zip(state.networks, saved["networks"], strict=True):
-            network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{folder}: a checkpoint of another network; resume with the configuration that wrote "
-            f"it ({error})"
-        ) from None
+    _load_networks(state.networks, saved["networks"], "networks", folder)
+    _load_networks(state.averages, saved["averages"], "moving averages", folder)
     for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(values)
     for memory, values in zip(state.memory, saved["memory"], strict=True):
@@ -123,6 +120,19 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
     state.split = None if saved["split"] is None else SplitResult(**saved["split"])
     state.best = load_best(folder)
     state.history = load_history(folder)
+
+
+def _load_networks(networks: list[FaceNetwork], saved: Weights, what: str, folder: Path) -> None:
+    remedy = "resume with the configuration that wrote it"
+    if len(saved) != len(networks):
+        raise ValueError(
+            f"{folder}: a checkpoint of {len(saved)} {what}, expected {len(networks)}; {remedy}"
+        )
+    try:
+        for network, weights in zip(networks, saved, strict=True):
+            network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: a checkpoint of another network; {remedy} ({error})") from None
 
 
 def load_best(folder: Path) -> Best | None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fer_ray.augment import plain_views
 from fer_ray.config import ComputeConfig
@@ -61,9 +62,14 @@ def resolve_compute(config: ComputeConfig, device: torch.device) -> tuple[bool, 
 
 
 class Learner:
-    """A `types.Network`: learns through DDP, looks through the bare module."""
+    """A `types.Network`: learns through DDP, looks through the bare module.
 
-    def __init__(self, module: FaceNetwork, *, bf16: bool, channels_last: bool) -> None:
+    One that is not `trained` (a moving average, a network of a checkpoint) has no DDP around it.
+    """
+
+    def __init__(
+        self, module: FaceNetwork, *, bf16: bool, channels_last: bool, trained: bool = True
+    ) -> None:
         self.module = module
         self.device = module.classifier.weight.device
         self._bf16 = bf16
@@ -71,7 +77,9 @@ class Learner:
         module.to(memory_format=self._format)  # type: ignore[call-overload]
         # Buffers are averaged once a phase by `sync_statistics`, not broadcast at every forward.
         self._trained: torch.nn.Module = (
-            DistributedDataParallel(module, **_NO_BUFFER_SYNC) if is_distributed() else module
+            DistributedDataParallel(module, **_NO_BUFFER_SYNC)
+            if trained and is_distributed()
+            else module
         )
 
     def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
@@ -110,6 +118,20 @@ class Learner:
         flat = sum_over_ranks(torch.cat([value.flatten() for value in buffers])) / world_size()
         for value, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
             value.copy_(mean.view_as(value))
+
+
+@torch.no_grad()
+def move_average(average: FaceNetwork, network: FaceNetwork, decay: float, num_steps: int) -> None:
+    """Let `average` follow `network`: it keeps `decay` of itself, less in the first steps.
+
+    Parameters and BatchNorm statistics are averaged alike. After n = `num_steps` steps no more than
+    (1 + n) / (10 + n) is kept, so that a short run forgets its random start (as TensorFlow's
+    `ExponentialMovingAverage` does).
+    """
+    kept = min(decay, (1 + num_steps) / (10 + num_steps))
+    means, values = average.state_dict().values(), network.state_dict().values()
+    pairs = [pair for pair in zip(means, values, strict=True) if pair[0].is_floating_point()]
+    get_ema_multi_avg_fn(kept)([mean for mean, _ in pairs], [value for _, value in pairs], None)
 
 
 class Images:

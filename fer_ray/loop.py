@@ -3,10 +3,12 @@
 Knows ranks, but neither Ray nor W&B. All ranks run it in step.
 """
 
+import copy
+import functools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +35,7 @@ from fer_ray.learner import (
     Learner,
     generator_for,
     mean_prediction,
+    move_average,
     resolve_compute,
     seed_for,
 )
@@ -66,6 +69,7 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
         epoch=0,
         networks=networks,
         optimizers=[_new_optimizer(run, net) for net in networks],
+        averages=_new_averages(run, networks),
         memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
     )
 
@@ -81,6 +85,13 @@ def _new_network(
         seed=seed_for(run.seed, epoch, number, _INIT),
     )
     return network.to(device)
+
+
+def _new_averages(run: RunConfig, networks: Sequence[FaceNetwork]) -> list[FaceNetwork]:
+    """Copies of the networks as they start, which follow them slowly; none without a decay."""
+    if not run.method.average_decay:
+        return []
+    return [copy.deepcopy(network).requires_grad_(False) for network in networks]
 
 
 def _new_optimizer(run: RunConfig, network: FaceNetwork) -> torch.optim.SGD:
@@ -132,17 +143,19 @@ def _keep_best(run: RunConfig, state: TrainState, row: dict[str, Any]) -> None:
         return
     sign = 1 if run.mode == "max" else -1
     if state.best is None or sign * value > sign * state.best.value:
-        state.best = Best(epoch=state.epoch, value=value, weights=copy_weights(state.networks))
+        state.best = Best(epoch=state.epoch, value=value, weights=copy_weights(state.evaluated))
 
 
 @dataclass(slots=True)
 class _Phase:
     """Rows that one network trains on in one epoch; `unlabeled` is empty if none are drawn.
 
-    `label` is that of every training image, as given or as the split says.
+    `label` is that of every training image, as given or as the split says. An epoch is one pass
+    over `num_images` images.
     """
 
     network: int
+    num_images: int
     is_warmup: bool
     label: Int[Tensor, " sample"]
     labeled: Int[Tensor, " labeled"]
@@ -160,11 +173,21 @@ class _Loop:
         self.run, self.state, self.device = run, state, device
         self.data = data
         self.train, self.val = Images(data.train, device), Images(data.val, device)
-        self.learners = [self._learner(network) for network in state.networks]
+        self.learners: list[Learner] = []
+        self.averages: list[Learner] = []
+        self._wrap()
 
-    def _learner(self, network: FaceNetwork) -> Learner:
+    @property
+    def judges(self) -> list[Learner]:
+        """What scores, is validated and is a step's peer: the averages if there are any."""
+        return self.averages or self.learners
+
+    def _wrap(self) -> None:
+        """Learners around the state's networks."""
         bf16, channels_last = resolve_compute(self.run.compute, self.device)
-        return Learner(network, bf16=bf16, channels_last=channels_last)
+        wrap = functools.partial(Learner, bf16=bf16, channels_last=channels_last)
+        self.learners = [wrap(network) for network in self.state.networks]
+        self.averages = [wrap(network, trained=False) for network in self.state.averages]
 
     def epoch(self, epoch: int) -> dict[str, Any]:
         """One epoch: (score, split,) train every network, evaluate."""
@@ -210,7 +233,7 @@ class _Loop:
         for rows in self.train.shards(self.run.compute.eval_batch_size):
             view = plain_views(self.train.take(rows))
             label = self.train.label[rows].clamp_min(0).to(self.device)
-            logits = torch.stack([learner.logits(view) for learner in self.learners], dim=1)
+            logits = torch.stack([judge.logits(view) for judge in self.judges], dim=1)
             index.append(rows)
             probs.append(logits.softmax(dim=2))
             target = label[:, None].expand(-1, logits.shape[1])
@@ -254,12 +277,15 @@ class _Loop:
         return figures
 
     def _reset(self, epoch: int) -> None:
-        """New networks and optimizers: a generation begins."""
+        """New networks, optimizers, averages and memory: a generation begins."""
         for number in range(len(self.learners)):
             network = _new_network(self.run, self.data, self.device, number, epoch)
             self.state.networks[number] = network
             self.state.optimizers[number] = _new_optimizer(self.run, network)
-            self.learners[number] = self._learner(network)
+        self.state.averages[:] = _new_averages(self.run, self.state.networks)
+        for memory in self.state.memory:
+            memory.zero_()
+        self._wrap()
 
     # --- train -----------------------------------------------------------------------------------
 
@@ -269,7 +295,7 @@ class _Loop:
         num_images = 0
         for network in range(len(self.learners)):
             phase = self._phase(network, split, epoch)
-            share, num_steps = _step_size(len(phase.labeled), self.run.optim.batch_size, epoch)
+            share, num_steps = self._step_size(phase, epoch)
             num_images += num_steps * share * (2 if len(phase.unlabeled) else 1)
             for key, value in self._train(phase, epoch).items():
                 logs[f"train/{key}"].append(value)
@@ -281,8 +307,11 @@ class _Loop:
         every = torch.arange(len(self.train))
         kept = self.train.label >= 0 if split is None else split.is_labeled[network]
         draws_rest = split is not None and views.needs_unlabeled
+        num_labeled = int(kept.sum())
+        covers = self.run.method.covers_unlabeled
         return _Phase(
             network=network,
+            num_images=max(num_labeled, len(every) - num_labeled) if covers else num_labeled,
             is_warmup=is_warmup,
             label=self.train.label if split is None else split.label[network],
             labeled=every[kept],
@@ -294,7 +323,7 @@ class _Loop:
     def _train(self, phase: _Phase, epoch: int) -> dict[str, float]:
         """One network's steps of one epoch; logs averaged over steps and ranks."""
         learner, optimizer = self.learners[phase.network], self.state.optimizers[phase.network]
-        share, num_steps = _step_size(len(phase.labeled), self.run.optim.batch_size, epoch)
+        share, num_steps = self._step_size(phase, epoch)
         order = generator_for(self.run.seed, epoch, phase.network, _ORDER)
         own = generator_for(self.run.seed, epoch, phase.network, rank(), _METHOD)
         labeled = self._draw_labeled(phase, num_steps * share, order)
@@ -306,7 +335,7 @@ class _Loop:
         for step in range(num_steps):
             part = slice(step * share, (step + 1) * share)
             progress = epoch - 1 + step / num_steps
-            self._set_learning_rate(optimizer, progress)
+            self._set_learning_rate(optimizer, progress, epoch)
             context = StepContext(
                 class_names=self.data.class_names,
                 class_count=class_count,
@@ -322,12 +351,43 @@ class _Loop:
             output.loss.backward()
             torch.nn.utils.clip_grad_norm_(learner.module.parameters(), self.run.optim.clip_norm)
             optimizer.step()
+            self._average(phase.network, epoch, step, num_steps)
             for key, value in {"loss": output.loss.detach(), **output.logs}.items():
                 logs[key].append(value)
         learner.sync_statistics()
+        if self.averages:
+            self.averages[phase.network].sync_statistics()
         if memory is not None and before is not None and world_size() > 1:
             memory.copy_(before + sum_over_ranks(memory - before))
         return self._mean_logs(logs, phase, epoch)
+
+    def _step_size(self, phase: _Phase, epoch: int) -> tuple[int, int]:
+        """Labelled images a step over all ranks, and steps: the same numbers on every rank.
+
+        A rest that fills no batch is left out (the order is new every epoch); a set smaller than a
+        batch is one smaller step.
+
+        Raises:
+            EmptySplitError: If there are fewer than two labelled images per rank.
+        """
+        num_labeled, world = len(phase.labeled), world_size()
+        share = min(self.run.optim.batch_size, num_labeled - num_labeled % world)
+        if share < 2 * world:
+            raise EmptySplitError(
+                f"epoch {epoch}: {num_labeled} labelled images for {world} workers; at least "
+                f"{2 * world} are needed. Lower method.thresholds or lengthen "
+                "method.warmup_epochs."
+            )
+        return share, phase.num_images // share
+
+    def _average(self, network: int, epoch: int, step: int, num_steps: int) -> None:
+        """Let the moving average of a network follow the step just done."""
+        if not self.averages:
+            return
+        first, _ = self.run.method.cycle(epoch, self.run.optim.epochs)
+        num_done = (epoch - first) * num_steps + step
+        decay = self.run.method.average_decay
+        move_average(self.averages[network].module, self.learners[network].module, decay, num_done)
 
     def _draw_labeled(self, phase: _Phase, num: int, order: torch.Generator) -> Int[Tensor, " num"]:
         """Every image once, or every class equally often."""
@@ -367,8 +427,13 @@ class _Loop:
                 unlabeled_rows, views.unlabeled_weak, views.unlabeled_strong, order
             )
             unlabeled = Unlabeled(weak=weak, strong=strong, index=index)
-        peer = self.learners[1 - phase.network] if len(self.learners) == 2 else None
-        return method.step(student, peer, labeled, unlabeled, context)
+        return method.step(student, self._peer(phase.network), labeled, unlabeled, context)
+
+    def _peer(self, network: int) -> Learner | None:
+        """The other network's judge, or the own average of a single network."""
+        if len(self.learners) == 2:
+            return self.judges[1 - network]
+        return self.averages[0] if self.averages else None
 
     def _views(
         self, rows: Int[Tensor, " batch"], num_weak: int, num_strong: int, order: torch.Generator
@@ -386,9 +451,10 @@ class _Loop:
         strong = tuple(make(self.run.augment.strong) for _ in range(num_strong))
         return weak, strong, rows[mine]
 
-    def _set_learning_rate(self, optimizer: torch.optim.SGD, progress: float) -> None:
-        """Half a cosine over all epochs: a function of the progress, so resuming needs no state."""
-        share = progress / self.run.optim.epochs
+    def _set_learning_rate(self, optimizer: torch.optim.SGD, progress: float, epoch: int) -> None:
+        """Half a cosine over a cycle: a function of the progress, so resuming needs no state."""
+        first, last = self.run.method.cycle(epoch, self.run.optim.epochs)
+        share = (progress - (first - 1)) / (last - (first - 1))
         for group in optimizer.param_groups:
             group["lr"] = self.run.optim.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
@@ -412,7 +478,7 @@ class _Loop:
 
     def _validate(self) -> dict[str, Any]:
         """Confusion matrix and loss of the mean prediction, summed over ranks before use."""
-        confusion, loss = evaluate(self.learners, self.val, self.run, self.data.num_classes)
+        confusion, loss = evaluate(self.judges, self.val, self.run, self.data.num_classes)
         figures: dict[str, Any] = {
             f"val/{key}": value
             for key, value in epoch_metrics(confusion, self.data.class_names).items()
@@ -436,25 +502,6 @@ def evaluate(
         total += F.nll_loss(prob.clamp_min(1e-12).log(), label, reduction="sum").double()
     counts, total = sum_over_ranks(counts), sum_over_ranks(total)
     return counts.cpu(), float(total) / max(len(images), 1)
-
-
-def _step_size(num_labeled: int, batch_size: int, epoch: int) -> tuple[int, int]:
-    """Labelled images a step over all ranks, and steps: the same numbers on every rank.
-
-    A rest that fills no batch is left out (the order is new every epoch); a set smaller than a
-    batch is one smaller step.
-
-    Raises:
-        EmptySplitError: If there are fewer than two labelled images per rank.
-    """
-    share = min(batch_size, num_labeled - num_labeled % world_size())
-    if share < 2 * world_size():
-        raise EmptySplitError(
-            f"epoch {epoch}: {num_labeled} labelled images for {world_size()} workers; at least "
-            f"{2 * world_size()} are needed. Lower method.thresholds or lengthen "
-            "method.warmup_epochs."
-        )
-    return share, num_labeled // share
 
 
 def _shuffled(

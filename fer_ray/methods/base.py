@@ -31,7 +31,6 @@ class Method:
     """Base of all methods. A subclass adds fields and its algorithm."""
 
     paper: ClassVar[str] = ""
-    num_networks: ClassVar[int] = 1
     # Whether epochs after warm-up begin with a split; else `step` gets every label as given.
     divides: ClassVar[bool] = True
     __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
@@ -40,6 +39,11 @@ class Method:
     def label(self) -> str:
         """The method's name in `METHODS`."""
         return str(getattr(self, "name"))  # noqa: B009 - a field of every subclass
+
+    @property
+    def num_networks(self) -> int:
+        """One, or two that train in turn."""
+        return 1
 
     @property
     def views(self) -> Views:
@@ -51,10 +55,31 @@ class Method:
         """Whether every class is drawn equally often, with repetition; else all images once."""
         return False
 
-    def memory_size(self, num_classes: int) -> int:
-        """How many numbers a network keeps for every training image, zeros at first; 0: none.
+    @property
+    def average_decay(self) -> float:
+        """How much of its moving average a network keeps at every step, in [0, 1); 0: none is made.
 
-        Steps change them through `StepContext.memory`; ranks bring them together after an epoch.
+        Where there are averages they score, are validated and tested, and are the `peer` of a step:
+        the other network's, or the student's own if there is one network. Early on they move
+        faster: after n steps no more than (1 + n) / (10 + n) is kept.
+        """
+        return 0.0
+
+    @property
+    def covers_unlabeled(self) -> bool:
+        """Whether an epoch shows all unlabelled images if they are more than the labelled ones."""
+        return False
+
+    def cycle(self, epoch: int, num_epochs: int) -> tuple[int, int]:
+        """First and last epoch (1-based) of the learning rate's cosine that `epoch` belongs to."""
+        del epoch
+        return 1, num_epochs
+
+    def memory_size(self, num_classes: int) -> int:
+        """How many numbers a network keeps for every training image; 0: none.
+
+        They are zeros at first, and again whenever the networks start anew. Steps change them
+        through `StepContext.memory`; ranks bring them together after an epoch.
         """
         del num_classes
         return 0
@@ -98,7 +123,7 @@ class Method:
         unlabeled: Unlabeled | None,
         context: StepContext,
     ) -> StepOutput:
-        """One step of `student`; `peer` is the other network, fixed.
+        """One step of `student`; `peer` is the other network (or an average of it), fixed.
 
         `unlabeled` is `None` if the method asks for no unlabelled views or no image lost its label.
         """

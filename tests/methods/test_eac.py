@@ -35,7 +35,7 @@ def test_the_classifier_weights_within_the_maps_get_no_gradient() -> None:
         for value in (0.0, 50.0)
     ]
     # Of a linear network's maps nothing else depends on the weights.
-    np.testing.assert_allclose(*gradients)
+    np.testing.assert_allclose(gradients[0], gradients[1])
 
 
 def test_a_network_learns_to_look_at_the_same_places() -> None:
