@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _SMALLEST = 1e-12
@@ -59,6 +59,49 @@ def sharpen(prob: Float[Tensor, "batch class"], temperature: float) -> Float[Ten
     scaled = prob / prob.amax(dim=1, keepdim=True).clamp_min(_SMALLEST)
     power = scaled.pow(1.0 / temperature)
     return power / power.sum(dim=1, keepdim=True)
+
+
+def confident_cross_entropy(
+    logits: Float[Tensor, "batch class"],
+    pseudo_label: Int[Tensor, " batch"],
+    is_confident: Bool[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """Cross-entropy where a pseudo-label is trusted, over the whole batch's size.
+
+    FixMatch (Sohn et al. 2020, https://arxiv.org/abs/2001.07685), eq. 4.
+    """
+    loss = F.cross_entropy(logits.float(), pseudo_label, reduction="none")
+    return (loss * is_confident).mean()
+
+
+def contrast(
+    first: Float[Tensor, "batch feature"],
+    second: Float[Tensor, "batch feature"],
+    temperature: float,
+    chosen: Bool[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """NT-Xent: two views of an image are to be more alike than views of two images.
+
+    SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709), eq. 1, over the 2n views of the n
+    chosen images, in float32. 0 if none is chosen.
+
+    Args:
+        first: Features of one view of each image; of any length, they are normalised here.
+        second: Features of another view.
+        temperature: Above 0.
+        chosen: Which images take part, as anchors and as negatives.
+    """
+    views = F.normalize(torch.cat([first, second]).float(), dim=1)
+    takes_part = chosen.repeat(2)
+    itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    similarity = views @ views.T / temperature
+    positive = similarity.roll(len(first), dims=1).diagonal()
+    # Masked rather than selected: no shape depends on the data, so no device waits for the host.
+    candidates = similarity.masked_fill(itself | ~takes_part, -torch.inf)
+    # A row that takes no part may have no candidate at all; log 0 must not reach its gradient.
+    candidates = candidates.masked_fill(~takes_part[:, None], 0.0)
+    loss = torch.where(takes_part, candidates.logsumexp(dim=1) - positive, 0.0)
+    return loss.sum() / takes_part.sum().clamp_min(1)
 
 
 def mixup_coefficient(alpha: float, generator: torch.Generator) -> float:

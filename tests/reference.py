@@ -124,6 +124,27 @@ def early_learning(prob: Floats, target: Floats) -> float:
     return total / len(prob)
 
 
+def confident_cross_entropy(prob: Floats, pseudo_label: Ints, is_confident: Bools) -> float:
+    """FixMatch (Sohn et al. 2020): sum over the confident ones, over the size of the batch."""
+    total = 0.0
+    for row, c, use in zip(prob, pseudo_label, is_confident, strict=True):
+        if use:
+            total -= math.log(row[c])
+    return total / len(prob)
+
+
+def nt_xent(first: Floats, second: Floats, temperature: float) -> float:
+    """SimCLR (Chen et al. 2020), eq. 1, mean over all 2n views; 0 of none."""
+    views = [row / math.sqrt(sum(row**2)) for row in (*first, *second)]
+    total = 0.0
+    for i, anchor in enumerate(views):
+        other = (i + len(first)) % len(views)
+        similar = [math.exp(sum(anchor * view) / temperature) for view in views]
+        rest = sum(value for k, value in enumerate(similar) if k != i)
+        total -= math.log(similar[other] / rest)
+    return total / max(1, len(views))
+
+
 def activation_maps(images: NDArray[np.float64], weight: Floats) -> NDArray[np.float64]:
     """EAC (Zhang et al. 2022), Zhou et al. 2016: sum over features of weight times feature map.
 
@@ -250,6 +271,38 @@ def class_means(prob: Floats, label: Ints, num_classes: int) -> Floats:
         own = [prob[i, c] for i, y in enumerate(label) if y == c]
         if own:
             result[c] = sum(own) / len(own)
+    return result
+
+
+def admitted(
+    prob: Floats, is_labeled: Bools, count: Sequence[int], power: float
+) -> tuple[set[int], list[int]]:
+    """CReST (Wei et al. 2021), section 3.3: the rarest class is admitted whole.
+
+    With classes sorted by frequency, N_1 the largest, the l-th gets the share
+    (N_{L+1-l} / N_1)^power of the images predicted as it, the most confident first.
+    """
+    num_classes = prob.shape[1]
+    by_frequency = sorted(range(num_classes), key=lambda c: -count[c])
+    answer = [int(np.argmax(row)) for row in prob]
+    chosen: set[int] = set()
+    for place, c in enumerate(by_frequency):
+        mirror = by_frequency[num_classes - 1 - place]
+        share = (count[mirror] / max(1, count[by_frequency[0]])) ** power
+        own = [i for i, a in enumerate(answer) if a == c and not is_labeled[i]]
+        own.sort(key=lambda i: -max(prob[i]))
+        chosen |= set(own[: math.floor(share * len(own) + 1e-9)])
+    return chosen, answer
+
+
+def aligned(prob: Floats, target: Floats, mean: Floats, temper: float) -> Floats:
+    """CReST+, section 3.4: p times target^t (normalised) over the mean answer, normalised."""
+    tempered = [value**temper for value in target]
+    result = np.zeros_like(prob)
+    for i, row in enumerate(prob):
+        scaled = [p * t / sum(tempered) / m for p, t, m in zip(row, tempered, mean, strict=True)]
+        for c, value in enumerate(scaled):
+            result[i, c] = value / sum(scaled)
     return result
 
 

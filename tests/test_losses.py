@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fer_ray.losses import (
+    confident_cross_entropy,
+    contrast,
     linear_rampup,
     mixup,
     mixup_coefficient,
@@ -151,3 +154,39 @@ def test_the_penalty_pulls_the_mean_prediction_towards_the_prior(dtype: torch.dt
     assert values.grad is not None
     assert bool((values.grad[:, 0] > 0).all())
     assert bool((values.grad[:, 1:] < 0).all())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contrast_is_that_of_loops_over_the_chosen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=(2, 6, 4))
+    chosen = np.array([True, False, True, True, False, True])
+    views = [torch.from_numpy(view).float().requires_grad_() for view in (first, second)]
+    loss = contrast(views[0], views[1], 0.3, torch.from_numpy(chosen))
+    expected = reference.nt_xent(first[chosen], second[chosen], 0.3)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    loss.backward()
+    for view in views:
+        assert view.grad is not None
+        assert not bool(view.grad[~torch.from_numpy(chosen)].any())
+        assert bool(view.grad[torch.from_numpy(chosen)].abs().sum(dim=1).gt(0).all())
+
+
+@pytest.mark.parametrize("num_chosen", [0, 1])
+def test_contrast_of_one_image_or_none_is_nothing(num_chosen: int) -> None:
+    views = [torch.randn(3, 4).requires_grad_() for _ in range(2)]
+    loss = contrast(views[0], views[1], 0.07, torch.arange(3) < num_chosen)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    for view in views:
+        assert view.grad is not None
+        assert bool(torch.isfinite(view.grad).all())
+
+
+def test_confident_cross_entropy_counts_the_whole_batch() -> None:
+    answers = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, 0.0]])
+    label, sure = torch.tensor([0, 0, 1]), torch.tensor([True, True, False])
+    expected = F.cross_entropy(answers[:2], label[:2], reduction="sum") / 3
+    torch.testing.assert_close(confident_cross_entropy(answers, label, sure), expected)
+    nobody = torch.zeros(3, dtype=torch.bool)
+    assert float(confident_cross_entropy(answers, label, nobody)) == 0.0

@@ -1,8 +1,10 @@
 """All methods by name. A new one costs a file here and a line in `METHODS`."""
 
+from fer_ray.methods.ada_cm import AdaCM
 from fer_ray.methods.base import Method
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.methods.co_teaching import CoTeaching
+from fer_ray.methods.crest import CReST
 from fer_ray.methods.cross_entropy import CrossEntropy
 from fer_ray.methods.dividemix import DivideMix
 from fer_ray.methods.eac import ErasingAttention
@@ -13,6 +15,8 @@ METHODS: dict[str, type[Method]] = {
     "cross_entropy": CrossEntropy,
     "co_divide": CoDivide,
     "dividemix": DivideMix,
+    "ada_cm": AdaCM,
+    "crest": CReST,
     "robust_loss": RobustLoss,
     "co_teaching": CoTeaching,
     "elr": EarlyLearning,

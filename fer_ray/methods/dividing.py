@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fer_ray.mixture import Mixture, fit_class_mixtures, fit_mixture, normalize
 from fer_ray.types import Scores
+
+Labels = Literal["noisy", "trusted"]
+"""Where a semi-supervised method has its labelled set from: a co-divide, or all labels given."""
 
 
 def clean_probability(
@@ -68,3 +71,27 @@ def class_shares(label: Int[Tensor, " image"], num_classes: int) -> Float[Tensor
     """Share of every class among labels; one image more each, so none is 0."""
     count = torch.bincount(label, minlength=num_classes).float() + 1
     return count / count.sum()
+
+
+def labeled_set(
+    scores: Scores,
+    labels: Labels,
+    clean_threshold: float,
+    mixture: Literal["global", "class"] = "global",
+) -> tuple[Bool[Tensor, "network sample"], Float[Tensor, "network sample"], dict[str, Tensor]]:
+    """The labelled set of a semi-supervised method: what is trusted, or what a mixture believes.
+
+    Each network keeps what it believes itself; such methods have one.
+
+    Returns:
+        Who is labelled, clean probabilities in [0, 1] (1 for trusted labels, 0 without a label),
+        and what to remember.
+
+    Raises:
+        MixtureError: If `labels` is `noisy` and the losses cannot be divided.
+    """
+    if labels == "trusted":
+        keep = scores.is_labeled.expand(len(scores.loss), -1).clone()
+        return keep, keep.float(), {}
+    clean_prob, memory = clean_probability(scores, mixture=mixture)
+    return (clean_prob > clean_threshold) & scores.is_labeled, clean_prob, memory

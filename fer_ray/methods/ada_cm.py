@@ -1,0 +1,150 @@
+"""Ada-CM: a confidence margin per class decides which unlabelled faces are learnt, and how."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+
+from fer_ray.losses import confident_cross_entropy, contrast
+from fer_ray.methods.base import SplitMethod, require_labeled
+from fer_ray.methods.dividing import Labels, labeled_set
+from fer_ray.thresholds import adaptive_margin
+from fer_ray.types import (
+    Labeled,
+    Network,
+    Scores,
+    SplitResult,
+    StepContext,
+    StepOutput,
+    Unlabeled,
+    Views,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaCM(SplitMethod):
+    """Adaptive confidence margin (Li et al. 2022, https://arxiv.org/abs/2203.12341).
+
+    For two weak views of an unlabelled face p is the mean prediction, c its largest class, T_c the
+    margin of that class: how confident the moving average of the network is where it finds labelled
+    faces of c, shrunk a little, from 0.8 upwards. Subset I (max p >= T_c) learns c on a strong
+    view; subset II keeps its two weak views alike:
+
+        L = labeled_weight CE(labelled) + pseudo_weight CE(I, c) + contrast_weight NT-Xent(II)
+
+    Here the labelled faces are learnt on a strong view too, as in every method of this package, and
+    the network has none of the paper's own head (dropout, normalised features). With several ranks
+    the contrast is among the faces of a rank.
+
+    Cost per labelled image, with as many unlabelled: 12 forward-equivalents.
+
+    Attributes:
+        labels: `trusted` takes every given label as right (the paper: a small labelled subset among
+            images without labels); `noisy` lets a mixture over the losses decide each epoch whose
+            label is kept, as a co-divide does.
+        clean_threshold: Clean probability in [0, 1] above which `noisy` keeps a label.
+        mixture: One mixture for all losses, or one per label.
+        margin_floor: Smallest margin, in [0, 1]; 0.8 in the paper.
+        labeled_weight: Of the labelled faces; 0.5 in the paper.
+        pseudo_weight: Of subset I; 1 in the paper.
+        contrast_weight: Of subset II; 0.1 in the paper.
+        temperature: Of the contrast; 0.07 in the paper.
+        network_decay: How much of itself the average network keeps a step, in (0, 1); 0.999 in the
+            paper.
+    """
+
+    paper: ClassVar[str] = "Ada-CM (Li et al. 2022): adaptive confidence margins, two subsets"
+
+    name: Literal["ada_cm"] = "ada_cm"
+    labels: Labels = "noisy"
+    clean_threshold: float = 0.5
+    mixture: Literal["global", "class"] = "global"
+    margin_floor: float = 0.8
+    labeled_weight: float = 0.5
+    pseudo_weight: float = 1.0
+    contrast_weight: float = 0.1
+    temperature: float = 0.07
+    network_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        SplitMethod.__post_init__(self)
+        for key in ("clean_threshold", "margin_floor"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key}: in [0, 1], got {getattr(self, key)}")
+        for key in ("labeled_weight", "pseudo_weight", "contrast_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: at least 0, got {getattr(self, key)}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature: above 0, got {self.temperature}")
+        if not 0 < self.network_decay < 1:
+            raise ValueError(f"network_decay: in (0, 1), got {self.network_decay}")
+
+    @property
+    def views(self) -> Views:
+        """A strong view of everything, two weak ones of what has no label."""
+        return Views(labeled_strong=1, unlabeled_weak=2, unlabeled_strong=1)
+
+    @property
+    def average_decay(self) -> float:
+        """The average judges: it sets the margins, it is validated and tested."""
+        return self.network_decay
+
+    @property
+    def covers_unlabeled(self) -> bool:
+        """A few labels would make an epoch of a few steps."""
+        return True
+
+    def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
+        """The labelled set, and the margins of the classes in it (section 3.2)."""
+        del previous
+        keep, clean_prob, memory = labeled_set(
+            scores, self.labels, self.clean_threshold, self.mixture
+        )
+        prob, label = scores.prob[0][keep[0]], scores.label[keep[0]]
+        margin = adaptive_margin(prob, label, epoch, floor=self.margin_floor)
+        split = SplitResult(
+            is_labeled=keep,
+            clean_prob=clean_prob,
+            label=scores.label.expand_as(keep).clone(),
+            threshold=torch.full((len(scores.class_names),), self.clean_threshold),
+            memory={**memory, "margin": margin},
+        )
+        return require_labeled(split, scores, epoch)
+
+    def step(
+        self,
+        student: Network,
+        peer: Network | None,
+        labeled: Labeled,
+        unlabeled: Unlabeled | None,
+        context: StepContext,
+    ) -> StepOutput:
+        """All views in one forward; the pseudo-label is a constant (section 3.3)."""
+        del peer
+        if unlabeled is None:
+            loss = F.cross_entropy(student(labeled.strong[0]).logits.float(), labeled.label)
+            return StepOutput(loss=self.labeled_weight * loss, logs={"labeled_loss": loss.detach()})
+        sizes = [len(labeled.index)] + 3 * [len(unlabeled.index)]
+        output = student(torch.cat([labeled.strong[0], *unlabeled.weak, unlabeled.strong[0]]))
+        known, *weak, strong = output.logits.float().split(sizes)
+        _, first, second, _ = output.features.split(sizes)
+        prob = torch.stack(weak).softmax(dim=2).mean(dim=0).detach()
+        confidence, pseudo_label = prob.max(dim=1)
+        assert context.split is not None
+        margin = context.split.memory["margin"].to(prob.device)
+        is_confident = confidence >= margin[pseudo_label]
+        labeled_loss = F.cross_entropy(known, labeled.label)
+        pseudo_loss = confident_cross_entropy(strong, pseudo_label, is_confident)
+        contrast_loss = contrast(first, second, self.temperature, ~is_confident)
+        return StepOutput(
+            loss=self.labeled_weight * labeled_loss
+            + self.pseudo_weight * pseudo_loss
+            + self.contrast_weight * contrast_loss,
+            logs={
+                "labeled_loss": labeled_loss.detach(),
+                "pseudo_loss": pseudo_loss.detach(),
+                "contrast_loss": contrast_loss.detach(),
+                "confident_fraction": is_confident.float().mean(),
+            },
+        )
