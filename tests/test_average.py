@@ -36,7 +36,7 @@ def test_an_average_keeps_its_share_and_less_at_first(
 
 
 def plus(**overrides: Any) -> Any:
-    return make_run("elr", method__form="elr+", **overrides)
+    return make_run("elr", method__variant="elr+", **overrides)
 
 
 def test_averages_follow_every_step_of_their_own_network() -> None:
@@ -134,6 +134,6 @@ def test_ranks_have_the_same_averages(gloo_pair: GlooPair) -> None:
         assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
-def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"method\.form"):
-        make_run("elr", method__form="elr2")
+def test_an_unknown_variant_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"method\.variant"):
+        make_run("elr", method__variant="elr2")

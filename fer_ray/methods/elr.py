@@ -33,7 +33,7 @@ class EarlyLearning(Method):
     of memory for each network. With several ranks the targets are brought together after an epoch.
 
     Attributes:
-        form: Which of the two.
+        variant: Which of the two.
         weight: lambda, at least 0; 3 for CIFAR-10, 7 for CIFAR-100 in the paper.
         momentum: beta, in [0, 1); 0.7 and 0.9 there.
         alpha: Of the Beta distribution of mixup in `elr+`, at least 0; 1 in the paper, 0 for none.
@@ -45,7 +45,7 @@ class EarlyLearning(Method):
     divides: ClassVar[bool] = False
 
     name: Literal["elr"] = "elr"
-    form: Literal["elr", "elr+"] = "elr"
+    variant: Literal["elr", "elr+"] = "elr"
     weight: float = 3.0
     momentum: float = 0.7
     alpha: float = 1.0
@@ -63,12 +63,12 @@ class EarlyLearning(Method):
     @property
     def num_networks(self) -> int:
         """Two in `elr+`."""
-        return 2 if self.form == "elr+" else 1
+        return 2 if self.variant == "elr+" else 1
 
     @property
     def average_decay(self) -> float:
         """Of the averages in `elr+`."""
-        return self.network_decay if self.form == "elr+" else 0.0
+        return self.network_decay if self.variant == "elr+" else 0.0
 
     @property
     def views(self) -> Views:
@@ -96,7 +96,7 @@ class EarlyLearning(Method):
         del unlabeled
         images = labeled.strong[0]
         given = F.one_hot(labeled.label, len(context.class_names)).to(images.dtype)
-        if self.form == "elr":
+        if self.variant == "elr":
             logits = student(images).logits.float()
             target = self._move_targets(logits.detach().softmax(dim=1), labeled, context)
             return self._loss(logits, given, target)

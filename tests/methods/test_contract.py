@@ -105,7 +105,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(name: str, cut: int, tmp_pat
     special: dict[str, dict[str, Any]] = {
         "dividemix": {"method__loss_history": 3},
         "crest": {"method__generation_epochs": 1},
-        "elr": {"method__form": "elr+"},
+        "elr": {"method__variant": "elr+"},
     }
     overrides = special.get(name, {})
     run, data = make_run(name, optim__epochs=5, **overrides), faces()

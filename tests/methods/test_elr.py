@@ -41,7 +41,7 @@ def test_elr_plus_mixes_images_labels_and_the_targets_of_the_peer(seed: int) -> 
     labeled = labeled_batch(seed, num_weak=0, num_strong=1)
     memory = torch.rand(9, 3, generator=torch.Generator().manual_seed(seed)) / 3
     before = memory.double().numpy().copy()
-    method = EarlyLearning(form="elr+", weight=2.0, momentum=0.6, alpha=0.8)
+    method = EarlyLearning(variant="elr+", weight=2.0, momentum=0.6, alpha=0.8)
     output = method.step(student, peer, labeled, None, context(seed, memory=memory))
     images, label = labeled.strong[0].double().numpy(), labeled.label.numpy()
 
@@ -70,16 +70,16 @@ def test_elr_plus_mixes_images_labels_and_the_targets_of_the_peer(seed: int) -> 
 def test_without_alpha_nothing_is_mixed() -> None:
     student, labeled = linear_network(4, 3, 1), labeled_batch(1, 0, 1)
     outputs = [
-        EarlyLearning(form=form, alpha=0.0).step(  # type: ignore[arg-type]
+        EarlyLearning(variant=variant, alpha=0.0).step(  # type: ignore[arg-type]
             student, student, labeled, None, context(memory=torch.zeros(5, 3))
         )
-        for form in ("elr", "elr+")
+        for variant in ("elr", "elr+")
     ]
     assert outputs[0].loss.item() == pytest.approx(outputs[1].loss.item(), rel=1e-6)
 
 
 def test_elr_plus_is_two_networks_and_two_averages() -> None:
-    state, rows = train(make_run("elr", method__form="elr+"), faces())
+    state, rows = train(make_run("elr", method__variant="elr+"), faces())
     assert len(state.networks) == len(state.averages) == len(state.memory) == 2
     assert not torch.equal(state.memory[0], state.memory[1])
     assert rows[-1]["val/macro_recall"] > 0.3
