@@ -16,8 +16,9 @@ from torch import Tensor
 from fer_ray.checkpoint import load_best, load_history
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData, Faces
+from fer_ray.evaluation import evaluate
 from fer_ray.learner import Images, Learner, mean_prediction, resolve_compute
-from fer_ray.loop import evaluate, fit, new_state
+from fer_ray.loop import fit
 from fer_ray.metrics import confusion_matrix, epoch_metrics
 from fer_ray.results import finish_run
 from fer_ray.runtime import (
@@ -28,6 +29,7 @@ from fer_ray.runtime import (
     train_run,
     use_device,
 )
+from fer_ray.state import new_state
 from fer_ray.storage import Folder
 
 ENSEMBLE_OFFSET = 1000

@@ -1,7 +1,8 @@
 """A network as methods see it, images as the loop reads them, and the seeds of both."""
 
+import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ from fer_ray.distributed import is_distributed, rank, sum_over_ranks, world_size
 from fer_ray.models import FaceNetwork
 from fer_ray.types import ModelOutput
 
+# Streams of random numbers of one (seed, epoch, network).
+INIT, ORDER, METHOD = 0, 1, 2
 # Share of a GPU's free memory that packed images may take; a larger set stays on the host.
 _DEVICE_SHARE = 0.4
 # torch 2.15 renamed the option and warns of the old name; older ones know the old name only.
@@ -118,6 +121,39 @@ class Learner:
         flat = sum_over_ranks(torch.cat([value.flatten() for value in buffers])) / world_size()
         for value, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
             value.copy_(mean.view_as(value))
+
+
+class Learners:
+    """The networks of a run by their roles: who trains, who judges, who is whose peer."""
+
+    def __init__(
+        self,
+        networks: Sequence[FaceNetwork],
+        averages: Sequence[FaceNetwork],
+        compute: ComputeConfig,
+        device: torch.device,
+    ) -> None:
+        bf16, channels_last = resolve_compute(compute, device)
+        wrap = functools.partial(Learner, bf16=bf16, channels_last=channels_last)
+        self.students = [wrap(network) for network in networks]
+        self.averages = [wrap(network, trained=False) for network in averages]
+
+    @property
+    def judges(self) -> list[Learner]:
+        """What scores and is validated: the averages if there are any."""
+        return self.averages or self.students
+
+    def peer(self, network: int) -> Learner | None:
+        """The other network's judge, or the own average of a single network."""
+        if len(self.students) == 2:
+            return self.judges[1 - network]
+        return self.averages[0] if self.averages else None
+
+    def sync_statistics(self, network: int) -> None:
+        """Average a network's BatchNorm statistics over ranks, and those of its average."""
+        self.students[network].sync_statistics()
+        if self.averages:
+            self.averages[network].sync_statistics()
 
 
 @torch.no_grad()

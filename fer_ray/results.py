@@ -14,10 +14,11 @@ import yaml
 from fer_ray.checkpoint import Best, load_best, load_history, load_split
 from fer_ray.config import ConfigError, RunConfig
 from fer_ray.data import FaceData
+from fer_ray.evaluation import evaluate
 from fer_ray.learner import Images, Learner, resolve_compute
-from fer_ray.loop import evaluate, new_state
 from fer_ray.metrics import epoch_metrics
 from fer_ray.plots import confusion_csv, confusion_png, curves_png, losses_png
+from fer_ray.state import new_state
 from fer_ray.storage import Folder
 from fer_ray.tracking import JsonLinesTracker, plain
 from fer_ray.types import SplitResult

@@ -14,7 +14,8 @@ from fer_ray.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.config import ConfigError, RunConfig
 from fer_ray.data import FaceData, open_data
 from fer_ray.distributed import rank
-from fer_ray.loop import fit, new_state
+from fer_ray.loop import fit
+from fer_ray.state import new_state
 
 Save = Callable[[Path], None]
 

@@ -10,9 +10,9 @@ import torch
 from fer_ray.checkpoint import copy_weights, load_checkpoint, save_checkpoint
 from fer_ray.config import ConfigError, ModelConfig
 from fer_ray.learner import Learner, move_average
-from fer_ray.loop import new_state
 from fer_ray.methods.elr import EarlyLearning
 from fer_ray.models import FaceNetwork, build_network
+from fer_ray.state import new_state
 from tests.gloo import GlooPair
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 
@@ -48,7 +48,7 @@ def test_averages_follow_every_step_of_their_own_network() -> None:
 
     run = plus(method__network_decay=0.9, optim__epochs=2)
     state = new_state(run, faces(), CPU)
-    with mock.patch("fer_ray.loop.move_average", noted):
+    with mock.patch("fer_ray.phase.move_average", noted):
         train(run, faces(), state)
     for number in range(2):
         own = [call for call in calls if call[0] == id(state.averages[number])]

@@ -17,7 +17,7 @@ from benchmarks import plan, report
 from benchmarks.reference_loop import ReferenceLoop
 from fer_ray.augment import plain_views
 from fer_ray.config import ConfigError, RunConfig
-from fer_ray.loop import new_state
+from fer_ray.state import new_state
 from tests.samples import CPU, faces
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,8 +20,8 @@ from fer_ray.checkpoint import (
     save_checkpoint,
 )
 from fer_ray.config import RunConfig
-from fer_ray.loop import new_state
 from fer_ray.runtime import ProcessRuntime, resolve_gpus, train_run
+from fer_ray.state import new_state
 from fer_ray.types import SplitResult
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 

@@ -25,11 +25,13 @@ from fer_ray.distributed import (
     sum_over_ranks,
     world_size,
 )
+from fer_ray.evaluation import evaluate
 from fer_ray.learner import Images, Learner
-from fer_ray.loop import evaluate, fit, new_state
+from fer_ray.loop import fit
 from fer_ray.losses import prior_penalty
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.mixture import MixtureError, fit_mixture, normalize
+from fer_ray.state import new_state
 from fer_ray.types import (
     EmptySplitError,
     Labeled,

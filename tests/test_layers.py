@@ -31,6 +31,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "checkpoint",
         "learner",
+        "evaluation",
+        "state",
+        "phase",
         "loop",
         "runtime",
         "results",

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fer_ray.augment import plain_views
+from fer_ray.evaluation import evaluate
 from fer_ray.learner import Images, Learner, mean_prediction
-from fer_ray.loop import evaluate, new_state
 from fer_ray.methods import METHODS
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.methods.dividemix import DivideMix
 from fer_ray.mixture import MixtureError
+from fer_ray.state import new_state
 from fer_ray.types import (
     EmptySplitError,
     Labeled,

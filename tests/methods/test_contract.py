@@ -16,8 +16,8 @@ from torch import Tensor
 from fer_ray.checkpoint import copy_weights, load_checkpoint, save_checkpoint
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
-from fer_ray.loop import new_state
 from fer_ray.methods import METHODS, Method
+from fer_ray.state import new_state
 from fer_ray.types import SplitResult
 from tests.gloo import GlooPair
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train

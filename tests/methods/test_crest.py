@@ -171,15 +171,15 @@ def generations(seed: int = 0) -> tuple[Tensor, list[int], Tensor]:
 
 def test_networks_start_anew_with_every_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[int] = []
-    from fer_ray import loop
+    from fer_ray import state
 
-    original = loop._new_network
+    original = state._new_network
 
     def noted(run: Any, data: Any, device: Any, number: int, epoch: int) -> Any:
         built.append(epoch)
         return original(run, data, device, number, epoch)
 
-    monkeypatch.setattr(loop, "_new_network", noted)
+    monkeypatch.setattr(state, "_new_network", noted)
     _, kept, memory = generations()
     assert built == [0, 4]  # epochs 3 and 4 are generations 0 and 1
     assert kept[1] >= kept[0]
