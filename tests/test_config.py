@@ -95,7 +95,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": "mixmatch"},
-        r"^method\.name: one of cross_entropy, co_divide, dividemix, robust_loss, .*; got 'mix",
+        r"^method\.name: one of cross_entropy, co_divide, .*, eac; got 'mixmatch'",
     ),
     ({"method": 3}, r"^method: expected a section with a name, got 3"),
     ({"optim": 3}, r"^optim: expected a section of keys, got 3"),

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from fer_ray.losses import confident_cross_entropy, contrast
-from fer_ray.methods.base import SplitMethod, require_labeled
-from fer_ray.methods.dividing import Labels, labeled_set
+from fer_ray.methods.base import check_range, require_labeled
+from fer_ray.methods.dividing import SemiSupervised
 from fer_ray.thresholds import adaptive_margin
 from fer_ray.types import (
     Labeled,
@@ -23,7 +23,7 @@ from fer_ray.types import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdaCM(SplitMethod):
+class AdaCM(SemiSupervised):
     """Adaptive confidence margin (Li et al. 2022, https://arxiv.org/abs/2203.12341).
 
     For two weak views of an unlabelled face p is the mean prediction, c its largest class, T_c the
@@ -40,67 +40,37 @@ class AdaCM(SplitMethod):
     Cost per labelled image, with as many unlabelled: 12 forward-equivalents.
 
     Attributes:
-        labels: `trusted` takes every given label as right (the paper: a small labelled subset among
-            images without labels); `noisy` lets a mixture over the losses decide each epoch whose
-            label is kept, as a co-divide does.
-        clean_threshold: Clean probability in [0, 1] above which `noisy` keeps a label.
-        mixture: One mixture for all losses, or one per label.
         margin_floor: Smallest margin, in [0, 1]; 0.8 in the paper.
         labeled_weight: Of the labelled faces; 0.5 in the paper.
         pseudo_weight: Of subset I; 1 in the paper.
         contrast_weight: Of subset II; 0.1 in the paper.
         temperature: Of the contrast; 0.07 in the paper.
-        network_decay: How much of itself the average network keeps a step, in (0, 1); 0.999 in the
-            paper.
     """
 
     paper: ClassVar[str] = "Ada-CM (Li et al. 2022): adaptive confidence margins, two subsets"
 
     name: Literal["ada_cm"] = "ada_cm"
-    labels: Labels = "noisy"
-    clean_threshold: float = 0.5
-    mixture: Literal["global", "class"] = "global"
     margin_floor: float = 0.8
     labeled_weight: float = 0.5
     pseudo_weight: float = 1.0
     contrast_weight: float = 0.1
     temperature: float = 0.07
-    network_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        SplitMethod.__post_init__(self)
-        for key in ("clean_threshold", "margin_floor"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key}: in [0, 1], got {getattr(self, key)}")
-        for key in ("labeled_weight", "pseudo_weight", "contrast_weight"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: at least 0, got {getattr(self, key)}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature: above 0, got {self.temperature}")
-        if not 0 < self.network_decay < 1:
-            raise ValueError(f"network_decay: in (0, 1), got {self.network_decay}")
+        SemiSupervised.__post_init__(self)
+        check_range(self, "[0, 1]", "margin_floor")
+        check_range(self, "[0, inf)", "labeled_weight", "pseudo_weight", "contrast_weight")
+        check_range(self, "(0, inf)", "temperature")
 
     @property
     def views(self) -> Views:
         """A strong view of everything, two weak ones of what has no label."""
         return Views(labeled_strong=1, unlabeled_weak=2, unlabeled_strong=1)
 
-    @property
-    def average_decay(self) -> float:
-        """The average judges: it sets the margins, it is validated and tested."""
-        return self.network_decay
-
-    @property
-    def covers_unlabeled(self) -> bool:
-        """A few labels would make an epoch of a few steps."""
-        return True
-
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
         """The labelled set, and the margins of the classes in it (section 3.2)."""
         del previous
-        keep, clean_prob, memory = labeled_set(
-            scores, self.labels, self.clean_threshold, self.mixture
-        )
+        keep, clean_prob, memory = self.labeled_set(scores)
         prob, label = scores.prob[0][keep[0]], scores.label[keep[0]]
         margin = adaptive_margin(prob, label, epoch, floor=self.margin_floor)
         split = SplitResult(

@@ -3,6 +3,7 @@
 A method holds no state, opens no file, knows no rank, Ray or W&B. True labels never reach it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -160,6 +161,28 @@ class SplitMethod(Method):
     def is_warmup(self, epoch: int) -> bool:
         """Whether this epoch (1-based) comes before the first split."""
         return epoch <= self.warmup_epochs
+
+
+def check_range(method: Method, interval: str, *keys: str) -> None:
+    """Check that fields lie in an interval, written as `[0, 1)`, `(0, inf)` and so on.
+
+    Raises:
+        ValueError: Naming the field, the interval and the value.
+
+    >>> check_range(SplitMethod(), "[7, inf)", "warmup_epochs")
+    Traceback (most recent call last):
+    ValueError: warmup_epochs: at least 7, got 6
+    """
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    words = f"in {interval}"
+    if math.isinf(high):
+        words = f"{'at least' if interval[0] == '[' else 'above'} {low:g}"
+    for key in keys:
+        value = getattr(method, key)
+        is_above = value >= low if interval[0] == "[" else value > low
+        is_below = value <= high if interval[-1] == "]" else value < high
+        if not (is_above and is_below):
+            raise ValueError(f"{key}: {words}, got {value}")
 
 
 def class_prior(

@@ -14,6 +14,7 @@ from fer_ray.methods.base import (
     SplitMethod,
     check_prior,
     check_prior_classes,
+    check_range,
     class_prior,
     require_labeled,
 )
@@ -89,13 +90,9 @@ class CoDivide(SplitMethod):
         SplitMethod.__post_init__(self)
         check_thresholds(self.thresholds)
         check_prior(self.prior)
-        for key in ("penalty_weight", "shrinkage"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: at least 0, got {getattr(self, key)}")
-        if not 0 <= self.margin_floor <= 1:
-            raise ValueError(f"margin_floor: in [0, 1], got {self.margin_floor}")
-        if not 0.5 <= self.clip_quantile <= 1:
-            raise ValueError(f"clip_quantile: in [0.5, 1], got {self.clip_quantile}")
+        check_range(self, "[0, inf)", "penalty_weight", "shrinkage")
+        check_range(self, "[0, 1]", "margin_floor")
+        check_range(self, "[0.5, 1]", "clip_quantile")
 
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Check the names in `thresholds` and `prior`."""

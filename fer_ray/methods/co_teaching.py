@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 
 from fer_ray.losses import linear_rampup
-from fer_ray.methods.base import Method
+from fer_ray.methods.base import Method, check_range
 from fer_ray.types import Labeled, Network, StepContext, StepOutput, Unlabeled
 
 
@@ -38,12 +38,9 @@ class CoTeaching(Method):
     exponent: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.forget_rate < 1:
-            raise ValueError(f"forget_rate: in [0, 1), got {self.forget_rate}")
-        if self.rampup_epochs < 0:
-            raise ValueError(f"rampup_epochs: at least 0, got {self.rampup_epochs}")
-        if self.exponent <= 0:
-            raise ValueError(f"exponent: above 0, got {self.exponent}")
+        check_range(self, "[0, 1)", "forget_rate")
+        check_range(self, "[0, inf)", "rampup_epochs")
+        check_range(self, "(0, inf)", "exponent")
 
     def is_warmup(self, epoch: int) -> bool:
         """Never: R(T) starts at 1."""

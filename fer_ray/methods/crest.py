@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fer_ray.losses import confident_cross_entropy
-from fer_ray.methods.base import SplitMethod, require_labeled
-from fer_ray.methods.dividing import Labels, class_shares, labeled_set
+from fer_ray.methods.base import check_range, require_labeled
+from fer_ray.methods.dividing import SemiSupervised, class_shares
 from fer_ray.types import (
     Labeled,
     Network,
@@ -27,7 +27,7 @@ _SMALLEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CReST(SplitMethod):
+class CReST(SemiSupervised):
     """CReST and CReST+ (Wei et al. 2021, https://arxiv.org/abs/2102.09559) on FixMatch.
 
     A generation trains on a labelled set and, where a weak view is answered with confidence, on
@@ -50,11 +50,6 @@ class CReST(SplitMethod):
     forward-equivalents, times all generations.
 
     Attributes:
-        labels: `trusted` takes every given label as right (the paper: a labelled subset among
-            images without labels); `noisy` lets a mixture over the losses of the generation before
-            decide whose label is kept.
-        clean_threshold: Clean probability in [0, 1] above which `noisy` keeps a label.
-        mixture: One mixture for all losses, or one per label.
         num_generations: G, at least 1.
         generation_epochs: Epochs of a generation, warm-up apart; at least 1.
         power: Exponent of the admitted share, above 0; 1/3 in the paper.
@@ -62,16 +57,11 @@ class CReST(SplitMethod):
         pseudo_weight: Of the unlabelled half; 1 in FixMatch.
         alignment: `progressive` is CReST+, `none` CReST.
         alignment_end: t of the last generation, in [0, 1]; 0.5 in the paper.
-        network_decay: How much of itself the average network keeps a step, in (0, 1); 0.999 in the
-            paper.
     """
 
     paper: ClassVar[str] = "CReST+ (Wei et al. 2021): generations, rare classes admitted first"
 
     name: Literal["crest"] = "crest"
-    labels: Labels = "noisy"
-    clean_threshold: float = 0.5
-    mixture: Literal["global", "class"] = "global"
     num_generations: int = 3
     generation_epochs: int = 8
     power: float = 1 / 3
@@ -79,37 +69,18 @@ class CReST(SplitMethod):
     pseudo_weight: float = 1.0
     alignment: Literal["progressive", "none"] = "progressive"
     alignment_end: float = 0.5
-    network_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        SplitMethod.__post_init__(self)
-        for key in ("num_generations", "generation_epochs"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key}: at least 1, got {getattr(self, key)}")
-        for key in ("clean_threshold", "confidence", "alignment_end"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key}: in [0, 1], got {getattr(self, key)}")
-        if self.power <= 0:
-            raise ValueError(f"power: above 0, got {self.power}")
-        if self.pseudo_weight < 0:
-            raise ValueError(f"pseudo_weight: at least 0, got {self.pseudo_weight}")
-        if not 0 < self.network_decay < 1:
-            raise ValueError(f"network_decay: in (0, 1), got {self.network_decay}")
+        SemiSupervised.__post_init__(self)
+        check_range(self, "[1, inf)", "num_generations", "generation_epochs")
+        check_range(self, "[0, 1]", "confidence", "alignment_end")
+        check_range(self, "(0, inf)", "power")
+        check_range(self, "[0, inf)", "pseudo_weight")
 
     @property
     def views(self) -> Views:
         """A strong view of everything, a weak one of what has no label."""
         return Views(labeled_strong=1, unlabeled_weak=1, unlabeled_strong=1)
-
-    @property
-    def average_decay(self) -> float:
-        """The average answers for the unlabelled images, is validated and tested."""
-        return self.network_decay
-
-    @property
-    def covers_unlabeled(self) -> bool:
-        """A few labels would make an epoch of a few steps."""
-        return True
 
     def memory_size(self, num_classes: int) -> int:
         """The last answer for every image, if answers are aligned."""
@@ -140,9 +111,7 @@ class CReST(SplitMethod):
         generation = self.generation(epoch)
         if previous is not None and int(previous.memory["generation"]) == generation:
             return replace(previous, reset_networks=False)
-        keep, clean_prob, memory = labeled_set(
-            scores, self.labels, self.clean_threshold, self.mixture
-        )
+        keep, clean_prob, memory = self.labeled_set(scores)
         label, num_classes = scores.label.clone(), len(scores.class_names)
         count = torch.bincount(label[keep[0]], minlength=num_classes)
         target = class_shares(label[keep[0]], num_classes)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fer_ray.losses import mixup, mixup_coefficient
-from fer_ray.methods.base import WarmupMethod
+from fer_ray.methods.base import WarmupMethod, check_range
 from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 
@@ -38,10 +38,8 @@ class CrossEntropy(WarmupMethod):
     balanced_softmax: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing: in [0, 1), got {self.label_smoothing}")
-        if self.mixup_alpha < 0:
-            raise ValueError(f"mixup_alpha: at least 0, got {self.mixup_alpha}")
+        check_range(self, "[0, 1)", "label_smoothing")
+        check_range(self, "[0, inf)", "mixup_alpha")
 
     @property
     def balances_classes(self) -> bool:

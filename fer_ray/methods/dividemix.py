@@ -20,6 +20,7 @@ from fer_ray.losses import (
 )
 from fer_ray.methods.base import (
     SplitMethod,
+    check_range,
     class_prior,
     require_labeled,
 )
@@ -79,16 +80,11 @@ class DivideMix(SplitMethod):
 
     def __post_init__(self) -> None:
         SplitMethod.__post_init__(self)
-        if not 0 <= self.clean_threshold <= 1:
-            raise ValueError(f"clean_threshold: in [0, 1], got {self.clean_threshold}")
-        for key in ("temperature", "alpha"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key}: above 0, got {getattr(self, key)}")
-        for key in ("unlabeled_weight", "rampup_epochs", "penalty_weight", "confidence_weight"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: at least 0, got {getattr(self, key)}")
-        if self.loss_history < 1:
-            raise ValueError(f"loss_history: at least 1 epoch, got {self.loss_history}")
+        check_range(self, "[0, 1]", "clean_threshold")
+        check_range(self, "(0, inf)", "temperature", "alpha")
+        weights = ("unlabeled_weight", "penalty_weight", "confidence_weight")
+        check_range(self, "[0, inf)", *weights, "rampup_epochs")
+        check_range(self, "[1, inf)", "loss_history")
 
     @property
     def views(self) -> Views:

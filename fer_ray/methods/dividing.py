@@ -1,17 +1,16 @@
-"""Clean probability of every image by every network: the first half of a co-divide."""
+"""The first half of a co-divide, and what is built on it beside co-divides."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fer_ray.methods.base import SplitMethod, check_range
 from fer_ray.mixture import Mixture, fit_class_mixtures, fit_mixture, normalize
 from fer_ray.types import Scores
-
-Labels = Literal["noisy", "trusted"]
-"""Where a semi-supervised method has its labelled set from: a co-divide, or all labels given."""
 
 
 def clean_probability(
@@ -73,25 +72,53 @@ def class_shares(label: Int[Tensor, " image"], num_classes: int) -> Float[Tensor
     return count / count.sum()
 
 
-def labeled_set(
-    scores: Scores,
-    labels: Labels,
-    clean_threshold: float,
-    mixture: Literal["global", "class"] = "global",
-) -> tuple[Bool[Tensor, "network sample"], Float[Tensor, "network sample"], dict[str, Tensor]]:
-    """The labelled set of a semi-supervised method: what is trusted, or what a mixture believes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemiSupervised(SplitMethod):
+    """Base of methods for a small labelled set among images without labels.
 
-    Each network keeps what it believes itself; such methods have one.
+    One network, whose moving average sets the labelled set, is validated and tested.
 
-    Returns:
-        Who is labelled, clean probabilities in [0, 1] (1 for trusted labels, 0 without a label),
-        and what to remember.
-
-    Raises:
-        MixtureError: If `labels` is `noisy` and the losses cannot be divided.
+    Attributes:
+        labels: `trusted` takes every given label as right, as the papers do; `noisy` lets a mixture
+            over the losses decide whose label is kept, as a co-divide does.
+        clean_threshold: Clean probability in [0, 1] above which `noisy` keeps a label.
+        mixture: One mixture for all losses, or one per label.
+        network_decay: How much of itself the average network keeps a step, in (0, 1); 0.999 in the
+            papers.
     """
-    if labels == "trusted":
-        keep = scores.is_labeled.expand(len(scores.loss), -1).clone()
-        return keep, keep.float(), {}
-    clean_prob, memory = clean_probability(scores, mixture=mixture)
-    return (clean_prob > clean_threshold) & scores.is_labeled, clean_prob, memory
+
+    labels: Literal["noisy", "trusted"] = "noisy"
+    clean_threshold: float = 0.5
+    mixture: Literal["global", "class"] = "global"
+    network_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        SplitMethod.__post_init__(self)
+        check_range(self, "[0, 1]", "clean_threshold")
+        check_range(self, "(0, 1)", "network_decay")
+
+    @property
+    def average_decay(self) -> float:
+        """The average judges."""
+        return self.network_decay
+
+    @property
+    def covers_unlabeled(self) -> bool:
+        """A few labels would make an epoch of a few steps."""
+        return True
+
+    def labeled_set(
+        self, scores: Scores
+    ) -> tuple[Bool[Tensor, "network sample"], Float[Tensor, "network sample"], dict[str, Tensor]]:
+        """Who is labelled, clean probabilities in [0, 1], and what to remember.
+
+        The clean probability is 1 for a trusted label, 0 without one.
+
+        Raises:
+            MixtureError: If `labels` is `noisy` and the losses cannot be divided.
+        """
+        if self.labels == "trusted":
+            keep = scores.is_labeled.expand(len(scores.loss), -1).clone()
+            return keep, keep.float(), {}
+        clean_prob, memory = clean_probability(scores, mixture=self.mixture)
+        return (clean_prob > self.clean_threshold) & scores.is_labeled, clean_prob, memory

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from fer_ray.methods.base import WarmupMethod
+from fer_ray.methods.base import WarmupMethod, check_range
 from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 
@@ -33,8 +33,7 @@ class ErasingAttention(WarmupMethod):
     consistency_weight: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.consistency_weight < 0:
-            raise ValueError(f"consistency_weight: at least 0, got {self.consistency_weight}")
+        check_range(self, "[0, inf)", "consistency_weight")
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy on one strong view; consistency with its mirror image."""

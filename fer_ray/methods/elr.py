@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fer_ray.losses import mixup, mixup_coefficient, soft_cross_entropy
-from fer_ray.methods.base import Method
+from fer_ray.methods.base import Method, check_range
 from fer_ray.types import Labeled, Network, StepContext, StepOutput, Unlabeled, Views
 
 # Probabilities stay this far from 0 and 1, hence 1 - <p, t> from 0, as in the authors' script.
@@ -52,13 +52,9 @@ class EarlyLearning(Method):
     network_decay: float = 0.997
 
     def __post_init__(self) -> None:
-        for key in ("weight", "alpha"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: at least 0, got {getattr(self, key)}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum: in [0, 1), got {self.momentum}")
-        if not 0 < self.network_decay < 1:
-            raise ValueError(f"network_decay: in (0, 1), got {self.network_decay}")
+        check_range(self, "[0, inf)", "weight", "alpha")
+        check_range(self, "[0, 1)", "momentum")
+        check_range(self, "(0, 1)", "network_decay")
 
     @property
     def num_networks(self) -> int:

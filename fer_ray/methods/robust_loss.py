@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fer_ray.methods.base import WarmupMethod
+from fer_ray.methods.base import WarmupMethod, check_range
 from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 
@@ -41,8 +41,7 @@ class RobustLoss(WarmupMethod):
     log_zero: float = -4.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.q <= 1:
-            raise ValueError(f"q: in (0, 1], got {self.q}")
+        check_range(self, "(0, 1]", "q")
         weights = (self.ce_weight, self.rce_weight)
         if min(weights) < 0 or sum(weights) == 0:
             raise ValueError(f"ce_weight, rce_weight: at least 0, not both 0; got {weights}")
