@@ -15,8 +15,12 @@ NUM_TRUSTED = 60
 """Images per class whose true label the trusted subset has, or all there are."""
 SHORT_EPOCHS = 8
 """Times as many epochs for cross_entropy on the trusted subset: about as many steps as the rest."""
+LONG_EPOCHS = 3
+"""Times as many epochs for the cases named `long`."""
+RIGHT_KEPT, WRONG_KEPT = 0.82, 0.5
+"""Shares of right and of wrong labels in the `random` protocol: those that co_divide keeps."""
 
-GIVEN, RIGHT, TRUE, TRUSTED = "given", "right", "true", "trusted"
+GIVEN, RIGHT, TRUE, TRUSTED, RANDOM = "given", "right", "true", "trusted", "random"
 # The case's name, its data, and what differs from the defaults.
 _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     (BASELINE, GIVEN, {"name": "cross_entropy"}),
@@ -36,6 +40,7 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
         GIVEN,
         {"name": "co_divide", "mixture": "class", "prior": "estimated"},
     ),
+    ("co_divide, no penalty", GIVEN, {"name": "co_divide", "penalty_weight": 0.0}),
     ("co_divide, class mean", GIVEN, {"name": "co_divide", "threshold_rule": "class_mean"}),
     ("dividemix, Clothing1M form", GIVEN, {"name": "dividemix"}),
     (
@@ -56,6 +61,13 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("trusted: crest", TRUSTED, {"name": "crest", "labels": "trusted"}),
     ("oracle: cross_entropy on right labels only", RIGHT, {"name": "cross_entropy"}),
     ("oracle: cross_entropy on true labels", TRUE, {"name": "cross_entropy"}),
+    ("oracle: cross_entropy on labels kept at random", RANDOM, {"name": "cross_entropy"}),
+    ("long: cross_entropy", GIVEN, {"name": "cross_entropy"}),
+    (
+        "long: co_divide, mixture per class, estimated prior",
+        GIVEN,
+        {"name": "co_divide", "mixture": "class", "prior": "estimated"},
+    ),
 )
 
 
@@ -72,7 +84,8 @@ def make_cases(specs: Mapping[str, str], epochs: int, *, is_quick: bool = False)
         raw: dict[str, Any] = {"data": specs[protocol], "method": dict(method)}
         # Epochs of cross_entropy are those of the labelled images; here they are few.
         is_short = protocol == TRUSTED and method["name"] == BASELINE
-        raw["optim"] = {"epochs": epochs * (SHORT_EPOCHS if is_short else 1)}
+        times = SHORT_EPOCHS if is_short else LONG_EPOCHS if name.startswith("long") else 1
+        raw["optim"] = {"epochs": epochs * times}
         if is_quick:
             raw = with_overrides(raw, {"optim.batch_size": 32})
             if hasattr(RunConfig.from_dict(raw).method, "warmup_epochs"):
@@ -86,12 +99,16 @@ def write_variants(spec: str, work: Path) -> dict[str, str]:
     """The data set under other labels; validation and test images stay what they are.
 
     Written to `work` once: `right` leaves wrong training labels out, `true` has the true labels
-    (images of unknown truth have none), `trusted` the true labels of a few images of each class.
+    (images of unknown truth have none), `trusted` the true labels of a few images of each class,
+    `random` as many right and wrong labels as a co-divide keeps, but drawn blindly.
     """
     data = open_data(spec)
     truth = data.train.true_label
+    is_right = data.train.label == truth
+    drawn = np.random.default_rng(0).random(len(truth))
     labels = {
-        RIGHT: np.where(data.train.label == truth, truth, -1),
+        RANDOM: np.where(drawn < np.where(is_right, RIGHT_KEPT, WRONG_KEPT), data.train.label, -1),
+        RIGHT: np.where(is_right, truth, -1),
         TRUE: truth,
         TRUSTED: np.where(_few(truth, NUM_TRUSTED), truth, -1),
     }
