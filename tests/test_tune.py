@@ -241,14 +241,14 @@ def test_a_stopped_trial_gives_its_cpus_to_the_next(
     num_workers: int, launch: Launch, another_ray: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
     """A trial takes all CPUs of a machine, another Ray beside it; the next one waits for them."""
-    rates = [0.05, 1e-9, 1e-8]
-    run = {**SPACE["run"], "optim": {"epochs": 3, "batch_size": 32, "learning_rate": 0.05}}
+    rates = [0.05, 1e-9]
+    run = {**SPACE["run"], "optim": {"epochs": 2, "batch_size": 32, "learning_rate": 0.05}}
     cpus = max(1, (os.cpu_count() or 2) // num_workers)
     run["workers"] = {"num_workers": num_workers, "cpus_per_worker": cpus}
     changes = {
         "run": run,
         "metric": {"name": "val/loss", "goal": "minimize"},
-        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 3},
+        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2},
         "parameters": {"optim.learning_rate": {"values": rates}},
     }
 
@@ -256,8 +256,8 @@ def test_a_stopped_trial_gives_its_cpus_to_the_next(
     assert command.wait() == 0, command.output
 
     search = tmp_path / "search"
-    epochs = [len(_rows(search, number)) for number in (1, 2, 3)]
-    assert epochs == [3, 1, 1], command.output
+    epochs = [len(_rows(search, number)) for number in (1, 2)]
+    assert epochs == [2, 1], command.output
     assert not list(search.glob("trial_*/failure.json"))
     assert _strict((search / "summary.json").read_text())["best"]["trial"] == "trial_001"
     assert command.leftovers() == []

@@ -66,9 +66,9 @@ def test_loss_and_gradient_are_those_of_a_loop(seed: int) -> None:
     # The margin of the class most often answered lies among its answers; those of others, below.
     most = int(np.bincount(answer).argmax())
     margin = [0.1, 0.1, 0.1]
-    margin[most] = float(np.sort(mean.max(axis=1)[answer == most])[:2].mean())
+    margin[most] = float(np.sort(mean.max(axis=1)[answer == most])[1:3].mean())
     first = np.array([max(row) >= margin[c] for row, c in zip(mean, answer, strict=True)])
-    assert 0 < first.sum() < 7
+    assert first.sum() == 5  # two are left: the contrast of one face alone is 0
     method = AdaCM(labeled_weight=0.7, pseudo_weight=1.3, contrast_weight=0.4, temperature=0.5)
     output = method.step(
         student, None, labeled, unlabeled, replace(context(), split=split_with(margin))

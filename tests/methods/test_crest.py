@@ -54,6 +54,13 @@ def test_classes_need_not_be_sorted_by_frequency() -> None:
     assert by_class == [[4, 6, 8], [8, 4, 6]]
 
 
+def test_a_share_that_should_be_whole_is_not_rounded_off() -> None:
+    prob = torch.tensor([[0.9, 0.1]]).expand(22, -1)
+    nobody = torch.zeros(22, dtype=torch.bool)
+    chosen, _ = admit(prob, nobody, torch.tensor([22**3, 15**3]), 1 / 3)
+    assert int(chosen.sum()) == 15  # (15/22 of 22), which floating point has as 14.999...
+
+
 def test_generations_and_their_cosines() -> None:
     method = CReST(warmup_epochs=2, generation_epochs=3, num_generations=3)
     assert [method.generation(epoch) for epoch in range(1, 14)] == [0] * 5 + [1] * 3 + [2] * 5
