@@ -23,7 +23,6 @@ from tests.methods.batches import (
 )
 from tests.samples import faces, linear_network, make_run, train
 
-
 OTHERS = (3.0, 0.5, 1.5)  # what the answers that another rank remembers add up to
 
 
