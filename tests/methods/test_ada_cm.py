@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fer_ray.methods.ada_cm import AdaCM
+from fer_ray.methods.dividing import clean_probability
 from fer_ray.types import SplitResult
 from tests import reference
 from tests.methods.batches import (
@@ -42,6 +43,15 @@ def test_noisy_labels_are_kept_by_the_mixture_and_margins_are_of_the_kept(seed: 
     assert np.array_equal(split.is_labeled[0].numpy(), kept)
     expected = reference.margins(given.prob[0].double().numpy()[kept], label[kept], 4, 0.3)
     np.testing.assert_allclose(split.memory["margin"].numpy(), expected, rtol=1e-5)
+
+
+def test_one_mixture_per_label_if_so_asked() -> None:
+    given = one_network(2, num=200, unlabelled=20)
+    by_class, whole = (
+        AdaCM(mixture=kind).split(given, None, 4).clean_prob for kind in ("class", "global")
+    )
+    assert torch.equal(by_class, clean_probability(given, mixture="class")[0])
+    assert not torch.equal(by_class, whole)
 
 
 def test_trusted_labels_are_all_kept() -> None:
