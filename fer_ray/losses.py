@@ -98,8 +98,6 @@ def contrast(
     positive = similarity.roll(len(first), dims=1).diagonal()
     # Masked rather than selected: no shape depends on the data, so no device waits for the host.
     candidates = similarity.masked_fill(itself | ~takes_part, -torch.inf)
-    # A row that takes no part may have no candidate at all; log 0 must not reach its gradient.
-    candidates = candidates.masked_fill(~takes_part[:, None], 0.0)
     loss = torch.where(takes_part, candidates.logsumexp(dim=1) - positive, 0.0)
     return loss.sum() / takes_part.sum().clamp_min(1)
 

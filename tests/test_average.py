@@ -92,6 +92,15 @@ def same_weights_as(first: list[FaceNetwork], second: list[FaceNetwork]) -> bool
     return torch.equal(first[0].classifier.weight, second[0].classifier.weight)
 
 
+@pytest.mark.parametrize("name", ["ada_cm", "crest"])
+def test_a_semi_supervised_network_is_judged_by_its_average(name: str) -> None:
+    run = make_run(name, method__network_decay=0.95)
+    assert run.method.average_decay == 0.95
+    state = new_state(run, faces(), CPU)
+    assert len(state.averages) == len(state.networks) == 1
+    assert state.judges == state.averages
+
+
 def test_averages_get_no_gradient() -> None:
     state, _ = train(plus(optim__epochs=1), faces())
     assert all(value.grad is None for net in state.averages for value in net.parameters())

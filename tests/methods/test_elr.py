@@ -85,6 +85,14 @@ def test_elr_plus_is_two_networks_and_two_averages() -> None:
     assert rows[-1]["val/macro_recall"] > 0.3
 
 
+def test_a_target_takes_in_answers_that_add_up_to_one() -> None:
+    sure, memory = linear_network(4, 3, 0, spread=1e4), torch.zeros(5, 3)
+    method = EarlyLearning(momentum=0.75)
+    method.step(sure, None, labeled_batch(0, 0, 1), None, context(memory=memory))
+    # Clipped at 1e-4 and 1 - 1e-4, a certain answer of three classes adds up to 1.0001.
+    torch.testing.assert_close(memory.sum(dim=1), torch.full((5,), 0.25), rtol=1e-6, atol=0)
+
+
 def test_a_sure_network_has_a_finite_loss_and_gradient() -> None:
     student = linear_network(4, 3, 0, spread=1e4)
     labeled, memory = labeled_batch(0, 0, 1), torch.zeros(5, 3)
