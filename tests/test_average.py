@@ -9,7 +9,7 @@ import torch
 
 from fer_ray.checkpoint import copy_weights, load_checkpoint, save_checkpoint
 from fer_ray.config import ConfigError, ModelConfig
-from fer_ray.learner import Learner, move_average
+from fer_ray.learner import Learner, Learners, move_average
 from fer_ray.methods.elr import EarlyLearning
 from fer_ray.models import FaceNetwork, build_network
 from fer_ray.state import new_state
@@ -98,7 +98,10 @@ def test_a_semi_supervised_network_is_judged_by_its_average(name: str) -> None:
     assert run.method.average_decay == 0.95
     state = new_state(run, faces(), CPU)
     assert len(state.averages) == len(state.networks) == 1
-    assert state.judges == state.averages
+    assert state.evaluated == state.averages
+    learners = Learners(state.networks, state.averages, run.compute, CPU)
+    assert learners.judges == learners.averages
+    assert learners.peer(0) is learners.averages[0]
 
 
 def test_averages_get_no_gradient() -> None:
