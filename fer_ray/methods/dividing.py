@@ -82,14 +82,15 @@ class SemiSupervised(SplitMethod):
         labels: `trusted` takes every given label as right, as the papers do; `noisy` lets a mixture
             over the losses decide whose label is kept, as a co-divide does.
         clean_threshold: Clean probability in [0, 1] above which `noisy` keeps a label.
-        mixture: One mixture for all losses, or one per label.
+        mixture: One mixture for all losses, or one per label: nothing else keeps the labels of a
+            hard class, for a network sets its own labelled set.
         network_decay: How much of itself the average network keeps a step, in (0, 1); 0.999 in the
             papers.
     """
 
     labels: Literal["noisy", "trusted"] = "noisy"
     clean_threshold: float = 0.5
-    mixture: Literal["global", "class"] = "global"
+    mixture: Literal["global", "class"] = "class"
     network_decay: float = 0.999
 
     def __post_init__(self) -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fer_ray.loop import fit
 from fer_ray.methods.crest import CReST, admit
+from fer_ray.state import begin_generation, new_state
 from fer_ray.types import Scores, SplitResult
 from tests import reference
 from tests.gloo import GlooPair
@@ -21,7 +23,7 @@ from tests.methods.batches import (
     torch_gradient,
     unlabeled_batch,
 )
-from tests.samples import faces, linear_network, make_run, train
+from tests.samples import CPU, faces, linear_network, make_run, train
 
 OTHERS = (3.0, 0.5, 1.5)  # what the answers that another rank remembers add up to
 
@@ -82,7 +84,9 @@ def test_generations_and_their_cosines() -> None:
 
 @pytest.mark.parametrize("labels", ["noisy", "trusted"])
 def test_a_generation_keeps_its_split_and_the_next_admits_and_starts_anew(labels: Any) -> None:
-    method = CReST(labels=labels, warmup_epochs=2, generation_epochs=2, clean_threshold=0.4)
+    method = CReST(
+        labels=labels, mixture="global", warmup_epochs=2, generation_epochs=2, clean_threshold=0.4
+    )
     first_scores, later = (one_network(seed, num=120, unlabelled=70) for seed in (0, 1))
     first = method.split(first_scores, None, 3)
     assert not first.reset_networks
@@ -196,6 +200,34 @@ def test_networks_start_anew_with_every_generation(monkeypatch: pytest.MonkeyPat
     assert built == [0, 4]  # epochs 3 and 4 are generations 0 and 1
     assert kept[1] >= kept[0]
     assert bool((memory.sum(dim=1) < 1.001).all())
+
+
+def test_a_generation_begins_with_nothing_of_the_last() -> None:
+    run, data = make_run("crest"), faces()
+    state = new_state(run, data, CPU)
+    old = (state.networks[0], state.optimizers[0], state.averages[0])
+    state.memory[0].fill_(1.0)
+    begin_generation(state, run, data, CPU, 3)
+    network, average = state.networks[0], state.averages[0]
+    assert network is not old[0]
+    assert state.optimizers[0] is not old[1]
+    assert average is not old[2]
+    assert not bool(state.memory[0].any())
+    values = zip(network.state_dict().values(), average.state_dict().values(), strict=True)
+    assert all(torch.equal(one, two) for one, two in values)
+    learnt = [value for group in state.optimizers[0].param_groups for value in group["params"]]
+    assert {id(value) for value in learnt} == {id(value) for value in network.parameters()}
+
+
+def test_every_generation_has_a_cosine_of_its_own() -> None:
+    run = make_run("crest", method__generation_epochs=2, method__num_generations=2, optim__epochs=6)
+    state = new_state(run, faces(), CPU)
+    rates = [state.optimizers[0].param_groups[0]["lr"] for _ in fit(run, faces(), CPU, state)]
+    # Epochs 1 to 4 are one cosine, 5 and 6 another; a rate is that of an epoch's last step.
+    assert rates[:4] == sorted(rates[:4], reverse=True)
+    assert rates[3] < 0.2 * rates[0]
+    assert rates[4] > 0.4 * run.optim.learning_rate
+    assert rates[5] < rates[4]
 
 
 def test_ranks_admit_alike(gloo_pair: GlooPair) -> None:
