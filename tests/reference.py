@@ -247,14 +247,25 @@ def min_max(loss: Floats, clip_quantile: float = 1.0) -> Floats:
     return np.array([(min(value, high) - low) / (high - low) for value in loss])
 
 
-def co_divide(loss: Floats) -> Floats:
-    """Section 3.1: w_i, the posterior of the component with the smaller mean, of scaled losses."""
+def co_divide(loss: Floats, *, monotone: bool = False) -> Floats:
+    """Section 3.1: w_i, the posterior of the component with the smaller mean, of scaled losses.
+
+    With `monotone` a smaller loss is never less clean: w of a loss is the largest of that loss and
+    all above it where the clean component is the narrower one, else the smallest of those below.
+    """
     model = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(loss.reshape(-1, 1))
     clean = 0 if model.means_[0, 0] < model.means_[1, 0] else 1
-    return np.array(model.predict_proba(loss.reshape(-1, 1))[:, clean])
+    w = np.array(model.predict_proba(loss.reshape(-1, 1))[:, clean])
+    if not monotone:
+        return w
+    grid = np.linspace(-1, 2, 30_001)
+    of_grid = model.predict_proba(grid.reshape(-1, 1))[:, clean]
+    if model.covariances_[clean, 0, 0] < model.covariances_[1 - clean, 0, 0]:
+        return np.array([max(w[i], max(of_grid[grid >= x])) for i, x in enumerate(loss)])
+    return np.array([min(w[i], min(of_grid[grid <= x])) for i, x in enumerate(loss)])
 
 
 def keep_labels(clean_prob: Floats, label: Ints, threshold: Floats) -> Bools:

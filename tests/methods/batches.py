@@ -69,13 +69,15 @@ def context(
     )
 
 
-def reference_clean_prob(given: Scores, clip_quantile: float = 1.0) -> reference.Floats:
+def reference_clean_prob(
+    given: Scores, clip_quantile: float = 1.0, *, monotone: bool = False
+) -> reference.Floats:
     """What each network's mixture over the labelled images says; 0 for the others."""
     rows = given.is_labeled.numpy()
     clean_prob = np.zeros(given.loss.shape)
     for network, loss in enumerate(given.loss.double().numpy()):
         scaled = reference.min_max(loss[rows], clip_quantile)
-        clean_prob[network, rows] = reference.co_divide(scaled)
+        clean_prob[network, rows] = reference.co_divide(scaled, monotone=monotone)
     return clean_prob
 
 
