@@ -23,8 +23,8 @@ from fer_ray.data.npz import (
     require_array,
     text_column,
 )
+from fer_ray.data.records import TEST, TRAIN, VAL
 
-TRAIN, VAL, TEST = 0, 1, 2
 _VERSION = 1  # another way to decode is another cache entry
 _NEAR_COPY = 0.95  # pixel correlation above which a test image is a training image
 _PLAIN = ("images", "labels", "split", "class_names")

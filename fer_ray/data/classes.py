@@ -83,3 +83,49 @@ def canonical_order(names: tuple[str, ...]) -> tuple[tuple[str, ...], dict[int, 
             )
     ordered = tuple(name for name in CANONICAL if name in canonical)
     return ordered, {i: ordered.index(name) for i, name in enumerate(canonical)}
+
+
+# What every release calls its classes; the only place that says so.
+RAF_DB: dict[int, str] = {
+    1: "surprise",
+    2: "fear",
+    3: "disgust",
+    4: "happiness",
+    5: "sadness",
+    6: "anger",
+    7: "neutral",
+}
+AFFECTNET: dict[int, str] = {
+    0: "neutral",
+    1: "happiness",
+    2: "sadness",
+    3: "surprise",
+    4: "fear",
+    5: "disgust",
+    6: "anger",
+    7: "contempt",
+}
+"""8 (none), 9 (uncertain) and 10 (no face) are no expressions."""
+FER2013: dict[int, str] = {
+    0: "anger",
+    1: "disgust",
+    2: "fear",
+    3: "happiness",
+    4: "sadness",
+    5: "surprise",
+    6: "neutral",
+}
+"""Also ExpW's."""
+FERPLUS_VOTES: tuple[str, ...] = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
+"""Columns of `fer2013new.csv` that hold votes, in the file's order."""

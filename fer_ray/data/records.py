@@ -1,0 +1,204 @@
+"""What a reader of files on disk returns: every image that a data set lists, nothing decoded yet."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fer_ray.data.classes import CANONICAL
+from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.stage import local_copy
+
+TRAIN, VAL, TEST = 0, 1, 2
+SPLITS = ("train", "val", "test")
+"""Names of the codes of `Records.split`."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What stands after the scheme of a spec: a path on this machine, and options.
+
+    Attributes:
+        scheme: Such as `raf-db`.
+        path: The data set's file or folder; it exists.
+        options: Values by key, as text.
+    """
+
+    scheme: str
+    path: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def file(self, key: str) -> Path | None:
+        """The file that an option names, on this machine; `None` if the option is not given.
+
+        Raises:
+            DataError: If there is no such file.
+        """
+        if key not in self.options:
+            return None
+        path = local_copy(self.options[key])
+        if not path.is_file():
+            raise DataError.at(
+                f"{self.scheme}: {key}={self.options[key]}",
+                expected="a file",
+                got="a folder" if path.is_dir() else "no such file",
+                remedy=f"Check the path (it is taken from {Path.cwd()}).",
+            )
+        return path
+
+    def choice(self, key: str, known: Sequence[str], default: str) -> str:
+        """An option's value, one of `known`.
+
+        Raises:
+            DataError: If it is none of them.
+        """
+        value = self.options.get(key, default)
+        if value not in known:
+            raise DataError.at(
+                f"{self.scheme}: {key}",
+                expected=f"one of {', '.join(known)}",
+                got=repr(value),
+                remedy=f"Example: {self.scheme}:PATH,{key}={known[0]}.",
+            )
+        return value
+
+
+def parse_source(scheme: str, rest: str, keys: Sequence[str]) -> Source:
+    """Read `PATH[,key=value,...]`; a place like `s3://bucket/faces` is copied here once.
+
+    Raises:
+        DataError: If nothing is at the path, or a key is unknown or given twice.
+    """
+    path, *words = re.split(r",(?=[A-Za-z_]+=)", rest)
+    options: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in keys or key in options or not value:
+            raise DataError.at(
+                f"{scheme}: {word!r}",
+                expected=f"key=value, each key once, of {', '.join(keys) or 'no keys at all'}",
+                got="the key twice" if key in options else repr(word),
+                remedy=f"Example: {scheme}:PATH{f',{keys[0]}=...' if keys else ''}.",
+            )
+        options[key] = value
+    local = local_copy(path) if path else Path()
+    if not path or not local.exists():
+        raise DataError.at(
+            f"{scheme}:{path}",
+            expected="the data set's file or folder",
+            got="nothing there" if path else "no path",
+            remedy=f"Check the path (it is taken from {Path.cwd()}).",
+        )
+    return Source(scheme=scheme, path=local, options=options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Every image that a data set lists; index i of every field is image i.
+
+    Attributes:
+        name: What errors and reports call the data set, such as `raf-db:basic`.
+        root: Folder that `path` starts from.
+        path: Image file below `root`, with slashes; for images held in a table (`pixels`) what
+            names the image best, such as `fer2013.csv:17`.
+        listed: Where the image is listed, such as `list_patition_label.txt:17`; empty where its
+            place in a folder is all there is.
+        label: int64 [sample]; given class, an index into `class_names`; `UNKNOWN` where none.
+        true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows.
+        split: int64 [sample]; `TRAIN`, `VAL` or `TEST`.
+        class_names: Canonical names in canonical order.
+        box: int64 [sample, 4]; left, top, right, bottom of the face in pixels, right and bottom
+            exclusive; all 0: the whole image. `None`: whole images throughout.
+        pixels: uint8 [sample, height, width] or [sample, height, width, 3]: the images themselves,
+            where a table holds them; else `None`.
+        row: int64 [sample]; the image's row in the data set's own numbering; by default 0, 1, ...
+        notes: What the user must be told, such as how many rows were dropped and why.
+
+    Raises:
+        DataError: If a path leads out of `root` or names no image type, lengths differ or a label
+            or split is out of range.
+    """
+
+    name: str
+    root: Path
+    path: tuple[str, ...]
+    listed: tuple[str, ...]
+    label: np.ndarray
+    true_label: np.ndarray
+    split: np.ndarray
+    class_names: tuple[str, ...]
+    box: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+    row: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        num = len(self.path)
+        columns = {key: getattr(self, key) for key in ("label", "true_label", "split")}
+        optional = {key: getattr(self, key) for key in ("box", "pixels", "row")}
+        columns |= {key: value for key, value in optional.items() if value is not None}
+        for key, column in {"listed": self.listed, **columns}.items():
+            if len(column) != num:
+                raise DataError(f"{self.name}: {key}: expected {num} values, got {len(column)}.")
+        for key, lowest, highest in (
+            ("label", UNKNOWN, len(self.class_names) - 1),
+            ("true_label", UNKNOWN, len(self.class_names) - 1),
+            ("split", TRAIN, TEST),
+        ):
+            bad = np.flatnonzero((columns[key] < lowest) | (columns[key] > highest))
+            if bad.size:
+                raise DataError(
+                    f"{self.place(int(bad[0]))}: {key}: expected {lowest} to {highest}, "
+                    f"got {columns[key][bad[0]]}."
+                )
+        if self.pixels is None:
+            for i, path in enumerate(self.path):
+                self._check_path(i, PurePosixPath(path))
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def place(self, i: int) -> str:
+        """What an error says of image i: the file, and where it is listed."""
+        listed = f" ({self.listed[i]})" if self.listed[i] else ""
+        return f"{self.name}: {self.path[i]}{listed}"
+
+    def _check_path(self, i: int, path: PurePosixPath) -> None:
+        if path.is_absolute() or ".." in path.parts:
+            raise DataError.at(
+                self.place(i),
+                expected=f"a path inside {self.root}",
+                got="one that leads out of it",
+                remedy="Take the line out, or copy the image into the data set's folder.",
+            )
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise DataError.at(
+                self.place(i),
+                expected=f"an image ({', '.join(sorted(IMAGE_SUFFIXES))})",
+                got=f"the ending {path.suffix!r}",
+                remedy="Take the line out, or convert the file.",
+            )
+
+
+def canonical_labels(
+    native: Sequence[int] | np.ndarray, names: Mapping[int, str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Native class ids as labels of canonical classes.
+
+    Args:
+        native: Ids, all of them keys of `names`, or `UNKNOWN`.
+        names: Canonical name of every id.
+
+    Returns:
+        int64 labels, and the classes of `names` in canonical order.
+
+    >>> canonical_labels([4, 7, -1], {4: "happiness", 7: "neutral"})
+    (array([ 1,  0, -1]), ('neutral', 'happiness'))
+    """
+    class_names = tuple(name for name in CANONICAL if name in names.values())
+    table = {number: class_names.index(name) for number, name in names.items()} | {UNKNOWN: UNKNOWN}
+    return np.array([table[int(i)] for i in native], dtype=np.int64), class_names
