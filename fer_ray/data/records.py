@@ -1,4 +1,4 @@
-"""What a reader of files on disk returns: every image that a data set lists, nothing decoded yet."""
+"""What a reader of files returns: every image that a data set lists, nothing decoded yet."""
 
 import re
 from collections.abc import Mapping, Sequence
