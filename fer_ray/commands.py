@@ -14,6 +14,7 @@ from rich.console import Console
 from fer_ray.config import ConfigError, parse_assignments
 from fer_ray.console import confusion_table, error_paragraph, recall_table
 from fer_ray.data import DataError, FaceData
+from fer_ray.data.records import split_words
 from fer_ray.methods import METHODS
 from fer_ray.storage import Folder, StorageError
 
@@ -34,7 +35,9 @@ def run_parser(program: str, description: str) -> argparse.ArgumentParser:
         epilog=f"methods (--set method.name=...):\n{methods}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", metavar="SPEC", help="synthetic | arrays:/path.npz | ...")
+    parser.add_argument(
+        "--data", metavar="SPEC", help="synthetic | raf-db:/path/basic | arrays:/path.npz | ..."
+    )
     parser.add_argument(
         "--set",
         dest="assignments",
@@ -61,10 +64,19 @@ def absolute_spec(spec: str) -> str:
     'synthetic:train=300'
     """
     scheme, colon, rest = spec.partition(":")
-    if not colon or scheme == "synthetic" or "://" in rest:
+    if not colon or scheme == "synthetic":
         return spec
-    path, comma, options = rest.partition(",")
-    return f"{scheme}:{Path(path).expanduser().absolute()}{comma}{options}"
+    path, *options = split_words(rest)
+    words = [f"{scheme}:{_absolute(path)}"]
+    for option in options:
+        key, _, value = option.partition("=")
+        is_file = Path(value).expanduser().is_file()
+        words.append(f"{key}={_absolute(value)}" if is_file else option)
+    return ",".join(words)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
 def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) -> Folder:

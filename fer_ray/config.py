@@ -40,17 +40,29 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        spec: Data set as `open_data` reads it: `synthetic`, `arrays:/path.npz`, ...
+        spec: Data set as `open_data` reads it: `synthetic`, `raf-db:/path/basic`, ...
         val_fraction: Share of the training images set aside for validation if there are none.
         seed: Of that division; apart from the run's seed, so that runs compare on the same images.
+        size: Height and width of images read from files, 16 to 1024; by default 112, or their own
+            where that is smaller.
+        deduplicate: Whether test images that are copies of training images are left out.
+        max_missing_fraction: Share of listed image files that may be missing or unreadable.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     spec: str = "synthetic"
     val_fraction: float = 0.15
     seed: int = 0
+    size: int | None = None
+    deduplicate: bool = True
+    max_missing_fraction: float = 0.01
 
     def __post_init__(self) -> None:
+        _require(self.size is None or 16 <= self.size <= 1024, f"size: 16 to 1024, got {self.size}")
+        _require(
+            0 <= self.max_missing_fraction < 1,
+            f"max_missing_fraction: in [0, 1), got {self.max_missing_fraction}",
+        )
         _require(0 < self.val_fraction < 1, f"val_fraction: in (0, 1), got {self.val_fraction}")
         _require(self.seed >= 0, f"seed: at least 0, got {self.seed}")
 

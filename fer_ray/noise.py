@@ -1,5 +1,7 @@
 """Label noise and class imbalance with known truth. Pure: numpy only."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
 
@@ -114,6 +116,33 @@ def symmetric_transition(
     return transition
 
 
+def pair_transition(
+    num_classes: int, flips: Mapping[tuple[int, int], float]
+) -> Float64[np.ndarray, "num_classes num_classes"]:
+    """Labels go astray along given pairs only: asymmetric noise.
+
+    Args:
+        num_classes: How many classes there are.
+        flips: Probability in [0, 1] that (true class, given label) happens; of different classes.
+
+    Raises:
+        ValueError: If a pair's classes are the same or unknown, or the flips of a class do not
+            leave a probability for its right label.
+
+    >>> pair_transition(2, {(0, 1): 0.25}).tolist()
+    [[0.75, 0.25], [0.0, 1.0]]
+    """
+    transition = np.eye(num_classes)
+    for (true, given), rate in flips.items():
+        if true == given or not (0 <= true < num_classes and 0 <= given < num_classes):
+            raise ValueError(f"flip {true} -> {given}: expected two classes below {num_classes}")
+        transition[true, given] += rate
+        transition[true, true] -= rate
+        if rate < 0 or transition[true, true] < 0:
+            raise ValueError(f"flips of class {true}: expected rates >= 0 that sum to at most 1")
+    return transition
+
+
 def proportional_counts(
     num: int, weights: Float[np.ndarray, " num_classes"]
 ) -> Int64[np.ndarray, " num_classes"]:
@@ -164,3 +193,37 @@ def long_tailed_counts(
         )
     exponent = np.arange(num_classes) / max(num_classes - 1, 1)
     return proportional_counts(num, np.power(float(imbalance), -exponent))
+
+
+def long_tailed_rows(
+    label: Int[np.ndarray, " sample"], imbalance: float, rng: np.random.Generator
+) -> Int64[np.ndarray, " kept"]:
+    """Rows to keep so that classes fall off exponentially, by rank of their frequency.
+
+    The most frequent class is kept whole, the r-th of C has at most imbalance^(-r / (C - 1)) of its
+    images, and none fewer than one (Cui et al. 2019, arXiv:1901.05555, section 5.1).
+
+    Args:
+        label: Classes >= 0.
+        imbalance: Largest over smallest class, at least 1; more where a class has too few already.
+        rng: Chooses the rows.
+
+    Raises:
+        ValueError: If `imbalance` < 1.
+
+    >>> rows = long_tailed_rows(np.repeat([0, 1], 8), 4.0, np.random.default_rng(0))
+    >>> np.bincount(np.repeat([0, 1], 8)[rows])
+    array([8, 2])
+    """
+    if not 1 <= imbalance < np.inf:
+        raise ValueError(
+            f"imbalance: expected largest class over smallest class >= 1, got {imbalance}"
+        )
+    classes, count = np.unique(label, return_counts=True)
+    order = np.argsort(-count, kind="stable")
+    kept = []
+    for rank, place in enumerate(order):
+        share = imbalance ** (-rank / max(len(classes) - 1, 1))
+        num = min(int(count[place]), max(1, round(float(count.max()) * share)))
+        kept.append(rng.permutation(np.flatnonzero(label == classes[place]))[:num])
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)

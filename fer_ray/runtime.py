@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -96,7 +96,7 @@ def open_run_data(run: RunConfig) -> FaceData:
     Raises:
         DataError: If they cannot be opened.
     """
-    return open_data(run.data.spec, val_fraction=run.data.val_fraction, seed=run.data.seed)
+    return open_data(**asdict(run.data))
 
 
 def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:

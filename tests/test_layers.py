@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "commands",
         "audit",
         "report",
+        "data.__main__",
     ),
     # 3: Ray Train
     ("cluster", "trainer", "train"),
@@ -63,8 +64,8 @@ ONLY_IN: dict[str, tuple[int | str, ...]] = {
 
 def layer_of(module: str) -> int | None:
     """Layer of a dotted module name below `fer_ray`."""
-    top = module.split(".")[0]
-    return next((number for number, names in enumerate(LAYERS) if top in names), None)
+    of_name = {name: number for number, names in enumerate(LAYERS) for name in names}
+    return of_name.get(module, of_name.get(module.split(".")[0]))
 
 
 def imported(source: str, module: str, modules: set[str]) -> Iterator[str]:

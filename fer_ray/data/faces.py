@@ -1,6 +1,8 @@
 """What every reader returns: three subsets of faces as arrays in index order."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Int64
@@ -18,13 +20,65 @@ class DataError(ValueError):
         return cls(f"{place}: expected {expected}, got {got}. {remedy}")
 
 
+class ImageRows:
+    """Some rows of a larger array of images, which stays on disk until they are asked for.
+
+    Indexed like an array by a number, a slice or an array of numbers; what is taken is a copy.
+    """
+
+    def __init__(self, images: np.ndarray, rows: Int[np.ndarray, " taken"]) -> None:
+        self._images, self._rows = images, rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+        return (len(self._rows), *self._images.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As of an array."""
+        return self._images.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of these rows alone."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int | slice | np.ndarray | list[int]) -> np.ndarray:
+        taken: np.ndarray = self._images[self._rows[index]]
+        return taken
+
+    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> np.ndarray:
+        del copy  # the rows are always a copy
+        return np.asarray(self[:], dtype=dtype)
+
+    def take(self, index: slice | np.ndarray) -> "ImageRows":
+        """Fewer rows of the same array."""
+        return ImageRows(self._images, self._rows[index])
+
+
+def take_images(images: np.ndarray | ImageRows, rows: np.ndarray) -> np.ndarray | ImageRows:
+    """Some rows of images: of an array in memory a copy, of one on disk only where they are."""
+    index: slice | np.ndarray = rows
+    if rows.size and rows[0] >= 0 and np.all(np.diff(rows) == 1) and rows[-1] < len(images):
+        index = slice(int(rows[0]), int(rows[-1]) + 1)
+    if isinstance(images, ImageRows):
+        return images.take(index)
+    if isinstance(images, np.memmap) and not isinstance(index, slice):
+        return ImageRows(images, rows)
+    return images[index]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faces:
     """One subset; row i of every array is image i.
 
     Attributes:
         images: uint8 [sample, channel, height, width], 0 to 255, grey (one channel) or RGB (three);
-            may be a read-only memory map.
+            may be a read-only memory map, or rows of one.
         label: int64 [sample]; class as given, it may be wrong; `UNKNOWN` where none was given, as
             may be among training images.
         true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows; for
@@ -35,7 +89,7 @@ class Faces:
         DataError: If a dtype or shape is wrong or the lengths differ.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImageRows
     label: np.ndarray
     true_label: np.ndarray
     row: np.ndarray
@@ -63,19 +117,16 @@ class Faces:
         return len(self.label)
 
     def take(self, rows: Int[np.ndarray, " taken"]) -> "Faces":
-        """The subset of these rows; adjoining rows are a view, so a memory map stays one.
+        """The subset of these rows; a memory map stays one, whichever rows they are.
 
         Raises:
             IndexError: If a row does not exist.
         """
-        index: slice | np.ndarray = rows
-        if rows.size and rows[0] >= 0 and np.all(np.diff(rows) == 1) and rows[-1] < len(self):
-            index = slice(int(rows[0]), int(rows[-1]) + 1)
         return Faces(
-            images=self.images[index],
-            label=self.label[index],
-            true_label=self.true_label[index],
-            row=self.row[index],
+            images=take_images(self.images, rows),
+            label=self.label[rows],
+            true_label=self.true_label[rows],
+            row=self.row[rows],
         )
 
 

@@ -67,13 +67,22 @@ class Source:
         return value
 
 
+def split_words(rest: str) -> list[str]:
+    """The path and the options of what follows a scheme; a path may hold commas.
+
+    >>> split_words("/faces, all/basic,noise=noise03.txt")
+    ['/faces, all/basic', 'noise=noise03.txt']
+    """
+    return re.split(r",(?=[A-Za-z_]+=)", rest)
+
+
 def parse_source(scheme: str, rest: str, keys: Sequence[str]) -> Source:
     """Read `PATH[,key=value,...]`; a place like `s3://bucket/faces` is copied here once.
 
     Raises:
         DataError: If nothing is at the path, or a key is unknown or given twice.
     """
-    path, *words = re.split(r",(?=[A-Za-z_]+=)", rest)
+    path, *words = split_words(rest)
     options: dict[str, str] = {}
     for word in words:
         key, _, value = word.partition("=")

@@ -34,11 +34,17 @@ def local_copy(place: str) -> Path:
         if isinstance(error, DataError):
             raise
         raise DataError.at(
-            f"{urlsplit(place).scheme}://...{place[-40:]}",
+            _without_secrets(place),
             expected="a place that can be read",
             got=f"{type(error).__name__}: {' '.join(str(error).split())}",
             remedy="Check the URI, and that credentials are in the environment.",
         ) from None
+
+
+def _without_secrets(place: str) -> str:
+    """Scheme, host and path: no password, no query that may hold a key."""
+    parts = urlsplit(place)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
 def _staged(folder: Folder, place: str) -> Path:

@@ -59,7 +59,7 @@ def test_plain_layout(tmp_path: Path) -> None:
     assert [len(data.train), len(data.val), len(data.test)] == [20, 20, 20]
     assert data.train.row.tolist() == list(range(0, 60, 3))
     assert data.test.images.shape == (20, 1, 4, 5)
-    assert np.array_equal(data.test.images[:, 0, 0, 0], data.test.row)
+    assert np.array_equal(np.asarray(data.test.images)[:, 0, 0, 0], data.test.row)
     assert np.array_equal(data.val.label, 1 - data.val.row % 2)  # native 0 is anger, now 1
     assert set(data.train.true_label.tolist()) == {-1}
     assert data.name == "arrays:faces.npz"
@@ -114,7 +114,7 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     changed["images"][:] = 7
     path = write(tmp_path, changed)
     os.utime(path, ns=(1, 1))
-    assert open_data(f"arrays:{path}").train.images.max() == 7
+    assert np.asarray(open_data(f"arrays:{path}").train.images).max() == 7
 
 
 def test_ferplus_layout(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fer_ray.data import DataError, FaceData, Faces
-from fer_ray.data.faces import UNKNOWN, stratified_split
+from fer_ray.data.faces import UNKNOWN, ImageRows, stratified_split
 
 NO_COPIES = -1
 
@@ -136,3 +137,20 @@ def test_split_depends_on_the_seed() -> None:
 def test_split_refuses_a_share_outside(fraction: float) -> None:
     with pytest.raises(ValueError, match="val_fraction: expected a share between 0 and 1"):
         stratified_split(np.zeros(3, dtype=np.int64), np.full(3, NO_COPIES), fraction, 0)
+
+
+def test_rows_of_a_map_stay_on_disk_until_they_are_taken(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.arange(10 * 3 * 4, dtype=np.uint8).reshape(10, 3, 2, 2))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    numbers = np.arange(10)
+    whole = Faces(images=images, label=numbers, true_label=numbers, row=numbers)
+    few = whole.take(np.array([7, 2, 9])).take(np.array([2, 0]))
+    assert isinstance(few.images, ImageRows)
+    assert (few.images.shape, few.images.dtype, few.images.nbytes) == ((2, 3, 2, 2), np.uint8, 24)
+    assert np.array_equal(np.asarray(few.images), images[[9, 7]])
+    assert np.array_equal(few.images[1], images[7])
+    assert np.array_equal(few.images[np.array([1, 1, 0])], images[[7, 7, 9]])
+    assert np.array_equal(few.images[:1], images[[9]])
+    assert few.row.tolist() == [9, 7]
+    with pytest.raises(IndexError):
+        whole.take(np.array([3, 10])).images[:]

@@ -1,0 +1,328 @@
+"""What it costs to prepare a data set, to draw batches from it, and to open it in many processes.
+
+    python benchmarks/data.py [--images N] [--large N] [--repeats N] [--quick]
+
+Three parts, each a comparison within one run:
+
+  prepare  RGB JPEGs of drawn faces, as RAF-DB stores them (100 pixels) and as a camera does (600),
+           into a pack of 100 and 112 pixels, against a plain loop with PIL and one with
+           `torchvision.io`, both of which only decode and scale in one thread
+  batches  shuffled, augmented batches of a pack, by `augment` in this process with one thread a
+           core, against a torchvision `DataLoader` with 2 workers that reads the JPEGs (as scripts
+           do) and against one that reads the decoded images
+  open     a pack of 300,000 images (zeros) opened by 4 processes, each of which draws batches:
+           seconds to open, and how much memory of their own the processes have beside the pages
+           that they share
+
+Writes `results/data-<hardware>.json`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import report
+from benchmarks.reference_data import random_view
+from fer_ray.augment import draw_views, make_views
+from fer_ray.config import AugmentConfig
+from fer_ray.data.pack import open_pack, pack_faces, write_columns, write_manifest
+from fer_ray.data.prepare import prepare
+from fer_ray.data.records import Records
+from fer_ray.data.synthetic import draw_faces
+from fer_ray.learner import Images
+
+CPU = torch.device("cpu")
+BATCH, NUM_WORKERS, LARGE_SIZE = 128, 2, 112
+_POLICY = AugmentConfig().strong
+# What each of the four processes does; prints seconds and bytes.
+_OPENER = """
+import json, sys, time
+from pathlib import Path
+import numpy as np, psutil
+from fer_ray.data.pack import open_pack, pack_faces
+before = psutil.Process().memory_full_info()
+start = time.perf_counter()
+pack = open_pack(Path(sys.argv[1]))
+opened = time.perf_counter() - start
+start = time.perf_counter()
+data = pack_faces(pack, val_fraction=0.1, seed=0, deduplicate=True)
+faces = time.perf_counter() - start
+rng = np.random.default_rng(int(sys.argv[2]))
+for _ in range(int(sys.argv[3])):
+    data.train.images[rng.integers(0, len(data.train), 128)].sum()
+after = psutil.Process().memory_full_info()
+print(json.dumps([opened, faces, after.uss - before.uss, after.rss - before.rss]), flush=True)
+sys.stdin.read()
+"""
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = parse_arguments()
+    rows: list[report.Row] = []
+    goals: list[report.Goal] = []
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for source, size, share in ((100, 100, 1), (600, 112, 8)):
+            records = write_images(work / str(source), max(8, args.images // share), source)
+            rows += prepare_rows(records, source, size, work, args.repeats)
+            if source == size:
+                pack = work / "pack"
+                prepare(records, size, pack)
+                more, batch_goals = batch_rows(records, pack, args.repeats)
+                rows += more
+                goals += batch_goals
+        more, open_goals = open_rows(args.large, work, args.draws)
+        rows += more
+        goals += open_goals
+    report.print_table("Data", rows)
+    report.print_goals(goals)
+    if not args.quick:
+        made = report.Report(benchmark="data", rows=rows, goals=goals)
+        print("written:", made.write(f"data-{report.slug(report.hardware())}").name)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line; `--quick` makes everything small."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="JPEGs (default: 4000)")
+    parser.add_argument("--large", type=int, metavar="N", help="of the large pack (300000)")
+    parser.add_argument("--repeats", type=int, metavar="N", help="rounds (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    args = parser.parse_args()
+    args.images = args.images or (64 if args.quick else 4000)
+    args.large = args.large or (2000 if args.quick else 300_000)
+    args.repeats = args.repeats or (1 if args.quick else 3)
+    args.draws = 5 if args.quick else 200
+    return args
+
+
+def write_images(folder: Path, num: int, size: int) -> Records:
+    """Drawn faces, tinted, as JPEGs of the quality that RAF-DB has."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    few = draw_faces(np.arange(min(num, 200)) % 7, min(size, 256), rng)[0]
+    for i in range(num):
+        face = Image.fromarray(few[i % len(few)]).resize((size, size), Image.Resampling.BICUBIC)
+        tint = rng.uniform(0.7, 1.0, 3)
+        pixels = (np.asarray(face)[:, :, None] * tint + rng.normal(0, 4, (size, size, 3))).clip(0)
+        Image.fromarray(pixels.clip(max=255).astype(np.uint8)).save(
+            folder / f"{i:06d}.jpg", quality=92
+        )
+    label = np.arange(num) % 7
+    return Records(
+        name="folder:drawn",
+        root=folder,
+        path=tuple(f"{i:06d}.jpg" for i in range(num)),
+        listed=("",) * num,
+        label=label,
+        true_label=label,
+        split=np.where(np.arange(num) % 10, 0, 2),
+        class_names=("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"),
+    )
+
+
+def prepare_rows(
+    records: Records, source: int, size: int, work: Path, repeats: int
+) -> list[report.Row]:
+    """Images per second of the three ways."""
+    counter = iter(range(1_000_000))
+
+    def ours() -> Callable[[], object]:
+        target = work / f"out-{next(counter)}"
+        return lambda: prepare(records, size, target)
+
+    paths = [records.root / name for name in records.path]
+    timings = report.interleaved(
+        {
+            "pil": lambda: lambda: [pil(path, size) for path in paths],
+            "torchvision": lambda: lambda: [tv(path, size) for path in paths],
+            "prepare": ours,
+        },
+        repeats,
+    )
+    row: report.Row = {"case": f"prepare/{source}px to {size}px", "images": len(paths)}
+    for name, timing in timings.items():
+        row[f"{name}_images_per_s"] = len(paths) / timing.median
+    for name in ("pil", "torchvision"):
+        row[f"ratio_to_{name}"] = report.paired_ratio(
+            timings[name].seconds, timings["prepare"].seconds
+        )
+    return [row]
+
+
+def pil(path: Path, size: int) -> np.ndarray:
+    """One image as a plain loop reads it."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+def tv(path: Path, size: int) -> torch.Tensor:
+    """One image by torchvision."""
+    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.transforms.v2.functional import resize
+
+    image = decode_image(str(path), mode=ImageReadMode.RGB)
+    scaled: torch.Tensor = resize(image, [size, size], antialias=True)
+    return scaled
+
+
+class Files(Dataset[tuple[torch.Tensor, int]]):
+    """JPEGs or decoded images, through PIL and torchvision's transforms."""
+
+    def __init__(self, paths: list[Path] | None, images: np.ndarray, label: np.ndarray) -> None:
+        self._paths, self._images, self._label = paths, images, label
+        self._view = random_view(_POLICY)
+
+    def __len__(self) -> int:
+        return len(self._label)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        if self._paths is None:
+            image = Image.fromarray(np.ascontiguousarray(self._images[number].transpose(1, 2, 0)))
+        else:
+            image = Image.open(self._paths[number]).convert("RGB")
+        return self._view(image), int(self._label[number])
+
+
+def batch_rows(
+    records: Records, folder: Path, repeats: int
+) -> tuple[list[report.Row], list[report.Goal]]:
+    """An epoch of batches from the pack and from two loaders."""
+    pack = open_pack(folder)
+    data = pack_faces(pack, val_fraction=0.1, seed=0, deduplicate=False)
+    images = Images(data.train, CPU)
+    paths = [records.root / str(pack.path[i]) for i in np.flatnonzero(pack.split == 0)]
+    rows = np.flatnonzero(pack.split == 0)
+    decoded, label = np.asarray(pack.images[rows]), np.asarray(pack.label[rows])
+    loaders = {
+        "loader_jpeg": loader(Files(paths, decoded, label)),
+        "loader_decoded": loader(Files(None, decoded, label)),
+    }
+
+    def ours() -> object:
+        generator = torch.Generator().manual_seed(0)
+        for batch in torch.randperm(len(images), generator=generator).split(BATCH):
+            view = make_views(images.take(batch), draw_views(_POLICY, len(batch), generator))
+        return view
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+
+    def epoch(batches: "DataLoader[tuple[torch.Tensor, int]]") -> object:
+        return [len(batch) for batch in batches]
+
+    epochs: dict[str, Callable[[], Callable[[], object]]] = {"pack": lambda: ours}
+    for name, batches in loaders.items():
+        epochs[name] = partial(partial, epoch, batches)
+    timings = report.interleaved(epochs, repeats)
+    torch.set_num_threads(threads)
+    num = {"pack": len(images), "loader_jpeg": len(paths), "loader_decoded": len(paths)}
+    speed = {
+        name: [num[name] / seconds for seconds in timing.seconds]
+        for name, timing in timings.items()
+    }
+    row: report.Row = {"case": "batches/100px"}
+    for name, timing in timings.items():
+        row[f"{name}_images_per_s"] = num[name] / timing.median
+    goals = []
+    for name in loaders:
+        row[f"ratio_to_{name}"] = ratio = report.paired_ratio(speed["pack"], speed[name])
+        goals.append(
+            report.Goal(name=f"batches over {name} (2 workers)", goal=">= 10", value=ratio)
+        )
+    return [row], goals
+
+
+def loader(files: Files) -> "DataLoader[tuple[torch.Tensor, int]]":
+    """As a script would make it, its processes kept."""
+    workers = min(NUM_WORKERS, len(files))
+    return DataLoader(
+        files, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=True
+    )
+
+
+def open_rows(num: int, work: Path, draws: int) -> tuple[list[report.Row], list[report.Goal]]:
+    """Four processes with the same large pack."""
+    folder = write_zeros(work / "large", num)
+    num_bytes = (folder / "images.npy").stat().st_size
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPENER, str(folder), str(seed), str(draws)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        for seed in range(4)
+    ]
+    found = []
+    for process in processes:
+        assert process.stdout is not None
+        found.append(json.loads(process.stdout.readline()))
+    for process in processes:
+        process.communicate()
+    opened, faces, own, resident = np.array(found).T
+    row: report.Row = {
+        "case": f"open/{num:,} images of {LARGE_SIZE}px, 4 processes",
+        "pack_gb": num_bytes / 1e9,
+        "open_ms": 1000 * float(np.median(opened)),
+        "ready_to_train_ms": 1000 * float(np.median(opened + faces)),
+        "own_mb_a_process": float(own.mean()) / 1e6,
+        "resident_mb_a_process": float(resident.mean()) / 1e6,
+        "own_share_of_pack": float(own.sum()) / num_bytes,
+    }
+    goals = [
+        report.Goal(
+            name="memory of 4 processes' own over the pack's bytes",
+            goal="<= 0.05",
+            value=float(own.sum()) / num_bytes,
+            why="" if num_bytes > 1e9 else "a small pack",
+        ),
+        report.Goal(name="milliseconds to open", goal="<= 50", value=row["open_ms"]),
+    ]
+    return [row], goals
+
+
+def write_zeros(folder: Path, num: int) -> Path:
+    """A pack of black images; the file is sparse where the file system can."""
+    folder.mkdir()
+    shape = (num, 3, LARGE_SIZE, LARGE_SIZE)
+    np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    label = np.arange(num) % 7
+    split = np.where(np.arange(num) < 0.9 * num, 0, 2)
+    write_columns(
+        folder,
+        {
+            "label": label,
+            "true_label": label,
+            "split": split,
+            "row": np.arange(num),
+            "path": np.array([f"{i:07d}.jpg" for i in range(num)]),
+            "group": np.full(num, -1),
+            "near_train": np.full(num, -1, dtype=np.float32),
+            "original_size": np.full((num, 2), LARGE_SIZE),
+        },
+    )
+    names = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+    write_manifest(folder, name="zeros", class_names=names, problems=(), notes=(), more={})
+    return folder
+
+
+if __name__ == "__main__":
+    main()
