@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fer_ray import mixture as mixture_module
 from fer_ray.mixture import Mixture, MixtureError, fit_class_mixtures, fit_mixture, normalize
 from tests import reference
 
@@ -117,3 +118,23 @@ def test_few_images_of_a_class_follow_the_fit_of_all() -> None:
     torch.testing.assert_close(half[2].std ** 2, (own[2].std ** 2 + whole.std**2) / 2)
     torch.testing.assert_close(half[2].weight, (own[2].weight + whole.weight) / 2)
     assert all(bool(mixture.mean[0] <= mixture.mean[1]) for mixture in own)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_losses_are_fitted_as_few_are(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = normalize(two_heaps(seed, 4000), 0.99)
+    few = fit_mixture(loss)
+    monkeypatch.setattr(mixture_module, "_MANY", 1000)
+    many = fit_mixture(loss)
+    assert not torch.equal(many.mean, few.mean)
+    for key in ("mean", "std", "weight"):
+        torch.testing.assert_close(getattr(many, key), getattr(few, key), rtol=0, atol=2e-4)
+    torch.testing.assert_close(many.clean_prob(loss), few.clean_prob(loss), rtol=0, atol=1e-3)
+
+
+def test_losses_judged_in_blocks_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = normalize(two_heaps(0, 500))
+    mixture = fit_mixture(loss)
+    whole = mixture.clean_prob(loss)
+    monkeypatch.setattr(mixture_module, "_MANY", 7)
+    torch.testing.assert_close(mixture.clean_prob(loss), whole, rtol=1e-6, atol=0)

@@ -1,18 +1,20 @@
 """What there is to know of a data set before it is trained on: counts, wrong labels, copies."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from fer_ray.console import abbreviate
 from fer_ray.data.copies import exact_groups, is_mirrored, near_pairs, near_train, nearest
 from fer_ray.data.faces import UNKNOWN, FaceData
 from fer_ray.data.pack import NEAR_COPY, Pack, Problem
-from fer_ray.data.records import SPLITS, TRAIN
+from fer_ray.data.records import SPLITS, TEST, TRAIN, VAL
 
 NUM_LISTED = 20
 """How many problems, copies and leaks are listed; all are counted."""
@@ -20,6 +22,7 @@ MAX_COMPARED = 40_000
 """Training images among which near copies are looked for: the time grows with the square."""
 MAX_PAIRS = 10_000
 _NUM_SIZES = 10
+_BAR, _PATH, _NUM_SHOWN = 16, 26, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Subject:
     @classmethod
     def from_pack(cls, pack: Pack) -> "Subject":
         """A prepared data set; the images stay on disk."""
-        return cls(**{name: getattr(pack, name) for name in cls.__slots__})
+        return cls(**{name: getattr(pack, name) for name in (field.name for field in fields(cls))})
 
     @classmethod
     def from_faces(cls, data: FaceData) -> "Subject":
@@ -71,48 +74,58 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """An image and another one that it is a copy of, by their places in the subject.
+    """An image and a training image that it is a copy of.
 
     Attributes:
-        row: The held-out image, or the later one of two training images.
+        row: The held-out image, or the later one of two training images; its place in the subject.
         other: The training image.
+        paths: Of both.
+        split: Of the first.
         correlation: Of the grey pixels, in [-1, 1].
         is_exact: Whether they are the same in every pixel.
-        is_mirrored: Whether one is like the mirror image of the other.
+        is_mirrored: Whether one is more like the mirror image of the other.
     """
 
     row: int
     other: int
+    paths: tuple[str, str]
+    split: str
     correlation: float
-    is_exact: bool = False
-    is_mirrored: bool = False
+    is_exact: bool
+    is_mirrored: bool
+
+    @property
+    def correlation_text(self) -> str:
+        """In a word, or with four digits."""
+        if self.is_exact:
+            return "equal"
+        return f"{self.correlation:.4f}{' mirrored' if self.is_mirrored else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What was found.
+    """What was found; lists hold the first or worst `NUM_LISTED`, numbers count all.
 
     Attributes:
         name: Of the data set.
         class_names: Canonical names in canonical order.
         counts: int64 [class, split]; images by given label.
         unlabelled: int64 [split]; images without a label.
-        imbalance: Largest over smallest training class; infinite if a class is empty.
-        confusion: int64 [split, true class, given class]; images whose truth and label are known.
+        confusion: int64 [split, true class, given class]; images of which both are known.
         size_range: int64 [3, 2]; smallest, median and largest height and width before scaling.
-        sizes: The most frequent original (height, width, number of images), at most ten.
-        problems: Images that cannot be used, the first few of every kind.
-        num_problems: How many there are of every kind.
+        sizes: The ten most frequent original sizes: height, width, number of images.
+        num_problems: Images that cannot be used, by kind.
+        problems: The first of every kind.
         num_groups: Groups of images that are the same in every pixel.
         num_surplus: Images that would go if one of every group stayed.
-        disagreeing: Images of every group whose labels differ.
-        num_leaks: int64 [split]; held-out images that are exact or near copies of training images.
-        num_exact_leaks: int64 [split]; the exact ones of them.
+        num_disagreeing: Groups with more than one label.
+        disagreeing: The images of these groups, by their places in the subject.
+        num_leaks: int64 [split]; held-out images that are copies of a training image.
+        num_exact_leaks: int64 [split]; those of them that are the same in every pixel.
         leaks: The worst of them.
         num_near: Pairs of training images that are nearly the same; `None`: not looked for.
         num_near_disagreeing: How many of these pairs have two labels.
         near: The nearest of them.
-        warnings: What should be looked at before training, the gravest first.
         notes: What the reader of the data set said.
     """
 
@@ -120,14 +133,14 @@ class Inspection:
     class_names: tuple[str, ...]
     counts: np.ndarray
     unlabelled: np.ndarray
-    imbalance: float
     confusion: np.ndarray
     size_range: np.ndarray
     sizes: tuple[tuple[int, int, int], ...]
-    problems: tuple[Problem, ...]
     num_problems: dict[str, int]
+    problems: tuple[Problem, ...]
     num_groups: int
     num_surplus: int
+    num_disagreeing: int
     disagreeing: tuple[tuple[int, ...], ...]
     num_leaks: np.ndarray
     num_exact_leaks: np.ndarray
@@ -135,17 +148,363 @@ class Inspection:
     num_near: int | None
     num_near_disagreeing: int
     near: tuple[Pair, ...]
-    warnings: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def num_images(self) -> int:
+        """Images that can be used."""
+        return int(self.counts.sum() + self.unlabelled.sum())
+
+    @property
+    def imbalance(self) -> float:
+        """Largest over smallest training class; infinite if one is empty."""
+        train = self.counts[:, TRAIN]
+        return float(train.max() / train.min()) if train.min() else float("inf")
+
+    @property
+    def learnt(self) -> np.ndarray:
+        """int64 [true class, given class]: `confusion` of training and validation images."""
+        total: np.ndarray = self.confusion[TRAIN] + self.confusion[VAL]
+        return total
+
+    @property
+    def wrong_share(self) -> np.ndarray:
+        """float64 [class]: of training and validation images with this label, NaN if unknown."""
+        given = self.learnt.sum(axis=0)
+        share = np.full(len(given), np.nan)
+        np.divide(given - np.diag(self.learnt), given, out=share, where=given > 0)
+        return share
+
+    @property
+    def total_wrong_share(self) -> float:
+        """Of training and validation images with known truth; NaN if there are none."""
+        total = self.learnt.sum()
+        return float(1 - np.trace(self.learnt) / total) if total else math.nan
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to look at before training, the gravest first."""
+        found = [
+            f"{counted(self.num_leaks[code], f'{SPLITS[code]} image')} "
+            "copied from training images: results on such images are too good"
+            for code in (TEST, VAL)
+            if self.num_leaks[code]
+        ]
+        found += [f"{counted(num, 'image')} {kind}" for kind, num in self.num_problems.items()]
+        for code, name in enumerate(SPLITS):
+            column = self.counts[:, code]
+            empty = [self.class_names[i] for i in np.flatnonzero(column == 0)]
+            if not column.any() and code != VAL:
+                found.append(f"no {name} image has a label")
+            elif column.any() and empty:
+                found.append(f"no {name} image of {', '.join(empty)}")
+        if self.num_disagreeing:
+            found.append(
+                f"{counted(self.num_disagreeing, 'group')} of equal images with different labels"
+            )
+        return found
 
 
 def inspect(subject: Subject) -> Inspection:
-    """Count, compare and warn; time grows with the square of the training images up to a limit."""
-    counts = _by_split(subject, subject.label)
-    num_train = counts[:, TRAIN]
-    known = (subject.label != UNKNOWN) & (subject.true_label != UNKNOWN)
-    classes = len(subject.class_names)
-    confusion = np.zeros((len(SPLITS), classes, classes), dtype=np.int64)
-    np.add.at(
-        confusion, tuple(column[known] for column in (subject.split, subject.true_label, subject.label)), 1
+    """Count, look for copies, and list what is worst.
+
+    Near copies among training images are left out where there are more than `MAX_COMPARED` of them.
+    """
+    shape = (len(subject.class_names), len(SPLITS))
+    label, truth, split = (
+        np.array(column) for column in (subject.label, subject.true_label, subject.split)
     )
+    given = label != UNKNOWN
+    known = given & (truth != UNKNOWN)
+    group_size = np.bincount(subject.group[subject.group >= 0])
+    size = np.array(subject.original_size)
+    listed = Counter[str]()
+    problems = []
+    for problem in subject.problems:
+        listed[problem.kind] += 1
+        if listed[problem.kind] <= NUM_LISTED:
+            problems.append(problem)
+    return Inspection(
+        name=subject.name,
+        class_names=subject.class_names,
+        counts=_counted(shape, label[given], split[given]),
+        unlabelled=_counted(shape[1:], split[~given]),
+        confusion=_counted(
+            (shape[1], shape[0], shape[0]), split[known], truth[known], label[known]
+        ),
+        size_range=np.sort(size, axis=0)[[0, len(size) // 2, -1]],
+        sizes=_frequent(size),
+        num_problems=dict(sorted(listed.items())),
+        problems=tuple(sorted(problems, key=lambda problem: problem.kind)),
+        num_groups=len(group_size),
+        num_surplus=int(group_size.sum() - len(group_size)),
+        **_disagreeing(subject),
+        **_leaks(subject),
+        **_near(subject),
+        notes=subject.notes,
+    )
+
+
+def _counted(shape: tuple[int, ...], *columns: np.ndarray) -> np.ndarray:
+    counts = np.zeros(shape, dtype=np.int64)
+    np.add.at(counts, columns, 1)
+    return counts
+
+
+def _frequent(size: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """Height, width and number of the most frequent sizes, the larger one first among equals."""
+    sizes, counts = np.unique(size, axis=0, return_counts=True)
+    order = np.lexsort((-sizes[:, 1], -sizes[:, 0], -counts))[:_NUM_SIZES]
+    return tuple((int(sizes[i, 0]), int(sizes[i, 1]), int(counts[i])) for i in order)
+
+
+def _disagreeing(subject: Subject) -> dict[str, Any]:
+    """Groups of equal images with more than one label."""
+    rows = np.flatnonzero((subject.group >= 0) & (subject.label != UNKNOWN))
+    group, label = subject.group[rows], subject.label[rows]
+    lowest = np.full(int(group.max(initial=-1)) + 1, len(subject.class_names))
+    highest = np.full(len(lowest), UNKNOWN)
+    np.minimum.at(lowest, group, label)
+    np.maximum.at(highest, group, label)
+    found = np.flatnonzero(lowest < highest)
+    first = found[:NUM_LISTED]
+    return {
+        "num_disagreeing": len(found),
+        "disagreeing": tuple(tuple(np.flatnonzero(subject.group == i).tolist()) for i in first),
+    }
+
+
+def _leaks(subject: Subject) -> dict[str, Any]:
+    """Held-out images that are copies of training images, exact ones first, then the nearest."""
+    train = np.flatnonzero(subject.split == TRAIN)
+    is_held_out = subject.split != TRAIN
+    grouped = train[subject.group[train] >= 0]
+    groups, first = np.unique(subject.group[grouped], return_index=True)
+    is_exact = is_held_out & np.isin(subject.group, groups)
+    is_leak = is_exact | (is_held_out & (subject.near_train > NEAR_COPY))
+    rows = np.flatnonzero(is_leak)
+    rows = rows[np.lexsort((rows, -subject.near_train[rows], ~is_exact[rows]))][:NUM_LISTED]
+    others = np.empty(len(rows), dtype=np.int64)
+    equal = is_exact[rows]
+    others[equal] = grouped[first[np.searchsorted(groups, subject.group[rows[equal]])]]
+    if not equal.all():
+        others[~equal] = nearest(subject.images, rows[~equal], train)[1]
+    return {
+        "num_leaks": _counted((len(SPLITS),), subject.split[is_leak]),
+        "num_exact_leaks": _counted((len(SPLITS),), subject.split[is_exact]),
+        "leaks": _pairs(subject, rows, others, subject.near_train[rows], equal),
+    }
+
+
+def _near(subject: Subject) -> dict[str, Any]:
+    """Training images that are nearly the same; of equal ones only the first is compared."""
+    train = np.flatnonzero(subject.split == TRAIN)
+    group = subject.group[train]
+    own = np.where(group >= 0, group, -1 - np.arange(len(train)))
+    train = train[np.sort(np.unique(own, return_index=True)[1])]
+    if len(train) > MAX_COMPARED:
+        return {"num_near": None, "num_near_disagreeing": 0, "near": ()}
+    found, value = near_pairs(subject.images, NEAR_COPY, rows=train, max_pairs=MAX_PAIRS)
+    label = subject.label[found]
+    differ = (label[:, 0] != label[:, 1]) & (label != UNKNOWN).all(axis=1)
+    other, row = found[:NUM_LISTED].T
+    exact = np.zeros(len(row), dtype=bool)
+    return {
+        "num_near": len(found),
+        "num_near_disagreeing": int(differ.sum()),
+        "near": _pairs(subject, row, other, value[:NUM_LISTED], exact),
+    }
+
+
+def _pairs(
+    subject: Subject, rows: np.ndarray, others: np.ndarray, value: np.ndarray, exact: np.ndarray
+) -> tuple[Pair, ...]:
+    mirrored = is_mirrored(subject.images, rows, others) & ~exact
+    return tuple(
+        Pair(
+            row=int(row),
+            other=int(other),
+            paths=(str(subject.path[row]), str(subject.path[other])),
+            split=SPLITS[subject.split[row]],
+            correlation=float(value[i]),
+            is_exact=bool(exact[i]),
+            is_mirrored=bool(mirrored[i]),
+        )
+        for i, (row, other) in enumerate(zip(rows, others, strict=True))
+    )
+
+
+def copy_facts(inspection: Inspection) -> list[tuple[str, str]]:
+    """What is known of copies, in words and numbers."""
+    found = [
+        ("groups of equal images", f"{inspection.num_groups:,}"),
+        ("surplus images in them", f"{inspection.num_surplus:,}"),
+        ("groups with different labels", f"{inspection.num_disagreeing:,}"),
+    ]
+    for code in (VAL, TEST):
+        num, exact = inspection.num_leaks[code], inspection.num_exact_leaks[code]
+        what = f"{SPLITS[code]} images that copy a training image"
+        found.append((what, f"{num:,} ({exact:,} equal, {num - exact:,} above {NEAR_COPY})"))
+    what = f"pairs of training images above {NEAR_COPY}"
+    if inspection.num_near is None:
+        return [*found, (what, f"not looked for among more than {MAX_COMPARED:,} images")]
+    more = " or more" if inspection.num_near == MAX_PAIRS else ""
+    text = f"{inspection.num_near:,}{more} ({inspection.num_near_disagreeing:,} with two labels)"
+    return [*found, (what, text)]
+
+
+def counted(num: int, word: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{num:,} {word}{'' if num == 1 else 's'}"
+
+
+def share_text(share: float) -> str:
+    """A share in per cent; a dash for NaN.
+
+    >>> share_text(0.3154), share_text(float("nan"))
+    ('31.5%', '-')
+    """
+    return f"{share:.1%}" if math.isfinite(share) else "-"
+
+
+def printable(text: str) -> str:
+    r"""Text from a file or its name, without what would confuse a terminal or a page.
+
+    >>> printable("a\x1b[2Jb.jpg")
+    'a�[2Jb.jpg'
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def tables(inspection: Inspection) -> list[Table]:
+    """Tables for a terminal of 80 columns; what is empty is left out."""
+    found = [
+        _list_table("Look at this first", inspection.warnings, style="bold yellow"),
+        _class_table(inspection),
+        _confusion_table(inspection),
+        _size_table(inspection),
+        _copy_table(inspection),
+        _pair_table("Copies across splits, the worst first", inspection.leaks),
+        _pair_table("Nearest training images", inspection.near),
+        _problem_table(inspection),
+        _list_table("Notes", inspection.notes),
+    ]
+    return [table for table in found if table.row_count]
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Columns by name; `>` before a name aligns it to the right."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+        header_style="dim",
+    )
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
+        table.add_column(
+            Text(name.removeprefix(">")), justify=justify, no_wrap=True, overflow="ellipsis"
+        )
+    return table
+
+
+def _list_table(title: str, lines: Sequence[str], style: str = "") -> Table:
+    table = _table(title, "")
+    table.show_header = False
+    table.columns[0].no_wrap = False
+    for line in lines:
+        table.add_row(Text(printable(line), style=style))
+    return table
+
+
+def _class_table(inspection: Inspection) -> Table:
+    """Images by class and split; how much of a label is wrong, if that is known."""
+    is_known = bool(inspection.learnt.any())
+    wrong = [">wrong"] if is_known else []
+    table = _table(
+        f"{inspection.num_images:,} images", "class", *(f">{s}" for s in SPLITS), *wrong, ""
+    )
+    largest = max(1, int(inspection.counts[:, TRAIN].max()))
+    for name, counts, share in zip(
+        inspection.class_names, inspection.counts, inspection.wrong_share, strict=True
+    ):
+        bar = Text("━" * math.ceil(_BAR * counts[TRAIN] / largest), style="cyan")
+        cells = [f"{num:,}" for num in counts] + ([share_text(share)] if is_known else [])
+        table.add_row(Text(name), *cells, bar)
+    if inspection.unlabelled.any():
+        table.add_row(Text("no label", style="dim"), *(f"{num:,}" for num in inspection.unlabelled))
+    total = [f"{num:,}" for num in inspection.counts.sum(axis=0) + inspection.unlabelled]
+    share = [share_text(inspection.total_wrong_share)] if is_known else []
+    ratio = f"imbalance {inspection.imbalance:.1f}"
+    table.add_row("all", *total, *share, Text(ratio, style="dim"), style="bold")
+    return table
+
+
+def _confusion_table(inspection: Inspection) -> Table:
+    """Rows are true classes, columns given labels; empty if no truth is known."""
+    table = _table(
+        "Given labels by true class, training and validation images",
+        "true",
+        *(f">{name}" for name in abbreviate(inspection.class_names)),
+        ">right",
+    )
+    if not inspection.learnt.any():
+        return table
+    for i, (name, line) in enumerate(zip(inspection.class_names, inspection.learnt, strict=True)):
+        cells = [
+            Text(f"{num}", style="bold green" if i == j else "" if num else "dim")
+            for j, num in enumerate(line)
+        ]
+        table.add_row(
+            Text(name), *cells, share_text(line[i] / line.sum() if line.sum() else math.nan)
+        )
+    return table
+
+
+def _size_table(inspection: Inspection) -> Table:
+    table = _table("Height x width", "", ">size", ">images")
+    for name, (height, width) in zip(
+        ("smallest", "median", "largest"), inspection.size_range, strict=True
+    ):
+        table.add_row(name, f"{height} x {width}", "")
+    for height, width, num in inspection.sizes:
+        table.add_row("", f"{height} x {width}", f"{num:,}")
+    return table
+
+
+def _copy_table(inspection: Inspection) -> Table:
+    table = _table("Copies", "what", "images")
+    for row in copy_facts(inspection):
+        table.add_row(*row)
+    return table
+
+
+def _pair_table(title: str, pairs: Sequence[Pair]) -> Table:
+    table = _table(title, "split", "image", "training image", ">correlation")
+    for pair in pairs:
+        paths = [Text(_tail(printable(path))) for path in pair.paths]
+        table.add_row(pair.split, *paths, pair.correlation_text)
+    return table
+
+
+def _problem_table(inspection: Inspection) -> Table:
+    table = _table("Images that cannot be used", "kind", "image", "reason")
+    for kind, num in inspection.num_problems.items():
+        of_kind = [problem for problem in inspection.problems if problem.kind == kind]
+        for problem in of_kind[:_NUM_SHOWN]:
+            texts = (kind, _tail(printable(problem.path)), printable(problem.reason))
+            table.add_row(*map(Text, texts))
+        if num > _NUM_SHOWN:
+            table.add_row(Text(kind), f"and {num - _NUM_SHOWN:,} more", "")
+    return table
+
+
+def _tail(path: str) -> str:
+    return path if len(path) <= _PATH else f"…{path[1 - _PATH :]}"

@@ -207,7 +207,7 @@ def numbers(log: Path) -> list[int]:
 
 def test_a_killed_process_is_continued_and_nothing_done_twice(tmp_path: Path) -> None:
     records = write_folder(tmp_path / "faces", 1600, size=20)
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
     process = context.Process(target=slow, args=(records, tmp_path / "pack", log))
     process.start()
@@ -240,7 +240,7 @@ def test_a_killed_process_is_continued_and_nothing_done_twice(tmp_path: Path) ->
 
 def test_two_processes_that_start_at_once_make_one_pack(tmp_path: Path) -> None:
     records = write_folder(tmp_path / "faces", 600, size=20)
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     logs = [tmp_path / "log0", tmp_path / "log1"]
     processes = [
         context.Process(target=slow, args=(records, tmp_path / "pack", log)) for log in logs
