@@ -56,7 +56,10 @@ def gather_rows(
 def _check_rows(indices: list[Tensor] | None, num_rows: int) -> None:
     assert indices is not None
     rows = torch.cat(indices)
-    if not torch.equal(rows.sort().values, torch.arange(num_rows, device=rows.device)):
+    is_seen = torch.zeros(num_rows, dtype=torch.bool, device=rows.device)
+    is_inside = (rows >= 0) & (rows < num_rows)
+    is_seen[rows[is_inside]] = True
+    if len(rows) != num_rows or not bool(is_seen.all()):
         count = torch.bincount(rows.clamp(0, num_rows - 1), minlength=num_rows)
         raise ValueError(
             f"gather_rows: expected each of {num_rows} rows once, got {len(rows)} rows, "

@@ -185,7 +185,7 @@ class Inspection:
     def warnings(self) -> list[str]:
         """What to look at before training, the gravest first."""
         found = [
-            f"{counted(self.num_leaks[code], f'{SPLITS[code]} image')} "
+            f"{counted(int(self.num_leaks[code]), f'{SPLITS[code]} image')} "
             "copied from training images: results on such images are too good"
             for code in (TEST, VAL)
             if self.num_leaks[code]

@@ -211,6 +211,15 @@ def test_the_search_for_pairs_ends_where_there_are_too_many(
     assert values.shape == (30,)
 
 
+@pytest.mark.parametrize("side", [16, 60])
+def test_nothing_to_compare_is_no_error(side: int) -> None:
+    images, none = smooth(3, (1, side, side)), np.array([], dtype=np.int64)
+    assert near_pairs(images, rows=none)[0].shape == (0, 2)
+    assert nearest(images, none, np.arange(3))[1].shape == (0,)
+    assert is_mirrored(images, none, none).shape == (0,)
+    assert near_train(images[:0], none).shape == (0,)
+
+
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL.name} with real faces is not on this machine")
 def test_correlations_of_real_faces_are_the_published_ones() -> None:
     with np.load(REAL) as file:

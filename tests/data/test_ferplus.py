@@ -76,14 +76,12 @@ def test_the_rules_have_their_names() -> None:
 
 
 def test_soft_truth_is_shares_of_the_seven() -> None:
-    votes = np.concatenate(
-        [votes_of(sadness=3, anger=1, contempt=6), votes_of(contempt=4, unknown=6)]
-    )
-    share = soft_truth(votes)
+    rows = (dict(sadness=3, anger=1, contempt=6), dict(contempt=4, NF=6), dict(fear=1, NF=9))
+    share = soft_truth(np.concatenate([votes_of(**counts) for counts in rows]))
     assert share.dtype == np.float32
     assert share[0, CLASS_NAMES.index("sadness")] == 0.75
     assert share[0, CLASS_NAMES.index("anger")] == 0.25
-    assert share.sum(axis=1).tolist() == [1.0, 0.0]
+    assert share.sum(axis=1).tolist() == [1.0, 0.0, 1.0]
 
 
 def test_rules_agree_with_a_plain_loop() -> None:

@@ -150,7 +150,7 @@ def test_the_order_does_not_depend_on_the_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"train/sad/{i}/{j}.jpg" for i in (3, 20, 1) for j in (9, 10)]
-    root = touch(tmp_path, *names, "train/happy/1.jpg", "test/sad/1.jpg")
+    root = touch(tmp_path, *names, "train/sad/3-b/1.jpg", "train/happy/1.jpg", "test/sad/1.jpg")
     first = listed(root)
     assert list(first.path) == sorted(first.path)
     scandir = os.scandir

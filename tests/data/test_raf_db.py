@@ -1,0 +1,207 @@
+"""RAF-DB's two layouts and three kinds of noise list read back to the same canonical fields."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_ray.data import DataError, list_records, open_data
+from fer_ray.data.records import Records
+from tests.data.files import drawn
+
+# Native ids 1 to 7 and the labels they become: surprise, fear, disgust, happiness, sadness, anger,
+# neutral, of the canonical order neutral, happiness, sadness, surprise, fear, disgust, anger.
+CANONICAL = {1: 3, 2: 4, 3: 5, 4: 1, 5: 2, 6: 6, 7: 0}
+TRAIN = {f"train_{i:05d}": i % 7 + 1 for i in range(1, 22)}
+TEST = {f"test_{i:04d}": i % 7 + 1 for i in range(1, 8)}
+NAMES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+
+
+def release(root: Path, lines: list[str] | None = None, folder: str = "aligned") -> Path:
+    (root / "EmoLabel").mkdir(parents=True)
+    (root / "Image" / folder).mkdir(parents=True)
+    listed = [f"{stem}.jpg {native}" for stem, native in (TRAIN | TEST).items()]
+    text = "\n".join(listed if lines is None else lines) + "\n"
+    (root / "EmoLabel" / "list_patition_label.txt").write_text(text)
+    return root
+
+
+def kaggle(root: Path, *, with_csv: bool) -> Path:
+    for split, images in (("train", TRAIN), ("test", TEST)):
+        rows = ["image,label"]
+        for stem, native in images.items():
+            folder = root / "DATASET" / split / str(native)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{stem}_aligned.jpg").touch()
+            rows.append(f"{stem}_aligned.jpg,{native}")
+        if with_csv:
+            (root / f"{split}_labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def check(records: Records) -> None:
+    natives = TRAIN | TEST
+    stems = [Path(path).stem.removesuffix("_aligned") for path in records.path]
+    assert sorted(stems) == sorted(natives)
+    assert records.class_names == NAMES
+    assert records.label.tolist() == [CANONICAL[natives[stem]] for stem in stems]
+    assert records.split.tolist() == [0 if stem in TRAIN else 2 for stem in stems]
+    assert set(records.true_label) == {-1}
+
+
+@pytest.mark.parametrize("below", [".", "basic", "raf-basic"])
+def test_the_release(below: str, tmp_path: Path) -> None:
+    root = release(tmp_path / below)
+    records = list_records(f"raf-db:{tmp_path}")
+    check(records)
+    assert records.root == root
+    assert records.path[0] == "Image/aligned/train_00001_aligned.jpg"
+    assert records.listed[0] == "list_patition_label.txt:1"
+    assert records.notes == ()
+
+
+def test_original_images_serve_where_none_are_aligned(tmp_path: Path) -> None:
+    release(tmp_path, folder="original")
+    records = list_records(f"raf-db:{tmp_path}")
+    check(records)
+    assert records.path[0] == "Image/original/train_00001.jpg"
+    assert records.notes == ("there is no Image/aligned: faces are those of Image/original",)
+
+
+@pytest.mark.parametrize("with_csv", [True, False])
+@pytest.mark.parametrize("below", [".", "DATASET"])
+def test_the_copy_on_kaggle(with_csv: bool, below: str, tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=with_csv)
+    records = list_records(f"raf-db:{tmp_path / below}")
+    check(records)
+    assert all((records.root / path).exists() for path in records.path)
+    assert bool(records.listed[0]) == with_csv
+
+
+def test_a_csv_that_differs_from_the_folders_is_named_with_its_line(tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=True)
+    table = tmp_path / "train_labels.csv"
+    rows = table.read_text().splitlines()
+    rows[3] = rows[3][:-1] + "7"
+    table.write_text("\n".join(rows))
+    with pytest.raises(DataError, match=r"train_labels\.csv:4: expected the label of its folder"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+def test_images_beside_the_csv_are_counted_and_half_a_list_is_refused(tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=True)
+    (tmp_path / "DATASET" / "train" / "1" / "train_99999_aligned.jpg").touch()
+    records = list_records(f"raf-db:{tmp_path}")
+    check(records)
+    assert records.notes == ("1 images that no csv lists were left out",)
+    (tmp_path / "test_labels.csv").unlink()
+    with pytest.raises(DataError, match=r"both csv files or none, got no test_labels\.csv"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train_00003.jpg", "the name of an image and its label"),
+        ("train_00003.jpg 8", "expected one of 1 surprise"),
+        ("train_00003.jpg 0", "got '0'"),
+        ("train_00003.jpg x", "got 'x'"),
+        ("train_00001.jpg 3", "every image once"),
+        ("0001.jpg 3", "a name such as train_00001.jpg"),
+        ("../train_00003.jpg 3 4", "the name of an image and its label"),
+    ],
+)
+def test_a_bad_line_of_the_list_is_named(line: str, message: str, tmp_path: Path) -> None:
+    release(tmp_path, ["train_00001.jpg 1", "", line])
+    with pytest.raises(DataError, match=rf"label\.txt:3: .*{message}|label\.txt:3.*{message}"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+def write_noise(path: Path, style: str) -> dict[str, int]:
+    """A third of the training labels moved on by one class; returns the native labels."""
+    wrong = {
+        stem: native % 7 + 1 if i % 3 == 0 else native
+        for i, (stem, native) in enumerate(TRAIN.items())
+    }
+    if style == "eac":
+        lines = [f"{stem}.jpg {native}" for stem, native in wrong.items()]
+    elif style == "from 0":
+        lines = [f"{stem}_aligned.jpg\t{native - 1}" for stem, native in wrong.items()]
+    elif style == "with test":
+        lines = [f"{stem}.jpg,{native}" for stem, native in (wrong | TEST).items()]
+    path.write_text("\n".join(lines) + "\n")
+    return wrong
+
+
+@pytest.mark.parametrize("style", ["eac", "from 0", "with test"])
+@pytest.mark.parametrize("layout", ["release", "kaggle"])
+def test_noise_lists_give_the_label_and_the_official_one_is_the_truth(
+    style: str, layout: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "faces"
+    release(root) if layout == "release" else kaggle(root, with_csv=False)
+    wrong = write_noise(tmp_path / "noise.txt", style)
+    records = list_records(f"raf-db:{root},noise={tmp_path / 'noise.txt'}")
+    stems = [Path(path).stem.removesuffix("_aligned") for path in records.path]
+    assert records.label.tolist() == [CANONICAL[(wrong | TEST)[stem]] for stem in stems]
+    assert records.true_label.tolist() == [CANONICAL[(TRAIN | TEST)[stem]] for stem in stems]
+    assert records.notes == ("7 of 21 training labels are wrong by noise.txt",)
+
+
+def replaced(lines: list[str], number: int, line: str) -> list[str]:
+    return [*lines[: number - 1], line, *lines[number:]]
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "message"),
+    [
+        (2, "train_00002.jpg", r"noise\.txt:2: expected the name"),
+        (2, "train_00002.jpg 8", r"noise\.txt:2: label: .*got '8'"),
+        (2, "train_00001.jpg 2", r"noise\.txt:2: expected every image once"),
+        (2, "train_77777.jpg 2", r"noise\.txt:2: expected an image of the data set"),
+        (2, "", r"a label for every training image, got none for 1 of them, such as train_00002"),
+        (2, "train_00002.jpg 0", "got both 0 and 7"),
+        (22, "test_0001.jpg 7", r"noise\.txt:22: expected the official label 2"),
+    ],
+)
+def test_a_noise_list_that_does_not_fit_is_named(
+    number: int, line: str, message: str, tmp_path: Path
+) -> None:
+    release(tmp_path / "faces")
+    path = tmp_path / "noise.txt"
+    write_noise(path, "eac")
+    path.write_text("\n".join(replaced(path.read_text().splitlines(), number, line)) + "\n")
+    with pytest.raises(DataError, match=message):
+        list_records(f"raf-db:{tmp_path / 'faces'},noise={path}")
+
+
+def test_a_noise_list_whose_first_id_is_not_known_is_refused(tmp_path: Path) -> None:
+    release(tmp_path / "faces")
+    path = tmp_path / "noise.txt"
+    path.write_text("".join(f"{stem}.jpg 3\n" for stem in TRAIN))
+    with pytest.raises(DataError, match="neither 0 nor 7"):
+        list_records(f"raf-db:{tmp_path / 'faces'},noise={path}")
+
+
+def test_neither_layout_is_an_error_that_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="list_patition_label"):
+        list_records(f"raf-db:{tmp_path}")
+    release(tmp_path)
+    (tmp_path / "Image" / "aligned").rmdir()
+    with pytest.raises(DataError, match="a folder aligned"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+def test_drawn_faces_saved_as_rafdb_are_read_in_rgb(tmp_path: Path) -> None:
+    release(tmp_path)
+    stems = list(TRAIN | TEST)
+    for stem, face in zip(stems, drawn(len(stems), 100), strict=True):
+        pixels = np.stack([face, face // 2, face // 4], axis=2)
+        path = tmp_path / "Image" / "aligned" / f"{stem}_aligned.jpg"
+        Image.fromarray(pixels).save(path, quality=95)
+    data = open_data(f"raf-db:{tmp_path}", deduplicate=False)
+    assert data.image_size == (100, 100)
+    assert len(data.test) == 7
+    red, green, blue = np.asarray(data.test.images).reshape(7, 3, -1).mean(axis=(0, 2))
+    assert red > 1.8 * green > 3 * blue
