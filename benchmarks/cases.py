@@ -36,7 +36,6 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ),
     ("co_divide, no penalty", GIVEN, {"name": "co_divide", "penalty_weight": 0.0}),
     ("dividemix, Clothing1M form", GIVEN, {"name": "dividemix"}),
-    ("dividemix, no penalty", GIVEN, {"name": "dividemix", "penalty_weight": 0.0}),
     (
         "dividemix, CIFAR form",
         GIVEN,

@@ -14,12 +14,14 @@ from rich.filesize import decimal
 from fer_ray.commands import absolute_spec, command
 from fer_ray.data import READERS, list_records, open_data, prepared, split_spec
 from fer_ray.data.corruption import NOISES, corrupt
-from fer_ray.data.inspection import Subject, inspect, tables
+from fer_ray.data.inspection import inspect
+from fer_ray.data.inspection_tables import tables
 from fer_ray.data.pack import Pack
 from fer_ray.data.page import write_page
 from fer_ray.data.prepare import auto_size, prepare
 from fer_ray.data.progress import Preparing
 from fer_ray.data.store import store_faces
+from fer_ray.data.subject import Subject
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -110,6 +112,7 @@ def _inspect(args: argparse.Namespace, console: Console) -> None:
     found = inspect(subject)
     for table in tables(found):
         console.print(table)
+        console.print()
     name = "".join(c if c.isalnum() else "-" for c in subject.name)
     out = args.out or Path(f"inspect-{name}.html")
     write_page(found, subject, out)

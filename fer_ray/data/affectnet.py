@@ -18,8 +18,7 @@ from rich.progress import track
 
 from fer_ray.data.classes import AFFECTNET
 from fer_ray.data.faces import UNKNOWN, DataError
-from fer_ray.data.folder import require_images
-from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels
+from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 from fer_ray.data.tables import csv_rows, whole_number
 
 KEYS: tuple[str, ...] = ("classes",)

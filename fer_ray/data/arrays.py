@@ -23,10 +23,10 @@ from fer_ray.data.npz import (
     require_array,
     text_column,
 )
+from fer_ray.data.pack import NEAR_COPY
 from fer_ray.data.records import TEST, TRAIN, VAL
 
 _VERSION = 1  # another way to decode is another cache entry
-_NEAR_COPY = 0.95  # pixel correlation above which a test image is a training image
 _PLAIN = ("images", "labels", "split", "class_names")
 _FERPLUS = ("images", "label_fer2013", "majority_ferplus", "usage", "near_train", "class_names")
 
@@ -167,7 +167,7 @@ def _ferplus_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
     majority = number_column(path, raw, "majority_ferplus", num)
     near = number_column(path, raw, "near_train", num, kind="fiu")
     is_known = (majority >= 0) & (majority < 7)
-    is_test, is_copy = usage == 1, near > _NEAR_COPY
+    is_test, is_copy = usage == 1, near > NEAR_COPY
     given = number_column(path, raw, "label_fer2013", num)
     no_majority = int((is_test & ~is_known).sum())
     copies = int((is_test & is_known & is_copy).sum())
@@ -178,7 +178,7 @@ def _ferplus_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
         f"these {(~is_test).sum()} images and disagrees with the label of {wrong:.1%} of them",
         f"test carries FER+'s majority labels; of {is_test.sum()} images {no_majority} were "
         f"dropped for want of a majority among the seven classes and {copies} as copies of "
-        f"training images (pixel correlation above {_NEAR_COPY})",
+        f"training images (pixel correlation above {NEAR_COPY})",
     )
     return _Rows(
         label_key="label_fer2013",

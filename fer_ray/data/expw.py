@@ -7,8 +7,8 @@ import numpy as np
 
 from fer_ray.data.classes import FER2013
 from fer_ray.data.faces import UNKNOWN, DataError
-from fer_ray.data.folder import TEST_FRACTION, require_images
-from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels
+from fer_ray.data.folder import TEST_FRACTION
+from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 from fer_ray.data.tables import table_lines, whole_number
 
 KEYS: tuple[str, ...] = ("min_confidence",)

@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fer_ray.data.class_folders import Listing, left_beside, list_classes
 from fer_ray.data.classes import FER2013
 from fer_ray.data.faces import UNKNOWN, DataError
 from fer_ray.data.ferplus import CLASS_NAMES, RULES, check_joined, read_votes, truth_notes
-from fer_ray.data.folder import Listing, left_beside, list_classes, require_images
-from fer_ray.data.records import TEST, TRAIN, VAL, Records, Source, canonical_labels
+from fer_ray.data.records import TEST, TRAIN, VAL, Records, Source, canonical_labels, require_images
 from fer_ray.data.tables import csv_rows, whole_number
 
 KEYS: tuple[str, ...] = ("ferplus", "truth", "test")

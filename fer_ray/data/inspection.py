@@ -2,19 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
-from fer_ray.console import abbreviate
-from fer_ray.data.copies import exact_groups, is_mirrored, near_pairs, near_train, nearest
-from fer_ray.data.faces import UNKNOWN, FaceData
-from fer_ray.data.pack import NEAR_COPY, Pack, Problem
+from fer_ray.data.copies import is_mirrored, near_pairs, nearest
+from fer_ray.data.faces import UNKNOWN
+from fer_ray.data.pack import NEAR_COPY, Problem
 from fer_ray.data.records import SPLITS, TEST, TRAIN, VAL
+from fer_ray.data.subject import Subject
 
 NUM_LISTED = 20
 """How many problems, copies and leaks are listed; all are counted."""
@@ -22,54 +19,6 @@ MAX_COMPARED = 40_000
 """Training images among which near copies are looked for: the time grows with the square."""
 MAX_PAIRS = 10_000
 _NUM_SIZES = 10
-_BAR, _PATH, _NUM_SHOWN = 16, 26, 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """A data set to inspect, with the fields of a `Pack`; index i of every array is image i."""
-
-    name: str
-    class_names: tuple[str, ...]
-    images: np.ndarray
-    label: np.ndarray
-    true_label: np.ndarray
-    split: np.ndarray
-    path: np.ndarray
-    group: np.ndarray
-    near_train: np.ndarray
-    original_size: np.ndarray
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_pack(cls, pack: Pack) -> "Subject":
-        """A prepared data set; the images stay on disk."""
-        return cls(**{name: getattr(pack, name) for name in (field.name for field in fields(cls))})
-
-    @classmethod
-    def from_faces(cls, data: FaceData) -> "Subject":
-        """A data set of arrays; `path` is the row in its source. Looks for copies."""
-        subsets = (data.train, data.val, data.test)
-        images = np.concatenate([faces.images[:] for faces in subsets])
-        split = np.repeat(np.arange(3), [len(faces) for faces in subsets])
-        return cls(
-            name=data.name,
-            class_names=data.class_names,
-            images=images,
-            label=np.concatenate([faces.label for faces in subsets]),
-            true_label=np.concatenate([faces.true_label for faces in subsets]),
-            split=split,
-            path=np.concatenate([faces.row for faces in subsets]).astype(np.str_),
-            group=exact_groups(images),
-            near_train=near_train(images, split),
-            original_size=np.tile(np.array(data.image_size), (len(images), 1)),
-            notes=data.notes,
-        )
-
-    def name_of(self, label: int) -> str:
-        """Name of a class, or a dash where there is no label."""
-        return "-" if label == UNKNOWN else self.class_names[label]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,7 +268,7 @@ def _near(subject: Subject) -> dict[str, Any]:
 def _pairs(
     subject: Subject, rows: np.ndarray, others: np.ndarray, value: np.ndarray, exact: np.ndarray
 ) -> tuple[Pair, ...]:
-    mirrored = is_mirrored(subject.images, rows, others) & ~exact
+    mirrored = is_mirrored(subject.images, rows, others)
     return tuple(
         Pair(
             row=int(row),
@@ -378,133 +327,3 @@ def printable(text: str) -> str:
     'a�[2Jb.jpg'
     """
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
-def tables(inspection: Inspection) -> list[Table]:
-    """Tables for a terminal of 80 columns; what is empty is left out."""
-    found = [
-        _list_table("Look at this first", inspection.warnings, style="bold yellow"),
-        _class_table(inspection),
-        _confusion_table(inspection),
-        _size_table(inspection),
-        _copy_table(inspection),
-        _pair_table("Copies across splits, the worst first", inspection.leaks),
-        _pair_table("Nearest training images", inspection.near),
-        _problem_table(inspection),
-        _list_table("Notes", inspection.notes),
-    ]
-    return [table for table in found if table.row_count]
-
-
-def _table(title: str, *columns: str) -> Table:
-    """Columns by name; `>` before a name aligns it to the right."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-        header_style="dim",
-    )
-    for name in columns:
-        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
-        table.add_column(
-            Text(name.removeprefix(">")), justify=justify, no_wrap=True, overflow="ellipsis"
-        )
-    return table
-
-
-def _list_table(title: str, lines: Sequence[str], style: str = "") -> Table:
-    table = _table(title, "")
-    table.show_header = False
-    table.columns[0].no_wrap = False
-    for line in lines:
-        table.add_row(Text(printable(line), style=style))
-    return table
-
-
-def _class_table(inspection: Inspection) -> Table:
-    """Images by class and split; how much of a label is wrong, if that is known."""
-    is_known = bool(inspection.learnt.any())
-    wrong = [">wrong"] if is_known else []
-    table = _table(
-        f"{inspection.num_images:,} images", "class", *(f">{s}" for s in SPLITS), *wrong, ""
-    )
-    largest = max(1, int(inspection.counts[:, TRAIN].max()))
-    for name, counts, share in zip(
-        inspection.class_names, inspection.counts, inspection.wrong_share, strict=True
-    ):
-        bar = Text("━" * math.ceil(_BAR * counts[TRAIN] / largest), style="cyan")
-        cells = [f"{num:,}" for num in counts] + ([share_text(share)] if is_known else [])
-        table.add_row(Text(name), *cells, bar)
-    if inspection.unlabelled.any():
-        table.add_row(Text("no label", style="dim"), *(f"{num:,}" for num in inspection.unlabelled))
-    total = [f"{num:,}" for num in inspection.counts.sum(axis=0) + inspection.unlabelled]
-    share = [share_text(inspection.total_wrong_share)] if is_known else []
-    ratio = f"imbalance {inspection.imbalance:.1f}"
-    table.add_row("all", *total, *share, Text(ratio, style="dim"), style="bold")
-    return table
-
-
-def _confusion_table(inspection: Inspection) -> Table:
-    """Rows are true classes, columns given labels; empty if no truth is known."""
-    table = _table(
-        "Given labels by true class, training and validation images",
-        "true",
-        *(f">{name}" for name in abbreviate(inspection.class_names)),
-        ">right",
-    )
-    if not inspection.learnt.any():
-        return table
-    for i, (name, line) in enumerate(zip(inspection.class_names, inspection.learnt, strict=True)):
-        cells = [
-            Text(f"{num}", style="bold green" if i == j else "" if num else "dim")
-            for j, num in enumerate(line)
-        ]
-        table.add_row(
-            Text(name), *cells, share_text(line[i] / line.sum() if line.sum() else math.nan)
-        )
-    return table
-
-
-def _size_table(inspection: Inspection) -> Table:
-    table = _table("Height x width", "", ">size", ">images")
-    for name, (height, width) in zip(
-        ("smallest", "median", "largest"), inspection.size_range, strict=True
-    ):
-        table.add_row(name, f"{height} x {width}", "")
-    for height, width, num in inspection.sizes:
-        table.add_row("", f"{height} x {width}", f"{num:,}")
-    return table
-
-
-def _copy_table(inspection: Inspection) -> Table:
-    table = _table("Copies", "what", "images")
-    for row in copy_facts(inspection):
-        table.add_row(*row)
-    return table
-
-
-def _pair_table(title: str, pairs: Sequence[Pair]) -> Table:
-    table = _table(title, "split", "image", "training image", ">correlation")
-    for pair in pairs:
-        paths = [Text(_tail(printable(path))) for path in pair.paths]
-        table.add_row(pair.split, *paths, pair.correlation_text)
-    return table
-
-
-def _problem_table(inspection: Inspection) -> Table:
-    table = _table("Images that cannot be used", "kind", "image", "reason")
-    for kind, num in inspection.num_problems.items():
-        of_kind = [problem for problem in inspection.problems if problem.kind == kind]
-        for problem in of_kind[:_NUM_SHOWN]:
-            texts = (kind, _tail(printable(problem.path)), printable(problem.reason))
-            table.add_row(*map(Text, texts))
-        if num > _NUM_SHOWN:
-            table.add_row(Text(kind), f"and {num - _NUM_SHOWN:,} more", "")
-    return table
-
-
-def _tail(path: str) -> str:
-    return path if len(path) <= _PATH else f"…{path[1 - _PATH :]}"

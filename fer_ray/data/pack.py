@@ -182,9 +182,13 @@ def copy_images(images: np.ndarray | ImageRows, target: Path) -> None:
 
 
 def write_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write every array of a pack but its images."""
+    """Write every array of a pack but its images.
+
+    Correlations are rounded to four digits, for the last bits depend on the number of threads.
+    """
     for name in COLUMNS:
-        np.save(folder / f"{name}.npy", columns[name], allow_pickle=False)
+        column = columns[name].round(4) if name == "near_train" else columns[name]
+        np.save(folder / f"{name}.npy", column, allow_pickle=False)
 
 
 def write_manifest(

@@ -8,13 +8,13 @@ from fer_ray.data.faces import DataError
 from fer_ray.data.inspection import (
     NUM_LISTED,
     Inspection,
-    Subject,
     copy_facts,
     counted,
     share_text,
 )
 from fer_ray.data.records import SPLITS
 from fer_ray.data.sheet import contact_sheet, disagreeing_figures, pair_figures, shown
+from fer_ray.data.subject import Subject
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --dim: #6a7078; --paper: #fff; --line: #e2e5e9;

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def estimate(records: Records, size: int, num_threads: int) -> Estimate:
     rows = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(int))
     start = time.perf_counter()
     for i in rows:
-        _one(records, size, int(i))
+        with suppress(ImageError):  # it is counted when all are decoded
+            _one(records, size, int(i))
     per_image = (time.perf_counter() - start) / len(rows)
     return Estimate(
         num_images=len(records),

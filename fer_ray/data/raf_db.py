@@ -15,8 +15,7 @@ import numpy as np
 
 from fer_ray.data.classes import RAF_DB
 from fer_ray.data.faces import UNKNOWN, DataError
-from fer_ray.data.folder import require_images
-from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels
+from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 from fer_ray.data.tables import csv_rows, table_lines, whole_number
 
 KEYS: tuple[str, ...] = ("noise",)

@@ -193,6 +193,31 @@ class Records:
             )
 
 
+def require_images(records: Records) -> None:
+    """Refuse a data set that cannot be trained or tested on, before anything is decoded.
+
+    Raises:
+        DataError: If there is no training image, no test image, or none of a class in training.
+    """
+    for code, word in ((TRAIN, "training"), (TEST, "test")):
+        if not (records.split == code).any():
+            raise DataError.at(
+                f"{records.name} ({records.root})",
+                expected=f"at least one {word} image",
+                got="; ".join(["none", *records.notes]),
+                remedy="Add some, or check the split.",
+            )
+    trained = set(records.label[records.split == TRAIN].tolist())
+    missing = [name for i, name in enumerate(records.class_names) if i not in trained]
+    if missing:
+        raise DataError.at(
+            f"{records.name} ({records.root})",
+            expected="training images of every class",
+            got=f"none of {', '.join(missing)}",
+            remedy="Add some, or take the class out of the data set.",
+        )
+
+
 def canonical_labels(
     native: Sequence[int] | np.ndarray, names: Mapping[int, str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:

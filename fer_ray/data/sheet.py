@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from fer_ray.data.faces import UNKNOWN
-from fer_ray.data.inspection import Inspection, Pair, Subject, counted, printable
+from fer_ray.data.inspection import Inspection, Pair, counted, printable
 from fer_ray.data.records import SPLITS, TRAIN
+from fer_ray.data.subject import Subject
 
 NUM_PER_CLASS = 12
 _SEED = 0

@@ -127,6 +127,22 @@ def test_constant_images_equal_only_their_like() -> None:
     assert near_train(images, np.array([0, 0, 1, 1, 1, 1, 1, 1]))[2:].tolist() == [0] * 6
 
 
+@pytest.mark.parametrize("side", [13, 90])
+def test_constant_colours_are_not_blown_up(side: int) -> None:
+    images = smooth(60, (3, side, side))
+    images[40:] = (np.arange(20)[:, None] * 9 + (0, 1, 0))[:, :, None, None]
+    found = near_train(images, np.repeat([0, 1], (30, 30)))
+    assert found[40:].tolist() == [0] * 20
+    pairs, _ = near_pairs(images[30:], 0.01)
+    assert (pairs < 10).all()
+
+
+def test_outlines_keep_the_length_of_images() -> None:
+    parts = copies._outlines(smooth(9, (3, 30, 21)), np.arange(9))
+    length = parts.even.square().sum(dim=1) + parts.odd.square().sum(dim=1)
+    assert length.numpy() == pytest.approx(1, abs=1e-5)
+
+
 def test_without_training_images_there_is_no_correlation() -> None:
     images = smooth(3)
     assert near_train(images, np.ones(3, dtype=int)).tolist() == [-1, -1, -1]

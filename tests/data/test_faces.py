@@ -146,7 +146,8 @@ def test_rows_of_a_map_stay_on_disk_until_they_are_taken(tmp_path: Path) -> None
     whole = Faces(images=images, label=numbers, true_label=numbers, row=numbers)
     few = whole.take(np.array([7, 2, 9])).take(np.array([2, 0]))
     assert isinstance(few.images, ImageRows)
-    assert (few.images.shape, few.images.dtype, few.images.nbytes) == ((2, 3, 2, 2), np.uint8, 24)
+    assert (few.images.shape, few.images.nbytes) == ((2, 3, 2, 2), 24)
+    assert few.images.dtype == np.uint8
     assert np.array_equal(np.asarray(few.images), images[[9, 7]])
     assert np.array_equal(few.images[1], images[7])
     assert np.array_equal(few.images[np.array([1, 1, 0])], images[[7, 7, 9]])

@@ -8,6 +8,7 @@ import pytest
 from fer_ray.data import DataError, list_records
 from fer_ray.data.classes import FERPLUS_VOTES
 from fer_ray.data.ferplus import plurality, read_votes
+from fer_ray.data.prepare import prepare
 from fer_ray.data.records import TEST, TRAIN, VAL, Records
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -400,3 +401,18 @@ def test_real_fer2013_has_the_published_figures(real: tuple[Path, Path, np.ndarr
     train = plain.split == TRAIN
     assert int((most[train] >= 0).sum()) == 26778
     assert noise(plain.label[train], most[train]) == pytest.approx(0.342, abs=0.0005)
+
+
+@needs_real
+def test_real_fer2013_leaks_as_often_as_published(
+    real: tuple[Path, Path, np.ndarray], tmp_path: Path
+) -> None:
+    table, votes, _ = real
+    pack = prepare(list_records(f"fer2013:{table}"), 48, tmp_path / "pack")
+    trained = pack.group[(pack.split == TRAIN) & (pack.group >= 0)]
+    equal = (pack.split == TEST) & np.isin(pack.group, trained)
+    assert int(equal.sum()) == 280
+    judged = list_records(f"fer2013:{table},ferplus={votes}")
+    assert judged.row is not None
+    usable = np.isin(pack.row, judged.row[judged.split == TEST])
+    assert [int(usable.sum()), int((usable & pack.is_leak).sum())] == [3186, 333]

@@ -17,14 +17,14 @@ from fer_ray.data.copies import exact_groups, near_train
 from fer_ray.data.inspection import (
     Inspection,
     Pair,
-    Subject,
     copy_facts,
     inspect,
-    tables,
 )
+from fer_ray.data.inspection_tables import tables
 from fer_ray.data.pack import Pack, Problem
 from fer_ray.data.page import write_page
 from fer_ray.data.sheet import data_uri
+from fer_ray.data.subject import Subject
 from tests.data.test_copies import noisy, smooth
 
 HOSTILE = "<script>alert('x')</script>[bold]&\x1b[2J.jpg"
@@ -405,10 +405,25 @@ def test_the_page_shows_warnings_classes_leaks_and_faces_in_this_order(tmp_path:
     )
     places = [text.index(title) for title in titles]
     assert places == sorted(places)
-    # 4 leaks and 2 near copies in pairs, groups of labels that differ, at most 12 of a class, 2 without
+    # pairs, groups whose labels differ, at most 12 of a class, two without a label
     found = inspect(planted())
     sheet = int(found.counts[:, 0].clip(max=12).sum()) + 2
     assert len(page.images) == 2 * 4 + 2 * 2 + found.num_disagreeing + sheet
+
+
+def test_bars_are_as_long_as_the_counts(tmp_path: Path) -> None:
+    found = inspect(planted())
+    write_page(found, planted(), tmp_path / "page.html")
+    source = (tmp_path / "page.html").read_text(encoding="utf-8")
+    largest = found.counts.max(axis=0)
+    for i, name in enumerate(CLASSES):
+        (row,) = re.findall(rf"<tr><td>{name}</td>(.*class=.bar bad.*)</tr>", source)
+        cells = re.findall(r'<td>([\d.]+)%?<span class="bar.*?width:([\d.]+)%', row)
+        numbers = [float(number) for number, _ in cells]
+        assert numbers == [*found.counts[i], round(100 * found.wrong_share[i], 1)]
+        lengths = [float(length) for _, length in cells]
+        share = [100 * found.counts[i, split] / largest[split] for split in range(3)]
+        assert lengths == pytest.approx([*share, 100 * found.wrong_share[i]], abs=0.051)
 
 
 def test_a_leak_stands_beside_what_it_copies(tmp_path: Path) -> None:
@@ -433,12 +448,12 @@ def test_a_leak_stands_beside_what_it_copies(tmp_path: Path) -> None:
 
 def test_the_contact_sheet_names_the_truth_where_it_differs(tmp_path: Path) -> None:
     label = np.zeros(60, dtype=np.int64)
-    truth = np.array([2] * 4 + [0] * 30 + [-1] * 26)
+    truth = np.array([2] * 4 + [0] * 3 + [-1] * 53)
     data = subject(label=label, true_label=truth, split=np.repeat([0, 2], (8, 52)))
     page = parsed(data, tmp_path / "page.html")
     shown = {str(image["alt"]) for image in page.images}
     assert shown == {f"{i:02}.jpg" for i in range(8)}
-    assert page.text.count("is fear") == 4
+    assert [text for text in page.text if text.startswith("is ")] == ["is fear"] * 4
     assert "".join(page.text).count("8 training images") == 1
     assert "".join(page.text).count("0 training images") == 2
 
