@@ -145,7 +145,7 @@ def prepared(spec: str, *, size: int | None = None, max_missing_fraction: float 
     from fer_ray.data.progress import Preparing
 
     records = _records(source)
-    with Preparing(len(records)) as progress:
+    with Preparing(records) as progress:
         return prepare(
             records,
             size or auto_size(records),
@@ -153,6 +153,7 @@ def prepared(spec: str, *, size: int | None = None, max_missing_fraction: float 
             max_missing_fraction=max_missing_fraction,
             announce=progress.announce,
             advance=progress.advance,
+            advance_copies=progress.advance_copies,
         )
 
 

@@ -82,7 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def _prepare(args: argparse.Namespace, console: Console) -> None:
     records = list_records(args.spec)
     start = time.perf_counter()
-    with Preparing(len(records)) as progress:
+    with Preparing(records) as progress:
         pack = prepare(
             records,
             args.size or auto_size(records),
@@ -91,6 +91,7 @@ def _prepare(args: argparse.Namespace, console: Console) -> None:
             num_threads=args.threads,
             announce=progress.announce,
             advance=progress.advance,
+            advance_copies=progress.advance_copies,
         )
     _print_notes(console, pack)
     seconds = time.perf_counter() - start

@@ -96,6 +96,7 @@ def prepare(
     num_threads: int | None = None,
     announce: Callable[[Estimate, Path], None] | None = None,
     advance: Advance | None = None,
+    advance_copies: Advance | None = None,
 ) -> Pack:
     """Make the pack of a data set, or open it if it is there already.
 
@@ -109,7 +110,8 @@ def prepare(
         max_missing_fraction: Share of images that may be missing or unreadable.
         num_threads: All of the machine's by default.
         announce: Told before decoding what it will take.
-        advance: Told of images done.
+        advance: Told of images decoded.
+        advance_copies: Told of validation and test images compared with those of training.
 
     Raises:
         DataError: If nothing is listed, too many images are missing or unreadable (with the first
@@ -130,9 +132,8 @@ def prepare(
                 shutil.rmtree(stale)
         if announce is not None:
             announce(estimate(records, size, threads), out)
-        _Building(records, size, work, advance or (lambda num: None)).run(
-            threads, digest, max_missing_fraction
-        )
+        building = _Building(records, size, work, advance or _ignore, advance_copies)
+        building.run(threads, digest, max_missing_fraction)
         work.rename(out)
     return open_pack(out)
 
@@ -188,11 +189,23 @@ def _digest(records: Records, size: int) -> str:
     return digest.hexdigest()
 
 
+def _ignore(num: int) -> None:
+    """Take no note."""
+
+
 class _Building:
     """A pack under construction: a file of images in their final order, a mark per chunk done."""
 
-    def __init__(self, records: Records, size: int, work: Path, advance: Advance) -> None:
-        self._records, self._size, self._work, self._advance = records, size, work, advance
+    def __init__(
+        self,
+        records: Records,
+        size: int,
+        work: Path,
+        advance: Advance,
+        advance_copies: Advance | None,
+    ) -> None:
+        self._records, self._size, self._work = records, size, work
+        self._advance, self._advance_copies = advance, advance_copies
         self._order = np.argsort(records.split, kind="stable")
         self._all, self._marks = work / "all.npy", work / "done"
         self._shape = (len(records), 3, size, size)
@@ -276,7 +289,7 @@ class _Building:
                 "row": row[rows].astype(np.int64),
                 "path": np.array([records.path[i] for i in rows], dtype=np.str_),
                 "group": exact_groups(images),
-                "near_train": near_train(images, split),
+                "near_train": near_train(images, split, self._advance_copies),
                 "original_size": np.concatenate([mark["sizes"] for mark in marks])[usable],
             },
         )

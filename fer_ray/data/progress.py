@@ -8,22 +8,25 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fer_ray.data.prepare import Estimate
+from fer_ray.data.records import TRAIN, Records
 
 
 class Preparing:
-    """A line that says size and time, then a bar; on standard error."""
+    """A line that says size and time, then two bars; on standard error."""
 
-    def __init__(self, num_images: int, console: Console | None = None) -> None:
+    def __init__(self, records: Records, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._bar = Progress(
-            TextColumn("preparing"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=num_images)
+        num_held_out = int((records.split != TRAIN).sum())
+        self._decoding = self._bar.add_task("decoding", total=len(records))
+        self._comparing = self._bar.add_task("looking for copies", total=num_held_out)
 
     def __enter__(self) -> "Preparing":
         return self
@@ -47,5 +50,9 @@ class Preparing:
         self._bar.start()
 
     def advance(self, num: int) -> None:
-        """Take note of images done."""
-        self._bar.advance(self._task, num)
+        """Take note of images decoded."""
+        self._bar.advance(self._decoding, num)
+
+    def advance_copies(self, num: int) -> None:
+        """Take note of images compared."""
+        self._bar.advance(self._comparing, num)

@@ -7,17 +7,20 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from fer_ray.data import DataError
 from fer_ray.data import prepare as prepare_module
 from fer_ray.data.pack import open_pack, pack_faces
 from fer_ray.data.prepare import Estimate, auto_size, estimate, prepare
+from fer_ray.data.progress import Preparing
 from tests.data.files import CLASS_NAMES, drawn, files_of, write_folder
 
 
@@ -275,3 +278,23 @@ def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
     np.save(pack.folder / "label.npy", np.array([object()], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="expected a folder written by"):
         open_pack(pack.folder)
+
+
+def test_the_bars_end_full(tmp_path: Path) -> None:
+    records = write_folder(tmp_path / "faces")
+    console = Console(file=StringIO(), force_terminal=True, width=100)
+    with Preparing(records, console) as progress:
+        prepare(
+            records,
+            40,
+            tmp_path / "pack",
+            announce=progress.announce,
+            advance=progress.advance,
+            advance_copies=progress.advance_copies,
+        )
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert shown.startswith("preparing 30 images: 144.0 kB in")
+    decoding, comparing = (shown.rpartition(word)[2] for word in ("decoding", "looking for copies"))
+    assert "30/30" in decoding
+    assert "15/15" in comparing
