@@ -42,7 +42,7 @@ def _table(title: str, *columns: str) -> Table:
         header_style="dim",
     )
     for name in columns:
-        justify: Literal[left, right] = "right" if name.startswith(">") else "left"
+        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
         table.add_column(
             Text(name.removeprefix(">")), justify=justify, no_wrap=True, overflow="ellipsis"
         )
