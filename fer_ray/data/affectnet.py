@@ -36,6 +36,7 @@ _LIST_FOLDERS = (
 _IMAGE_FOLDERS = (
     "Manually_Annotated/Manually_Annotated_Images",
     "Manually_Annotated_Images",
+    "Manually_Annotated_compressed/Manually_Annotated_Images",
     "Manually_Annotated_compressed",
 )
 _BOX = ("face_x", "face_y", "face_width", "face_height")
@@ -63,7 +64,8 @@ def list_affectnet(source: Source) -> Records:
     num_classes = int(source.choice("classes", ("8", "7"), "8"))
     names = {number: name for number, name in AFFECTNET.items() if number < num_classes}
     images, has_boxes = _found(source.path)
-    kept = [image for image in images if image.native in names]
+    row = np.flatnonzero([image.native in names for image in images])
+    kept = [images[i] for i in row]
     left_out = Counter(_IDS[image.native] for image in images if image.native not in names)
     notes = [f"{num} images of {name} were left out" for name, num in sorted(left_out.items())]
     no_box = sum(image.box == _WHOLE for image in kept) if has_boxes else 0
@@ -80,6 +82,7 @@ def list_affectnet(source: Source) -> Records:
         split=np.array([image.split for image in kept], dtype=np.int64),
         class_names=class_names,
         box=np.array([image.box for image in kept], dtype=np.int64) if has_boxes else None,
+        row=row,
         notes=tuple(notes),
     )
     require_images(records)
@@ -161,7 +164,7 @@ def _of_annotations(root: Path) -> Iterator[_Image]:
 
 def _watched(natives: Iterable[int], num: int, name: str) -> Iterable[int]:
     """The same, with a bar on standard error if there are many."""
-    if num < _MANY:
+    if num <= _MANY:
         return natives
     console = Console(stderr=True)
     return track(
@@ -176,8 +179,9 @@ def _read_expression(path: Path) -> int:
         DataError: If it holds something else, or would have to be unpickled.
     """
     try:
-        value = np.load(path, allow_pickle=False)
-        text = str(value.item()) if value.size == 1 else f"{value.size} values"
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            value = np.lib.format.read_array(file, allow_pickle=False)
+        text = str(value.astype(str).item())
+    except Exception as error:  # numpy raises whatever a damaged header leads to
         text = f"{type(error).__name__}: {error}"
     return whole_number(str(path), "expression", text, _IDS)

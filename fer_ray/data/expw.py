@@ -97,7 +97,9 @@ def _existing(root: Path, places: tuple[str, ...], what: str) -> Path:
 def _confidence(source: Source) -> float:
     text = source.options.get("min_confidence", "0")
     try:
-        return float(text)
+        value = float(text)
+        if np.isnan(value):
+            raise ValueError
     except ValueError:
         raise DataError.at(
             f"{source.scheme}: min_confidence",
@@ -105,6 +107,7 @@ def _confidence(source: Source) -> float:
             got=repr(text),
             remedy=f"Example: {source.scheme}:PATH,min_confidence=20.",
         ) from None
+    return value
 
 
 def _numbers(place: str, words: list[str]) -> list[float]:

@@ -7,7 +7,8 @@ list of wrong training labels (`noise=FILE`) becomes the label; the official one
 
 import os
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -73,12 +74,20 @@ def _found(path: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
     """Root, images and notes of whichever layout is there.
 
     Raises:
-        DataError: If none is.
+        DataError: If none is, or several folders hold a list and none of them is called basic.
     """
     children = sorted(path.iterdir()) if path.is_dir() else []
-    for root in (path, path / "basic", *children):
-        if (root / _LIST).is_file():
-            return _release(root)
+    for roots in ([path], [path / "basic"], children):
+        listed = [root for root in roots if (root / _LIST).is_file()]
+        if len(listed) > 1:
+            raise DataError.at(
+                str(path),
+                expected=f"one folder with {_LIST}",
+                got=", ".join(root.name for root in listed),
+                remedy="Give the folder of the basic expressions itself.",
+            )
+        if listed:
+            return _release(listed[0])
     for root in (path, path / "DATASET"):
         if (root / "train" / "1").is_dir() and (root / "test" / "1").is_dir():
             return _kaggle(root)
@@ -116,8 +125,13 @@ def _release(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
 
 
 def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
-    """The folders, and where they are there the csv files, which must agree with them."""
-    folders = {path: (split, native) for split, native, path in _in_folders(root)}
+    """The folders, and where they are there the csv files, which must agree with them.
+
+    Raises:
+        DataError: If an image is in the wrong split, is there twice, or is in another folder than
+            its csv says; or if one csv is missing.
+    """
+    beside = _beside_classes(root)
     tables = [
         (split, folder / f"{split}_labels.csv")
         for split in _CODE
@@ -125,46 +139,77 @@ def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
         if (folder / f"{split}_labels.csv").is_file()
     ]
     if not tables:
-        found = [
-            _Image(_stem(str(root / path), PurePosixPath(path).name), path, native, "")
-            for path, (_, native) in folders.items()
-        ]
-        return root, sorted(found), ()
-    place_of = {(split, PurePosixPath(path).name): path for path, (split, _) in folders.items()}
-    images, seen = [], set()
-    for split, table in tables:
-        for number, row in csv_rows(table, ("image", "label")):
-            place, name = f"{table}:{number}", row["image"]
-            native = whole_number(place, "label", row["label"], RAF_DB)
-            path = f"{split}/{native}/{name}"
-            if path in seen:
-                raise _repeated(place, name)
-            seen.add(path)
-            if place_of.get((split, name), path) != path:
-                raise DataError.at(
-                    place,
-                    expected=f"the label of its folder, {place_of[split, name]}",
-                    got=f"{native} for {name}",
-                    remedy="The csv and the folders differ: unpack the data set again.",
-                )
-            images.append(_Image(_stem(place, name), path, native, f"{table.name}:{number}"))
-    beside = len(folders.keys() - seen)
+        return root, sorted(_of_folders(root)), beside
     tabled = {split for split, _ in tables}
     missing = [f"{split}_labels.csv" for split in _CODE if split not in tabled]
     if missing:
         raise DataError.at(
             str(root), expected="both csv files or none", got=f"no {missing[0]}", remedy="Add it."
         )
-    return root, images, (f"{beside} images that no csv lists were left out",) if beside else ()
+    images = list(_of_tables(root, tables))
+    unlisted = {path for *_, path in _in_folders(root)} - {image.path for image in images}
+    if unlisted:
+        beside += (f"{len(unlisted)} images that no csv lists were left out",)
+    return root, images, beside
+
+
+def _of_folders(root: Path) -> Iterator[_Image]:
+    seen = set()
+    for split, native, path in _in_folders(root):
+        place = str(root / path)
+        stem = _stem(place, PurePosixPath(path).name, split)
+        if stem in seen:
+            raise _repeated(place, stem)
+        seen.add(stem)
+        yield _Image(stem, path, native, "")
+
+
+def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
+    paths_of = defaultdict(list)
+    for *_, path in _in_folders(root):
+        paths_of[PurePosixPath(path).name].append(path)
+    seen = set()
+    for split, table in tables:
+        for number, row in csv_rows(table, ("image", "label")):
+            place, name = f"{table}:{number}", row["image"]
+            stem = _stem(place, name, split)
+            if stem in seen:
+                raise _repeated(place, name)
+            seen.add(stem)
+            native = whole_number(place, "label", row["label"], RAF_DB)
+            path = f"{split}/{native}/{name}"
+            others = [other for other in paths_of[name] if other != path]
+            if others:
+                raise DataError.at(
+                    place,
+                    expected=f"the label of its folder, {others[0]}",
+                    got=f"{native} for {name}",
+                    remedy="The csv and the folders differ: unpack the data set again.",
+                )
+            yield _Image(stem, path, native, f"{table.name}:{number}")
 
 
 def _in_folders(root: Path) -> Iterator[tuple[str, int, str]]:
+    """Split, class and path below `root` of every visible file in a class folder."""
     for split in _CODE:
         for native in RAF_DB:
             folder = root / split / str(native)
             for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
                 if not name.startswith("."):
                     yield split, native, f"{split}/{native}/{name}"
+
+
+def _beside_classes(root: Path) -> tuple[str, ...]:
+    """A note on what lies beside the class folders, if anything does."""
+    known = set(map(str, RAF_DB))
+    names = [
+        f"{split}/{name}"
+        for split in _CODE
+        for name in sorted(os.listdir(root / split))
+        if name not in known and not name.startswith(".")
+    ]
+    note = "{} files or folders beside the classes 1 to 7 were left out, the first {}"
+    return (note.format(len(names), names[0]),) if names else ()
 
 
 def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
@@ -187,7 +232,7 @@ def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
         if index[stem] in found:
             raise _repeated(place, name)
         found[index[stem]] = whole_number(place, "label", word, range(8)), place
-    first = _first_id(path, {native for native, _ in found.values()})
+    first = _first_id(path, dict(found.values()))
     given = np.array([image.native for image in images], dtype=np.int64)
     for i, (native, place) in found.items():
         value = native + 1 - first
@@ -212,8 +257,8 @@ def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
     return given
 
 
-def _first_id(path: Path, ids: set[int]) -> int:
-    """0 or 1: the id of surprise.
+def _first_id(path: Path, ids: Mapping[int, str]) -> int:
+    """0 or 1: the id of surprise; `ids` has the line where each was found last.
 
     Raises:
         DataError: If ids do not tell, or are of both kinds.
@@ -221,9 +266,11 @@ def _first_id(path: Path, ids: set[int]) -> int:
     if (0 in ids) != (7 in ids):
         return 0 if 0 in ids else 1
     raise DataError.at(
-        str(path),
+        ids.get(0, str(path)),
         expected="ids 1 to 7, or 0 to 6 with a 0 among them",
-        got="both 0 and 7" if 0 in ids else "neither 0 nor 7, so that the first id is not known",
+        got=f"both 0 and 7 (the latter in {ids[7]})"
+        if 0 in ids
+        else "neither 0 nor 7, so that the first id is not known",
         remedy="Write the ids of the official list, 1 (surprise) to 7 (neutral).",
     )
 
@@ -240,13 +287,14 @@ def _words(place: str, line: str) -> tuple[str, str]:
     return words[0], words[1]
 
 
-def _stem(place: str, name: str) -> str:
-    """`train_00001` of `train_00001_aligned.jpg` or `train_00001.jpg`."""
+def _stem(place: str, name: str, split: str = "") -> str:
+    """`train_00001` of `train_00001_aligned.jpg` or `train_00001.jpg`; of one split if told."""
     stem = PurePosixPath(name).stem.removesuffix("_aligned")
-    if _NAME.fullmatch(stem) is None:
+    if _NAME.fullmatch(stem) is None or not stem.startswith(split):
+        names = {"train": "train_00001.jpg", "test": "test_0001_aligned.jpg"}
         raise DataError.at(
             place,
-            expected="a name such as train_00001.jpg or test_0001_aligned.jpg",
+            expected=f"a name such as {names.get(split) or ' or '.join(names.values())}",
             got=repr(name),
             remedy="Is this another data set's file?",
         )

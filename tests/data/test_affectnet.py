@@ -1,6 +1,7 @@
 """AffectNet's two layouts read back to the same canonical fields."""
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ HEADER = (
 NAMES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 TRAIN = [*range(11), *range(8)]
 VAL = list(range(8))
+DTYPES: dict[str, Any] = {"text": np.str_, "bytes": np.bytes_, "number": np.int64}
 
 
 def row(i: int, native: int, box: str | None = None) -> str:
@@ -40,7 +42,7 @@ def arrays(root: Path, kind: str = "text") -> Path:
         folder = root / name / "annotations"
         folder.mkdir(parents=True)
         for i, native in enumerate(natives):
-            value: Any = np.array(str(native)) if kind == "text" else np.array(native)
+            value = np.array(native).astype(DTYPES[kind])
             np.save(folder / f"{i}_exp.npy", value)
             np.save(folder / f"{i}_val.npy", np.array("0.5"))
     return root
@@ -53,6 +55,9 @@ def check(records: Records, num_classes: int) -> None:
     assert records.label.tolist() == [*train, *val]  # AffectNet's order is the canonical one
     assert records.split.tolist() == [0] * len(train) + [2] * len(val)
     assert set(records.true_label) == {-1}
+    assert records.row is not None  # counts what is left out, and is the same for 7 and 8 classes
+    listed = enumerate([*TRAIN, *VAL])
+    assert records.row.tolist() == [i for i, native in listed if native < num_classes]
 
 
 @pytest.mark.parametrize("classes", ["", ",classes=7", ",classes=8"])
@@ -79,6 +84,22 @@ def test_the_release_of_2017(classes: str, below: str, tmp_path: Path) -> None:
     assert records.notes == tuple(f"{text} were left out" for text in left_out)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        "Manually_Annotated/Manually_Annotated_Images",
+        "Manually_Annotated_Images",
+        "Manually_Annotated_compressed/Manually_Annotated_Images",
+        "Manually_Annotated_compressed",
+    ],
+)
+def test_images_are_where_one_of_the_archives_puts_them(images: str, tmp_path: Path) -> None:
+    lists(tmp_path)
+    shutil.rmtree(tmp_path / "Manually_Annotated")
+    (tmp_path / images).mkdir(parents=True)
+    assert list_records(f"affectnet:{tmp_path}").path[1] == f"{images}/1/face1.JPG"
+
+
 @pytest.mark.parametrize("box", ["NULL,NULL,NULL,NULL", "10,10,-1,20", "10,10,20,0"])
 def test_an_expression_without_a_box_is_taken_whole(box: str, tmp_path: Path) -> None:
     rows = [row(i, native, box if i == 3 else None) for i, native in enumerate(range(8))]
@@ -87,6 +108,21 @@ def test_an_expression_without_a_box_is_taken_whole(box: str, tmp_path: Path) ->
     assert records.box is not None
     assert records.box[3].tolist() == [0, 0, 0, 0]
     assert records.notes == ("1 images have no usable face box and are taken whole",)
+
+
+@pytest.mark.parametrize("box", ["NULL,NULL,NULL,NULL", "-1,-1,-1,-1", "x,,?,"])
+def test_the_box_of_an_image_without_an_expression_does_not_matter(
+    box: str, tmp_path: Path
+) -> None:
+    rows = [row(i, native, box if native > 7 else None) for i, native in enumerate(TRAIN)]
+    lists(tmp_path, training="\n".join([HEADER, *rows]))
+    check(list_records(f"affectnet:{tmp_path}"), 8)
+
+
+def test_paths_may_be_written_with_backslashes(tmp_path: Path) -> None:
+    rows = [row(i, i).replace("/", "\\") for i in range(8)]
+    lists(tmp_path, training="\n".join([HEADER, *rows]))
+    assert list_records(f"affectnet:{tmp_path}").path[1].endswith("_Images/1/face1.JPG")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +148,7 @@ def test_a_list_of_another_data_set_is_refused(tmp_path: Path) -> None:
         list_records(f"affectnet:{tmp_path}")
 
 
-@pytest.mark.parametrize("kind", ["text", "number"])
+@pytest.mark.parametrize("kind", ["text", "bytes", "number"])
 @pytest.mark.parametrize("classes", ["", ",classes=7"])
 def test_the_newer_release(kind: str, classes: str, tmp_path: Path) -> None:
     records = list_records(f"affectnet:{arrays(tmp_path, kind)}{classes}")
@@ -131,23 +167,38 @@ class Trap:
         return (Path.touch, (Path("trap"),))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("kind", ["pickled", "object array", "words", "two values", "empty"])
+HEADER_OF_TERABYTES = "{'descr': '<i8', 'fortran_order': False, 'shape': (99999999999999,), }"
+BAD_BYTES = {
+    "pickled": lambda: pickle.dumps(Trap()),
+    "empty": bytes,
+    "damaged archive": lambda: b"PK\x03\x04",
+    "damaged header": lambda: b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((((\n",
+    "terabytes": lambda: b"\x93NUMPY\x01\x00\x76\x00" + HEADER_OF_TERABYTES.ljust(118).encode(),
+}
+BAD_ARRAYS = {
+    "words": np.array("happy"),
+    "two values": np.array([1, 2]),
+    "fraction": np.array(4.0),
+    "unknown": np.array("11"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_BYTES, *BAD_ARRAYS, "object array", "archive"])
 def test_an_annotation_that_holds_no_id_is_named_and_never_unpickled(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arrays(tmp_path / "faces")
     path = tmp_path / "faces" / "train_set" / "annotations" / "4_exp.npy"
-    if kind == "pickled":
-        path.write_bytes(pickle.dumps(Trap()))
+    if kind in BAD_BYTES:
+        path.write_bytes(BAD_BYTES[kind]())
+    elif kind in BAD_ARRAYS:
+        np.save(path, BAD_ARRAYS[kind])
     elif kind == "object array":
         np.save(path, np.array([Trap()], dtype=object), allow_pickle=True)
-    elif kind == "words":
-        np.save(path, np.array("happy"))
-    elif kind == "two values":
-        np.save(path, np.array([1, 2]))
     else:
-        path.write_bytes(b"")
+        with path.open("wb") as file:
+            np.savez(file, expression=np.array("4"))
     with pytest.raises(DataError, match=r"4_exp\.npy: expression"):
         list_records(f"affectnet:{tmp_path / 'faces'}")
     assert not (tmp_path / "trap").exists()

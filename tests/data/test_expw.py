@@ -31,6 +31,12 @@ def test_the_list_is_read_with_its_boxes(place: str, tmp_path: Path) -> None:
     assert records.listed[5] == "label.lst:6"
 
 
+def test_photographs_may_lie_in_image_itself(tmp_path: Path) -> None:
+    expw(tmp_path)
+    (tmp_path / "image" / "origin").rmdir()
+    assert list_records(f"expw:{tmp_path}").path[5] == "image/photo002.jpg"
+
+
 def test_faces_of_a_photograph_stay_together_whatever_else_is_listed(tmp_path: Path) -> None:
     records = list_records(f"expw:{expw(tmp_path / 'all')}")
     split = dict(zip(records.path, records.split.tolist(), strict=True))
@@ -48,7 +54,14 @@ def test_boxes_of_low_confidence_are_left_out_and_counted(tmp_path: Path) -> Non
     records = list_records(f"expw:{expw(tmp_path)},min_confidence=100")
     assert len(records) == 300
     assert records.row is not None
-    assert records.row[0] == 100
+    assert records.row.tolist() == list(range(100, 400))
+    assert records.label.tolist() == [CANONICAL[i % 7] for i in range(100, 400)]
+    assert records.path[0] == "image/origin/photo050.jpg"
+    assert records.listed[0] == "label.lst:101"
+    assert records.box is not None
+    assert records.box[0].tolist() == [20, 100, 90, 160]
+    all_faces = list_records(f"expw:{tmp_path}")
+    assert records.split.tolist() == all_faces.split[100:].tolist()
     assert records.notes[1] == "100 faces with a confidence below 100 were left out"
 
 
@@ -73,5 +86,6 @@ def test_a_folder_without_list_or_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the list: label/label\.lst"):
         list_records(f"expw:{tmp_path}")
     expw(tmp_path)
-    with pytest.raises(DataError, match="min_confidence: expected a number, got 'high'"):
-        list_records(f"expw:{tmp_path},min_confidence=high")
+    for value in ("high", "nan"):
+        with pytest.raises(DataError, match=f"min_confidence: expected a number, got '{value}'"):
+            list_records(f"expw:{tmp_path},min_confidence={value}")

@@ -103,6 +103,68 @@ def test_images_beside_the_csv_are_counted_and_half_a_list_is_refused(tmp_path: 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("train_00001_aligned.jpg,2", r"csv:9: expected a name such as test_0001"),
+        ("test_0001.jpg,2", r"csv:9: expected every image once"),
+        ("test_0009_aligned.jpg,8", r"csv:9: label: expected one of 1 surprise"),
+        ("test_0009_aligned.jpg,1", r"csv:9: expected the label of its folder, test/2/"),
+    ],
+)
+def test_a_bad_row_of_a_csv_is_named(line: str, message: str, tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=True)
+    (tmp_path / "DATASET" / "test" / "2" / "test_0009_aligned.jpg").touch()
+    with (tmp_path / "test_labels.csv").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=rf"test_labels\.{message}"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("test/1/train_00077_aligned.jpg", "expected a name such as test_0001"),
+        ("train/5/train_00001_aligned.jpg", "expected every image once"),
+        ("train/2/train_00001.jpg", "expected every image once"),
+        ("train/2/Thumbs.db", "expected a name such as train_00001"),
+    ],
+)
+def test_a_bad_file_in_a_class_folder_is_named(path: str, message: str, tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=False)
+    (tmp_path / "DATASET" / path).touch()
+    with pytest.raises(DataError, match=rf"DATASET/(train|test)/\d/.*: {message}"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+def test_an_image_in_two_folders_contradicts_its_csv(tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=True)
+    (tmp_path / "DATASET" / "train" / "5" / "train_00001_aligned.jpg").touch()
+    with pytest.raises(DataError, match=r"train_labels\.csv:2: .*its folder, train/5/.*got 2"):
+        list_records(f"raf-db:{tmp_path}")
+
+
+@pytest.mark.parametrize("with_csv", [True, False])
+def test_what_lies_beside_the_class_folders_is_said(with_csv: bool, tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=with_csv)
+    (tmp_path / "DATASET" / "train" / "8").mkdir()
+    (tmp_path / "DATASET" / "train" / ".hidden").mkdir()
+    records = list_records(f"raf-db:{tmp_path}")
+    check(records)
+    assert records.notes == (
+        "1 files or folders beside the classes 1 to 7 were left out, the first train/8",
+    )
+
+
+def test_one_of_several_releases_is_taken_only_if_it_is_called_basic(tmp_path: Path) -> None:
+    release(tmp_path / "compound")
+    release(tmp_path / "raf-basic")
+    with pytest.raises(DataError, match=r"one folder with EmoLabel.* got compound, raf-basic\."):
+        list_records(f"raf-db:{tmp_path}")
+    (tmp_path / "raf-basic").rename(tmp_path / "basic")
+    assert list_records(f"raf-db:{tmp_path}").root == tmp_path / "basic"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
         ("train_00003.jpg", "the name of an image and its label"),
         ("train_00003.jpg 8", "expected one of 1 surprise"),
         ("train_00003.jpg 0", "got '0'"),
@@ -128,13 +190,19 @@ def write_noise(path: Path, style: str) -> dict[str, int]:
         lines = [f"{stem}.jpg {native}" for stem, native in wrong.items()]
     elif style == "from 0":
         lines = [f"{stem}_aligned.jpg\t{native - 1}" for stem, native in wrong.items()]
+    elif style == "scn":
+        lines = [
+            f"/home/x/aligned/{stem}_aligned.jpg {native - 1}" for stem, native in wrong.items()
+        ]
+    elif style == "from 0 with test":
+        lines = [f"{stem}.jpg {native - 1}" for stem, native in (wrong | TEST).items()]
     elif style == "with test":
         lines = [f"{stem}.jpg,{native}" for stem, native in (wrong | TEST).items()]
     path.write_text("\n".join(lines) + "\n")
     return wrong
 
 
-@pytest.mark.parametrize("style", ["eac", "from 0", "with test"])
+@pytest.mark.parametrize("style", ["eac", "scn", "from 0", "with test", "from 0 with test"])
 @pytest.mark.parametrize("layout", ["release", "kaggle"])
 def test_noise_lists_give_the_label_and_the_official_one_is_the_truth(
     style: str, layout: str, tmp_path: Path
@@ -161,7 +229,7 @@ def replaced(lines: list[str], number: int, line: str) -> list[str]:
         (2, "train_00001.jpg 2", r"noise\.txt:2: expected every image once"),
         (2, "train_77777.jpg 2", r"noise\.txt:2: expected an image of the data set"),
         (2, "", r"a label for every training image, got none for 1 of them, such as train_00002"),
-        (2, "train_00002.jpg 0", "got both 0 and 7"),
+        (2, "train_00002.jpg 0", r"noise\.txt:2: .*got both 0 and 7 \(.*noise\.txt:20\)"),
         (22, "test_0001.jpg 7", r"noise\.txt:22: expected the official label 2"),
     ],
 )
@@ -173,6 +241,16 @@ def test_a_noise_list_that_does_not_fit_is_named(
     write_noise(path, "eac")
     path.write_text("\n".join(replaced(path.read_text().splitlines(), number, line)) + "\n")
     with pytest.raises(DataError, match=message):
+        list_records(f"raf-db:{tmp_path / 'faces'},noise={path}")
+
+
+def test_a_test_label_is_named_in_the_numbers_of_its_noise_list(tmp_path: Path) -> None:
+    release(tmp_path / "faces")
+    path = tmp_path / "noise.txt"
+    write_noise(path, "from 0")
+    with path.open("a") as file:
+        file.write("test_0001_aligned.jpg\t6\n")
+    with pytest.raises(DataError, match=r"noise\.txt:22: expected the official label 1 .*got 6"):
         list_records(f"raf-db:{tmp_path / 'faces'},noise={path}")
 
 
