@@ -11,8 +11,8 @@ Three parts, each a comparison within one run:
            core, against a torchvision `DataLoader` with 2 workers that reads the JPEGs (as scripts
            do) and against one that reads the decoded images
   open     a pack of 300,000 images (zeros) opened by 4 processes, each of which draws batches:
-           seconds to open, and how much memory of their own the processes have beside the pages
-           that they share
+           seconds to open, and how much memory of their own (anonymous pages, by Linux) the
+           processes have beside the pages of the file, which all share
 
 Writes `results/data-<hardware>.json`.
 """
@@ -53,7 +53,10 @@ import json, sys, time
 from pathlib import Path
 import numpy as np, psutil
 from fer_ray.data.pack import open_pack, pack_faces
-before = psutil.Process().memory_full_info()
+def own():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(x.split()[1]) for x in lines if x.startswith("Anonymous:"))
+before = own(), psutil.Process().memory_info().rss
 start = time.perf_counter()
 pack = open_pack(Path(sys.argv[1]))
 opened = time.perf_counter() - start
@@ -63,8 +66,8 @@ faces = time.perf_counter() - start
 rng = np.random.default_rng(int(sys.argv[2]))
 for _ in range(int(sys.argv[3])):
     data.train.images[rng.integers(0, len(data.train), 128)].sum()
-after = psutil.Process().memory_full_info()
-print(json.dumps([opened, faces, after.uss - before.uss, after.rss - before.rss]), flush=True)
+after = own(), psutil.Process().memory_info().rss
+print(json.dumps([opened, faces, after[0] - before[0], after[1] - before[1]]), flush=True)
 sys.stdin.read()
 """
 
@@ -144,7 +147,7 @@ def prepare_rows(
     counter = iter(range(1_000_000))
 
     def ours() -> Callable[[], object]:
-        target = work / f"out-{next(counter)}"
+        target = work / f"out-{source}-{next(counter)}"
         return lambda: prepare(records, size, target)
 
     paths = [records.root / name for name in records.path]
@@ -243,8 +246,9 @@ def batch_rows(
     goals = []
     for name in loaders:
         row[f"ratio_to_{name}"] = ratio = report.paired_ratio(speed["pack"], speed[name])
+        why = "" if ratio >= 10 else "affine sampling and scaling in float32 are what is left"
         goals.append(
-            report.Goal(name=f"batches over {name} (2 workers)", goal=">= 10", value=ratio)
+            report.Goal(name=f"batches over {name} (2 workers)", goal=">= 10", value=ratio, why=why)
         )
     return [row], goals
 
