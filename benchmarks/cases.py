@@ -44,6 +44,11 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("robust_loss, GCE", GIVEN, {"name": "robust_loss"}),
     ("robust_loss, GCE, q 0.3", GIVEN, {"name": "robust_loss", "q": 0.3}),
     ("robust_loss, SCE", GIVEN, {"name": "robust_loss", "loss": "sce"}),
+    (
+        "robust_loss, SCE, ce_weight 1",
+        GIVEN,
+        {"name": "robust_loss", "loss": "sce", "ce_weight": 1.0},
+    ),
     ("co_teaching", GIVEN, {"name": "co_teaching"}),
     ("elr", GIVEN, {"name": "elr"}),
     ("elr+", GIVEN, {"name": "elr", "variant": "elr+"}),
