@@ -32,27 +32,49 @@ def evaluate(
 
 
 def score(
-    learners: list[Learner], images: Images, class_names: tuple[str, ...], batch_size: int
-) -> Scores | None:
-    """Loss and softmax of every network for every image; on rank zero, `None` on the others."""
-    index, losses, probs = [], [], []
+    learners: list[Learner],
+    images: Images,
+    class_names: tuple[str, ...],
+    batch_size: int,
+    *,
+    with_prob: bool = True,
+) -> tuple[Scores, Int[Tensor, " sample"]] | None:
+    """What every network says of every image: one forward each, of the same views.
+
+    Args:
+        learners: The networks.
+        images: Every rank takes its share.
+        class_names: Names of the classes, in label order.
+        batch_size: Images a forward.
+        with_prob: Whether the softmax is gathered too; else `Scores.prob` has no images.
+
+    Returns:
+        On rank zero the scores and, as int16, the class that the networks answer together; `None`
+        on the others.
+    """
+    index, losses, probs, answers = [], [], [], []
     for rows in images.shards(batch_size):
         view = plain_views(images.take(rows))
         label = images.label[rows].clamp_min(0).to(images.device)
-        logits = torch.stack([learner.logits(view) for learner in learners], dim=1)
+        logits = torch.stack([learner.logits(view) for learner in learners])
+        prob = logits.softmax(dim=2)
+        target = label.expand(len(learners), -1)
         index.append(rows)
-        probs.append(logits.softmax(dim=2))
-        target = label[:, None].expand(-1, logits.shape[1])
         losses.append(F.cross_entropy(logits.movedim(2, 1), target, reduction="none"))
-    rows, num_rows = torch.cat(index).to(images.device), len(images)
-    loss = gather_rows(rows, torch.cat(losses), num_rows)
-    prob = gather_rows(rows, torch.cat(probs), num_rows)
-    if loss is None or prob is None:
+        answers.append(prob.mean(dim=0).argmax(dim=1).short())
+        probs.append(prob if with_prob else prob[:, :0])
+    own, num_rows = torch.cat(index).to(images.device), len(images)
+    loss = gather_rows(own, torch.cat(losses, dim=1), num_rows, dim=1)
+    answer = gather_rows(own, torch.cat(answers), num_rows)
+    parts = torch.cat(probs, dim=1)
+    gathered = gather_rows(own, parts, num_rows, dim=1) if with_prob else parts
+    if loss is None or answer is None or gathered is None:
         return None
-    return Scores(
+    scores = Scores(
         class_names=class_names,
         label=images.label,
         is_labeled=images.label >= 0,
-        loss=loss.T.contiguous().cpu(),
-        prob=prob.movedim(1, 0).contiguous().cpu(),
+        loss=loss.cpu(),
+        prob=gathered.cpu(),
     )
+    return scores, answer.cpu()

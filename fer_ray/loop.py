@@ -93,18 +93,19 @@ class _Loop:
 
     def _divide(self, epoch: int) -> tuple[SplitResult, dict[str, Any]]:
         """Score every image with every network, fit on rank zero, hand the split to all ranks."""
-        scores = score(
+        scored = score(
             self.learners.judges,
             self.train,
             self.data.class_names,
             self.run.compute.eval_batch_size,
+            with_prob=self.run.method.reads_prob,
         )
 
         def divide() -> tuple[SplitResult, dict[str, Any]]:
-            assert scores is not None
+            assert scored is not None
+            scores, prediction = scored
             split = self.run.method.split(scores, self.state.split, epoch)
             # What the networks say now, for the audit of labels; no method reads it.
-            prediction = scores.prob.mean(dim=0).argmax(dim=1)
             split = replace(split, memory={**split.memory, "prediction": prediction})
             return split, self._split_figures(split, scores)
 

@@ -6,8 +6,10 @@ https://arxiv.org/abs/2002.07394), section 3.1. Pure: no ranks, Ray or W&B.
 
 import math
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,9 +17,11 @@ from torch import Tensor
 _MAX_ITER = 10
 _TOL = 1e-2
 _REG_COVAR = 5e-4
-# More losses than these are fitted by their histogram, and judged in blocks of as many.
+# More losses than these are fitted by their histogram.
 _MANY = 200_000
 _BINS = 2**14
+# Losses that are judged or counted at a time: few enough for a core's cache.
+_BLOCK = 2**14
 
 
 class MixtureError(ValueError):
@@ -37,17 +41,18 @@ def normalize(
     Raises:
         MixtureError: If a loss is not finite, or all losses are the same.
     """
-    if not bool(torch.isfinite(loss).all()):
+    low, high = loss.aminmax()  # a NaN is both
+    if not bool(low.isfinite() & high.isfinite()):
         raise MixtureError(
             f"{int((~torch.isfinite(loss)).sum())} of {len(loss)} losses are not finite"
         )
-    low = loss.min()
-    # torch.quantile refuses more than 2**24 elements; kthvalue does not.
-    rank = max(1, math.ceil(clip_quantile * len(loss)))
-    high = loss.kthvalue(rank).values
+    if clip_quantile < 1:
+        # torch.quantile refuses more than 2**24 elements, and kthvalue takes four times as long.
+        place = max(1, math.ceil(clip_quantile * len(loss))) - 1
+        high = loss.new_tensor(np.partition(loss.numpy(), place)[place])
     if not bool(high > low):
         raise MixtureError(f"all {len(loss)} losses are {float(low):.4g}: nothing to divide")
-    return ((loss - low) / (high - low)).clamp(max=1.0)
+    return (loss - low).div_(high - low).clamp_(max=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,38 +72,58 @@ class Mixture:
         parabola: beyond it a *smaller* loss would count as *less* clean. `monotone` holds the
         posterior at the vertex's value there; the paper does not.
         """
-        prob = torch.empty_like(loss, dtype=torch.float32)
-        for part, own in zip(loss.split(_MANY), prob.split(_MANY), strict=True):
-            own.copy_(self._posterior(part.double(), monotone=monotone))
-        return prob
+        return clean_prob_by_class([self], loss, None, monotone=monotone)
 
-    def _posterior(self, loss: Float[Tensor, " sample"], *, monotone: bool) -> Tensor:
-        if monotone:
-            loss = self._hold_at_vertex(loss)
-        log_density = (
-            self.weight.double().log()[:, None]
-            - self.std.double().log()[:, None]
-            - 0.5
-            * ((loss[None, :] - self.mean.double()[:, None]) / self.std.double()[:, None]) ** 2
-        )
-        return torch.softmax(log_density, dim=0)[0]
+    def parabola(self) -> tuple[float, float, float]:
+        """The log-odds of the clean component as (a, b, c) of a x^2 + b x + c."""
+        (m0, m1), (v0, v1) = self.mean.double().tolist(), (self.std.double() ** 2).tolist()
+        w0, w1 = self.weight.double().log().tolist()
+        constant = w0 - w1 - 0.5 * (math.log(v0 / v1) + m0 * m0 / v0 - m1 * m1 / v1)
+        return 0.5 / v1 - 0.5 / v0, m0 / v0 - m1 / v1, constant
 
-    def _hold_at_vertex(self, loss: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-        (clean_mean, noisy_mean), (clean_var, noisy_var) = (
-            self.mean.double().tolist(),
-            (self.std.double() ** 2).tolist(),
-        )
-        if clean_var == noisy_var:
-            return loss
-        vertex = (noisy_var * clean_mean - clean_var * noisy_mean) / (noisy_var - clean_var)
-        return loss.clamp(min=vertex) if clean_var < noisy_var else loss.clamp(max=vertex)
+    def held_range(self) -> tuple[float, float]:
+        """Losses between which the posterior falls: up to the vertex, or from it onwards."""
+        a, b, _ = self.parabola()
+        if a == 0:
+            return -math.inf, math.inf
+        vertex = -b / (2 * a)
+        return (vertex, math.inf) if a < 0 else (-math.inf, vertex)
+
+
+def clean_prob_by_class(
+    mixtures: Sequence[Mixture],
+    loss: Float[Tensor, " sample"],
+    label: Int[Tensor, " sample"] | None,
+    *,
+    monotone: bool = True,
+) -> Float[Tensor, " sample"]:
+    """`Mixture.clean_prob` with the mixture of every loss' label, in one pass.
+
+    Args:
+        mixtures: One per class, or the only one.
+        loss: Losses from `normalize`.
+        label: Label of each, in [0, classes); `None` with a single mixture.
+        monotone: See `Mixture.clean_prob`.
+    """
+    ends = [x.held_range() if monotone else (-math.inf, math.inf) for x in mixtures]
+    rows = [(*x.parabola(), *held) for x, held in zip(mixtures, ends, strict=True)]
+    columns = [torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True)]
+    prob = torch.empty_like(loss, dtype=torch.float32)
+    for start in range(0, len(loss), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        own = columns if label is None else [x.index_select(0, label[part]) for x in columns]
+        a, b, c, low, high = own
+        x = torch.minimum(torch.maximum(loss[part].double(), low), high)
+        prob[part] = (a * x).add_(b).mul_(x).add_(c).sigmoid_()
+    return prob
 
 
 def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR) -> Mixture:
     """Fit two Gaussians to losses scaled to [0, 1] with scikit-learn (DivideMix's settings).
 
     More than 200,000 losses are fitted by the same steps on a histogram of 16,384 bins: clean
-    probabilities differ by less than 1e-3, and a fit costs one pass over the losses.
+    probabilities differ by less than 5e-3, unless one of the two stops an iteration earlier
+    (`benchmarks/split.py`), and a fit costs one pass over the losses.
 
     Args:
         loss: Losses from `normalize`.
@@ -110,7 +135,7 @@ def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR
     if len(loss) < 2:
         raise MixtureError(f"a mixture needs at least 2 losses, got {len(loss)}")
     if len(loss) > _MANY:
-        return _fit_histogram(loss, reg_covar)
+        return _fit_histogram(torch.histc(loss.float(), _BINS, 0.0, 1.0).double(), reg_covar)
     from sklearn.exceptions import ConvergenceWarning  # two seconds, for who fits only
     from sklearn.mixture import GaussianMixture
 
@@ -127,24 +152,37 @@ def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR
     )
 
 
-def _fit_histogram(loss: Float[Tensor, " sample"], reg_covar: float) -> Mixture:
-    """What scikit-learn's `GaussianMixture` does, with a weight for every place on a fine grid."""
-    from sklearn.cluster import KMeans
+def _histogram(
+    loss: Float[Tensor, " sample"], label: Int[Tensor, " sample"], num_classes: int
+) -> Float[Tensor, "class bin"]:
+    """How many losses of every label lie in each of the bins that [0, 1] is cut into."""
+    # A row more, for labels of -1.
+    count = torch.zeros((num_classes + 1) * _BINS, dtype=torch.int64)
+    for start in range(0, len(loss), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        place = (loss[part] * _BINS).int().clamp_(0, _BINS - 1)
+        count += torch.bincount(place + (label[part] + 1) * _BINS, minlength=len(count))
+    return count.view(-1, _BINS)[1:].double()
 
-    count = torch.histc(loss.float(), _BINS, 0.0, 1.0).double()
+
+def _fit_histogram(count: Float[Tensor, " bin"], reg_covar: float) -> Mixture:
+    """What scikit-learn's `GaussianMixture` does, with a weight for every place on a fine grid.
+
+    It starts at two means (k-means); in one dimension the best cut is found by trying all.
+    """
     place = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _BINS
-    place, count = place[count > 0], count[count > 0]
-    start = KMeans(2, n_init=1, random_state=0).fit(place[:, None].numpy(), None, count.numpy())
-    share = torch.nn.functional.one_hot(torch.from_numpy(start.labels_).long(), 2).double()
+    place, count = place[count > 0], count[count > 0] / count.sum()
+    share = (place <= _best_cut(place, count)).double()
     last = -math.inf
     fitted = _moments(place, count, share, reg_covar)
     for _ in range(_MAX_ITER):
-        mean, variance, weight = fitted
-        squares = (place[:, None] - mean) ** 2 / variance
-        log_density = weight.log() - 0.5 * (squares + variance.log() + math.log(2 * math.pi))
-        total = log_density.logsumexp(dim=1)
-        fitted = _moments(place, count, (log_density - total[:, None]).exp(), reg_covar)
-        likelihood = float((count * total).sum() / count.sum())
+        log_density = [
+            weight.log() - 0.5 * ((place - mean) ** 2 / variance + (2 * math.pi * variance).log())
+            for mean, variance, weight in zip(*fitted, strict=True)
+        ]
+        share = (log_density[0] - log_density[1]).sigmoid_()
+        fitted = _moments(place, count, share, reg_covar)
+        likelihood = float(count @ torch.logaddexp(*log_density))
         if abs(likelihood - last) < _TOL:
             break
         last = likelihood
@@ -152,18 +190,25 @@ def _fit_histogram(loss: Float[Tensor, " sample"], reg_covar: float) -> Mixture:
     return Mixture(mean=mean, std=variance.sqrt(), weight=weight)
 
 
+def _best_cut(place: Float[Tensor, " bin"], count: Float[Tensor, " bin"]) -> Tensor:
+    """Where the first of two groups ends that are as far apart as can be (Otsu 1979)."""
+    below, mass = count.cumsum(0)[:-1], (count * place).cumsum(0)
+    gap = mass[:-1] / below - (mass[-1] - mass[:-1]) / (1 - below)
+    return place[(below * (1 - below) * gap**2).argmax()]
+
+
 def _moments(
     place: Float[Tensor, " bin"],
     count: Float[Tensor, " bin"],
-    share: Float[Tensor, "bin 2"],
+    share: Float[Tensor, " bin"],
     reg_covar: float,
 ) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"], Float[Tensor, "2"]]:
-    """Mean, variance and weight of both components, each with its share of every bin."""
-    own = count[:, None] * share
-    num = own.sum(dim=0)
-    mean = (own * place[:, None]).sum(dim=0) / num
-    variance = (own * (place[:, None] - mean) ** 2).sum(dim=0) / num + reg_covar
-    return mean, variance, num / num.sum()
+    """Mean, variance and weight of two components, the first with its share of every bin."""
+    own = torch.stack([count * share, count * (1 - share)])
+    num = own.sum(dim=1)
+    mean = own @ place / num
+    variance = (own * (place - mean[:, None]) ** 2).sum(dim=1) / num + reg_covar
+    return mean, variance, num
 
 
 def fit_class_mixtures(
@@ -187,14 +232,24 @@ def fit_class_mixtures(
         shrinkage: In images, at least 0.
     """
     mixtures = []
+    for num, own in _fits_by_class(loss, label, num_classes):
+        mixtures.append(whole if own is None else _between(whole, own, num / (num + shrinkage)))
+    return mixtures
+
+
+def _fits_by_class(
+    loss: Float[Tensor, " sample"], label: Int[Tensor, " sample"], num_classes: int
+) -> Iterator[tuple[int, Mixture | None]]:
+    """Number of losses of every label and their mixture; `None` where there is nothing to fit."""
+    if len(loss) > _MANY:
+        for count in _histogram(loss, label, num_classes):
+            can_fit = int((count > 0).sum()) > 1
+            yield int(count.sum()), _fit_histogram(count, _REG_COVAR) if can_fit else None
+        return
     for number in range(num_classes):
         own = loss[label == number]
-        if len(own) < 2 or bool((own == own[0]).all()):
-            mixtures.append(whole)
-            continue
-        share = len(own) / (len(own) + shrinkage)
-        mixtures.append(_between(whole, fit_mixture(own), share))
-    return mixtures
+        can_fit = len(own) > 1 and bool((own != own[0]).any())
+        yield len(own), fit_mixture(own) if can_fit else None
 
 
 def _between(first: Mixture, second: Mixture, share: float) -> Mixture:

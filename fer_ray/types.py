@@ -105,14 +105,15 @@ class Scores:
         label: Labels as given; they may be wrong; -1 where none was given.
         is_labeled: Whether an image came with a label at all.
         loss: Cross-entropy of every network against the given label; against class 0 without one.
-        prob: Softmax of every network.
+        prob: Softmax of every network; of no image (0 in place of `sample`) if the method does not
+            read it.
     """
 
     class_names: tuple[str, ...]
     label: Int[Tensor, " sample"]
     is_labeled: Bool[Tensor, " sample"]
     loss: Float[Tensor, "network sample"]
-    prob: Float[Tensor, "network sample class"]
+    prob: Float[Tensor, "network scored class"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

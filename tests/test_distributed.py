@@ -128,6 +128,45 @@ def test_a_bad_row_is_an_error_on_every_rank_so_that_none_waits(
         assert message in str(error)
 
 
+def gather_columns(rows: list[int], num_rows: int) -> Tensor | None:
+    index = torch.tensor(rows, dtype=torch.int64)
+    return gather_rows(index, torch.stack([index, -index])[:, :, None], num_rows, dim=1)
+
+
+def test_rows_may_be_another_dimension(gloo_pair: GlooPair) -> None:
+    on_zero, on_one = gloo_pair.outcomes(gather_columns, [([3, 1], 4), ([0, 2], 4)])
+    assert on_one is None
+    assert isinstance(on_zero, Tensor)
+    assert on_zero[..., 0].tolist() == [[0, 1, 2, 3], [0, -1, -2, -3]]
+
+
+def make_tensors() -> dict[str, Any]:
+    return {
+        "bool": torch.tensor([[True, False, True]]),
+        "repeated": torch.arange(5).expand(3, 5),
+        "strided": torch.arange(6.0).view(2, 3).T,
+        "empty": torch.zeros(2, 0),
+        "scalar": torch.tensor(2.5, dtype=torch.bfloat16),
+        "nested": [{"short": torch.tensor([-3], dtype=torch.int16)}, "word"],
+    }
+
+
+def broadcast_tensors() -> dict[str, Any]:
+    found = from_rank_zero(lambda: make_tensors() if rank() == 0 else {})
+    return {**found, "strides": {key: x.stride() for key, x in found.items() if key != "nested"}}
+
+
+def test_tensors_of_all_kinds_arrive_as_they_are(gloo_pair: GlooPair) -> None:
+    expected = make_tensors()
+    for found in gloo_pair.run(broadcast_tensors):
+        for key in ("bool", "repeated", "strided", "empty", "scalar"):
+            assert torch.equal(found[key], expected[key])
+            assert found[key].dtype == expected[key].dtype
+        assert found["nested"][0]["short"].tolist() == [-3]
+        assert found["nested"][1] == "word"
+        assert found["strides"]["repeated"] == (0, 1)  # sent and held once
+
+
 def ask_rank_zero(error: Exception | None) -> list[int]:
     def make() -> list[int]:
         if error is not None:

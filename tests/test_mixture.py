@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fer_ray import mixture as mixture_module
-from fer_ray.mixture import Mixture, MixtureError, fit_class_mixtures, fit_mixture, normalize
+from fer_ray.mixture import (
+    Mixture,
+    MixtureError,
+    clean_prob_by_class,
+    fit_class_mixtures,
+    fit_mixture,
+    normalize,
+)
 from tests import reference
 
 
@@ -136,5 +143,47 @@ def test_losses_judged_in_blocks_are_judged_alike(monkeypatch: pytest.MonkeyPatc
     loss = normalize(two_heaps(0, 500))
     mixture = fit_mixture(loss)
     whole = mixture.clean_prob(loss)
-    monkeypatch.setattr(mixture_module, "_MANY", 7)
+    monkeypatch.setattr(mixture_module, "_BLOCK", 7)
     torch.testing.assert_close(mixture.clean_prob(loss), whole, rtol=1e-6, atol=0)
+
+
+def test_classes_of_many_losses_are_fitted_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = normalize(two_heaps(3, 6000), 0.99)
+    label = torch.arange(len(loss)) % 4 - 1
+    label[label == 2] = torch.where(torch.arange(int((label == 2).sum())) == 0, 2, 1)
+    whole = fit_mixture(loss)
+    few = fit_class_mixtures(loss, label, 4, whole, 50.0)
+    monkeypatch.setattr(mixture_module, "_MANY", 1000)
+    many = fit_class_mixtures(loss, label, 4, whole, 50.0)
+    assert many[2] is whole  # one image
+    assert many[3] is whole  # none
+    for number in (0, 1):
+        for key in ("mean", "std", "weight"):
+            found, expected = getattr(many[number], key), getattr(few[number], key)
+            torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)
+
+
+def test_every_loss_is_judged_by_the_mixture_of_its_label() -> None:
+    loss = normalize(two_heaps(1, 40000))
+    label = torch.randint(3, (len(loss),), generator=torch.Generator().manual_seed(0))
+    mixtures = [make_mixture(stds) for stds in ((0.03, 0.4), (0.3, 0.1), (0.1, 0.1))]
+    for monotone in (False, True):
+        prob = clean_prob_by_class(mixtures, loss, label, monotone=monotone)
+        for number, mixture in enumerate(mixtures):
+            own = label == number
+            expected = mixture.clean_prob(loss[own], monotone=monotone)
+            torch.testing.assert_close(prob[own], expected, rtol=0, atol=0)
+
+
+@given(st.tuples(st.floats(0.03, 0.4), st.floats(0.03, 0.4)), st.floats(0.05, 0.95))
+def test_the_posterior_is_that_of_the_densities(stds: tuple[float, float], weight: float) -> None:
+    loss = torch.linspace(0, 1, 101)
+    mixture = Mixture(
+        mean=torch.tensor([0.2, 0.7]),
+        std=torch.tensor(stds),
+        weight=torch.tensor([weight, 1 - weight]),
+    )
+    normal = torch.distributions.Normal(mixture.mean.double(), mixture.std.double())
+    log_joint = normal.log_prob(loss.double()[:, None]) + mixture.weight.double().log()
+    prob = mixture.clean_prob(loss, monotone=False)
+    torch.testing.assert_close(prob.double(), log_joint.softmax(1)[:, 0], rtol=1e-5, atol=1e-7)

@@ -57,6 +57,11 @@ class Method:
         return False
 
     @property
+    def reads_prob(self) -> bool:
+        """Whether `split` looks at `Scores.prob`, which is then gathered from all ranks."""
+        return True
+
+    @property
     def average_decay(self) -> float:
         """How much of its moving average a network keeps at every step, in [0, 1); 0: none is made.
 

@@ -94,6 +94,11 @@ class CoDivide(SplitMethod):
         check_range(self, "[0, 1]", "margin_floor")
         check_range(self, "[0.5, 1]", "clip_quantile")
 
+    @property
+    def reads_prob(self) -> bool:
+        """Fixed thresholds are on the clean probability alone."""
+        return self.threshold_rule != "fixed"
+
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Check the names in `thresholds` and `prior`."""
         threshold_by_class(self.thresholds, class_names)
@@ -114,28 +119,36 @@ class CoDivide(SplitMethod):
         else:
             given = scores.label.clamp_min(0).expand(len(scores.prob), -1)
             clean_prob = scores.prob.gather(2, given[..., None])[..., 0] * scores.is_labeled
-        threshold = torch.stack([self._threshold(prob, scores, epoch) for prob in scores.prob])
-        keep = (clean_prob > threshold[:, scores.label]) & scores.is_labeled
+        # Swapped: from here on row k is what network k trains on.
+        clean_prob, threshold = clean_prob.flip(0), self._thresholds(scores, epoch).flip(0)
+        keep = torch.empty_like(clean_prob, dtype=torch.bool)
+        for own, prob, bound in zip(keep, clean_prob, threshold, strict=True):
+            torch.gt(prob, bound[scores.label], out=own)
+            own &= scores.is_labeled
         if self.prior == "estimated":
             kept = scores.label.expand_as(keep)[keep]
             memory["prior"] = class_shares(kept, len(scores.class_names))
         split = SplitResult(
-            is_labeled=keep.flip(0),
-            clean_prob=clean_prob.flip(0),
-            label=scores.label.expand_as(keep).clone(),
+            is_labeled=keep,
+            clean_prob=clean_prob,
+            label=scores.label.expand_as(keep),
             threshold=threshold.mean(dim=0),
             memory=memory,
         )
         return require_labeled(split, scores, epoch)
 
-    def _threshold(
-        self, prob: Float[Tensor, "sample class"], scores: Scores, epoch: int
-    ) -> Float[Tensor, " class"]:
+    def _thresholds(self, scores: Scores, epoch: int) -> Float[Tensor, "network class"]:
+        if self.threshold_rule == "fixed":
+            fixed = threshold_by_class(self.thresholds, scores.class_names)
+            return fixed.expand(len(scores.loss), -1)
         if self.threshold_rule == "adaptive_margin":
-            return adaptive_margin(prob, scores.label, epoch, floor=self.margin_floor)
-        if self.threshold_rule == "class_mean":
-            return class_mean_confidence(prob, scores.label)
-        return threshold_by_class(self.thresholds, scores.class_names)
+            return torch.stack(
+                [
+                    adaptive_margin(prob, scores.label, epoch, floor=self.margin_floor)
+                    for prob in scores.prob
+                ]
+            )
+        return torch.stack([class_mean_confidence(prob, scores.label) for prob in scores.prob])
 
     def step(
         self,

@@ -9,7 +9,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fer_ray.methods.base import SplitMethod, check_range
-from fer_ray.mixture import Mixture, fit_class_mixtures, fit_mixture, normalize
+from fer_ray.mixture import (
+    Mixture,
+    clean_prob_by_class,
+    fit_class_mixtures,
+    fit_mixture,
+    normalize,
+)
 from fer_ray.types import Scores
 
 
@@ -39,21 +45,19 @@ def clean_probability(
     Raises:
         MixtureError: If the losses cannot be divided.
     """
-    rows = scores.is_labeled
+    # Without a copy if all are labelled: there may be many.
+    rows = slice(None) if bool(scores.is_labeled.all()) else scores.is_labeled
     label, num_classes = scores.label[rows], len(scores.class_names)
     clean_prob, mixtures = torch.zeros_like(scores.loss), []
-    for network, given in enumerate(scores.loss[:, rows]):
-        loss = normalize(given, clip_quantile)
+    for network, given in enumerate(scores.loss):
+        loss = normalize(given[rows], clip_quantile)
         whole = fit_mixture(loss)
         mixtures.append(whole)
         if mixture == "global":
             clean_prob[network, rows] = whole.clean_prob(loss, monotone=monotone)
             continue
-        prob = torch.zeros_like(loss)
         by_class = fit_class_mixtures(loss, label, num_classes, whole, shrinkage)
-        for number, own in enumerate(by_class):
-            prob[label == number] = own.clean_prob(loss[label == number], monotone=monotone)
-        clean_prob[network, rows] = prob
+        clean_prob[network, rows] = clean_prob_by_class(by_class, loss, label, monotone=monotone)
     return clean_prob, mixture_memory(mixtures)
 
 
