@@ -1,6 +1,6 @@
 """What `methods.py` compares: configurations, and the data sets of other protocols."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ RIGHT_KEPT, WRONG_KEPT = 0.82, 0.5
 
 GIVEN, RIGHT, TRUE, TRUSTED, RANDOM = "given", "right", "true", "trusted", "random"
 # The case's name, its data, and what differs from the defaults.
-_CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+Choice = tuple[str, str, Mapping[str, Any]]
+CIFAR_FORM: Mapping[str, Any] = {"form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0}
+_CASES: tuple[Choice, ...] = (
     (BASELINE, GIVEN, {"name": "cross_entropy"}),
     (
         "cross_entropy, balanced softmax",
@@ -36,11 +38,7 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ),
     ("co_divide, no penalty", GIVEN, {"name": "co_divide", "penalty_weight": 0.0}),
     ("dividemix, Clothing1M form", GIVEN, {"name": "dividemix"}),
-    (
-        "dividemix, CIFAR form",
-        GIVEN,
-        {"name": "dividemix", "form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0},
-    ),
+    ("dividemix, CIFAR form", GIVEN, {"name": "dividemix", **CIFAR_FORM}),
     ("robust_loss, GCE", GIVEN, {"name": "robust_loss"}),
     ("robust_loss, GCE, q 0.3", GIVEN, {"name": "robust_loss", "q": 0.3}),
     ("robust_loss, SCE", GIVEN, {"name": "robust_loss", "loss": "sce"}),
@@ -66,16 +64,23 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 )
 
 
-def make_cases(specs: Mapping[str, str], epochs: int, *, is_quick: bool = False) -> list[Case]:
+def make_cases(
+    specs: Mapping[str, str],
+    epochs: int,
+    *,
+    is_quick: bool = False,
+    choices: Sequence[Choice] = _CASES,
+) -> list[Case]:
     """All cases, with `epochs` each.
 
     Args:
         specs: Data set of every protocol, from `write_variants`.
         epochs: Of every run.
         is_quick: Whether a few small batches will do.
+        choices: Name, protocol and method of every case.
     """
     cases = []
-    for name, protocol, method in _CASES:
+    for name, protocol, method in choices:
         raw: dict[str, Any] = {"data": specs[protocol], "method": dict(method)}
         # Epochs of cross_entropy are those of the labelled images; here they are few.
         is_short = protocol == TRUSTED and method["name"] == BASELINE

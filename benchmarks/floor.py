@@ -52,7 +52,7 @@ class NetworkPasses:
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = 0.0
-        num = 2 * max(run.optim.batch_size, run.compute.eval_batch_size)
+        num = 2 * max(_num_views(run) * run.optim.batch_size, run.compute.eval_batch_size)
         return cls(
             run=run,
             data=data,
@@ -82,14 +82,20 @@ class NetworkPasses:
 
     def step(self, network: int, share: int) -> None:
         """One gradient step, with the guesses that DivideMix makes before it."""
-        student = self.learners[network]
-        if self.num_labeled is not None and isinstance(self.run.method, DivideMix):
-            share *= 2
-            for guessing in (student, student, self.learners[1 - network]):
-                guessing.predict(self.images[:share])
+        student, method = self.learners[network], self.run.method
+        if self.num_labeled is not None and isinstance(method, DivideMix):
+            share *= method.num_views
+            if method.guesses == "fresh":
+                student.predict(self.images[: 2 * share])
+                self.learners[1 - network].predict(self.images[:share])
         logits = student(self.images[:share]).logits
         loss = F.cross_entropy(logits, torch.zeros(share, dtype=torch.long, device=logits.device))
         self.optimizers[network].zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.module.parameters(), self.run.optim.clip_norm)
         self.optimizers[network].step()
+
+
+def _num_views(run: RunConfig) -> int:
+    """Views of an image that go through a network at once."""
+    return run.method.num_views if isinstance(run.method, DivideMix) else 1

@@ -69,16 +69,16 @@ def main() -> None:
         print("written:", result.write(f"methods-{report.slug(name.removesuffix('.npz'))}").name)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(description: str | None = __doc__, name: str = "methods") -> argparse.Namespace:
     """The command line; with `--quick` small numbers stand in for what is not given."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", metavar="SPEC")
     parser.add_argument("--epochs", type=int, metavar="N", help="of every run (default: 40)")
     parser.add_argument("--seeds", type=int, metavar="N")
     parser.add_argument("--only", action="append", metavar="NAME", help="cases with this in them")
-    parser.add_argument("--work", default="runs/methods", metavar="FOLDER")
+    parser.add_argument("--work", default=f"runs/{name}", metavar="FOLDER")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
     args = parser.parse_args()

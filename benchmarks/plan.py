@@ -5,7 +5,7 @@ import json
 import math
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,15 +161,22 @@ def _seconds(cost: Cost, warmup: int, epochs: int) -> float:
 
 
 def train_all(
-    cases: Sequence[Case], seeds: Iterable[int], work: Path, pool: ProcessPoolExecutor
+    cases: Sequence[Case],
+    seeds: Iterable[int],
+    work: Path,
+    pool: ProcessPoolExecutor,
+    train: Callable[..., dict[str, Any]] = train_case,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Train what has no file in `work` yet; outcomes by case, in the order of seeds."""
+    """Train what has no file in `work` yet; outcomes by case, in the order of seeds.
+
+    `train` is called as `train_case` is, in a process of `pool`.
+    """
     paths = {(case.name, seed): _path(case, seed, work) for seed in seeds for case in cases}
     missing = [key for key, path in paths.items() if not path.exists()]
     by_name = {case.name: case for case in cases}
     print(f"{len(paths)} runs, {len(paths) - len(missing)} of them done before", flush=True)
     futures = {
-        pool.submit(train_case, by_name[name].raw, seed, is_ensemble=by_name[name].is_ensemble): (
+        pool.submit(train, by_name[name].raw, seed, is_ensemble=by_name[name].is_ensemble): (
             name,
             seed,
         )

@@ -93,12 +93,17 @@ def num_warmup(run: RunConfig) -> int:
 
 
 class TimedRuntime(ProcessRuntime):
-    """A plain process that adds up the seconds of training, saving left out."""
+    """A plain process that keeps the seconds of every epoch, saving left out."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.seconds = 0.0
+        self.epochs_s: list[float] = []
         self._since = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs so far."""
+        return sum(self.epochs_s)
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -109,7 +114,7 @@ class TimedRuntime(ProcessRuntime):
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
         """Stop the clock, save, go on."""
-        self.seconds += clock() - self._since
+        self.epochs_s.append(clock() - self._since)
         super().report(row, save)
         self._since = clock()
 
@@ -129,7 +134,10 @@ def train_case(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[
 
 
 def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
-    """Train to the end; seconds, the best epoch and its validation figures, the checkpoint."""
+    """Train to the end; seconds, the best epoch and its validation figures, the checkpoint.
+
+    `epoch_s` are those of an epoch after warm-up, if there is one.
+    """
     runtime = TimedRuntime(folder)
     train_run(run, runtime)
     checkpoint = max(folder.glob("epoch_*"))
@@ -139,6 +147,7 @@ def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
     row = next(row for row in history if row["epoch"] == best.epoch)
     figures = {
         "seconds": runtime.seconds,
+        "epoch_s": statistics.median(runtime.epochs_s[num_warmup(run) :] or runtime.epochs_s),
         "wall_s": sum(row["time/epoch_s"] for row in history),
         "best_epoch": best.epoch,
         "val": {key: row[f"val/{key}"] for key in ("accuracy", "macro_recall")},

@@ -1,6 +1,5 @@
 """DivideMix: unlabelled images learn too, by MixMatch with co-refined and co-guessed targets."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,12 +17,7 @@ from fer_ray.losses import (
     sharpen,
     soft_cross_entropy,
 )
-from fer_ray.methods.base import (
-    SplitMethod,
-    check_range,
-    class_prior,
-    require_labeled,
-)
+from fer_ray.methods.base import SplitMethod, check_range, class_prior, require_labeled
 from fer_ray.methods.dividing import mixture_memory
 from fer_ray.mixture import fit_mixture, normalize
 from fer_ray.types import (
@@ -47,8 +41,15 @@ class DivideMix(SplitMethod):
     partners of the mixing. Guesses come from weak views; `gradient_views="strong"` takes the
     gradient from strong ones (AugDesc, Nishi et al. 2021, https://arxiv.org/abs/2103.02130).
 
-    Cost per label kept and network: 6 no-grad forwards plus 12 (CIFAR) or 6 (Clothing1M)
-    forward-equivalents; 2 forwards per image and epoch to score.
+    Cost in forward-equivalents (a no-grad forward 1, a gradient of a view 3) per label kept and
+    network, with M views:
+
+        cifar, fresh          9M: 3M guesses, 6M gradient   18 with M = 2
+        clothing1m, fresh     6M: 3M guesses, 3M gradient   12
+        cifar, scored         6M                            12
+        clothing1m, scored    3M                             6, and 3 with M = 1
+
+    Scoring adds 2 per image and epoch, one for each network, to all of them.
 
     Attributes:
         form: Which of the authors' scripts is followed.
@@ -61,6 +62,14 @@ class DivideMix(SplitMethod):
         confidence_weight: Weight of the confidence penalty in warm-up, eq. 2 (0 or 1 in the paper).
         loss_history: The mixture sees the mean loss of this many last epochs (5 at 90 % noise).
         gradient_views: Kind of view that is learnt from.
+        num_views: M of algorithm 1, at least 1: views of an image that gradients are taken from
+            and, if `fresh`, predictions averaged over.
+        guesses: What refines and guesses. `fresh`, as published: predictions of M weak views, made
+            in the step. `scored`: what the scoring that divides the data said of the plain image,
+            averaged over epochs (temporal ensembling, Laine and Aila 2017,
+            https://arxiv.org/abs/1610.02242), so no forward is made for it.
+        guess_momentum: Of that average, in [0, 1): t <- momentum t + (1 - momentum) p. It begins
+            with the first scores, so it needs no correction for a start from 0.
     """
 
     paper: ClassVar[str] = "DivideMix (Li et al. 2020): co-refinement, co-guessing, MixMatch"
@@ -77,6 +86,9 @@ class DivideMix(SplitMethod):
     confidence_weight: float = 0.0
     loss_history: int = 1
     gradient_views: Literal["weak", "strong"] = "strong"
+    num_views: int = 2
+    guesses: Literal["fresh", "scored"] = "fresh"
+    guess_momentum: float = 0.6
 
     def __post_init__(self) -> None:
         SplitMethod.__post_init__(self)
@@ -84,15 +96,23 @@ class DivideMix(SplitMethod):
         check_range(self, "(0, inf)", "temperature", "alpha")
         weights = ("unlabeled_weight", "penalty_weight", "confidence_weight")
         check_range(self, "[0, inf)", *weights, "rampup_epochs")
-        check_range(self, "[1, inf)", "loss_history")
+        check_range(self, "[1, inf)", "loss_history", "num_views")
+        check_range(self, "[0, 1)", "guess_momentum")
 
     @property
     def views(self) -> Views:
-        """Two weak views of everything, and two strong ones if those are learnt from."""
-        strong = 2 if self.gradient_views == "strong" else 0
+        """M weak views of everything for fresh guesses, and M views to learn from."""
+        learns_weak = self.gradient_views == "weak"
+        weak = self.num_views if learns_weak or self.guesses == "fresh" else 0
+        strong = 0 if learns_weak else self.num_views
         return Views(
-            labeled_weak=2, unlabeled_weak=2, labeled_strong=strong, unlabeled_strong=strong
+            labeled_weak=weak, unlabeled_weak=weak, labeled_strong=strong, unlabeled_strong=strong
         )
+
+    @property
+    def reads_prob(self) -> bool:
+        """The scores become guesses, or only their losses are looked at."""
+        return self.guesses == "scored"
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy plus the confidence penalty (eq. 2)."""
@@ -102,7 +122,11 @@ class DivideMix(SplitMethod):
         return StepOutput(loss=loss + self.confidence_weight * negative_entropy(logits))
 
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
-        """Mixture over each network's (averaged) losses; rows swapped: co-divide."""
+        """Mixture over each network's (averaged) losses; rows swapped: co-divide.
+
+        With `scored` guesses, row k of `memory["soft_target"]` (network, sample, class) is what
+        network k itself says: not swapped.
+        """
         rows = scores.is_labeled
         history = torch.zeros_like(scores.loss)[:, None]
         history[:, 0, rows] = torch.stack([normalize(row) for row in scores.loss[:, rows]])
@@ -115,14 +139,25 @@ class DivideMix(SplitMethod):
         for mixture, row, prob in zip(mixtures, loss, clean_prob, strict=True):
             prob[rows] = mixture.clean_prob(row[rows], monotone=False)
         keep = (clean_prob > self.clean_threshold) & scores.is_labeled
+        memory = mixture_memory(mixtures) | {"loss_history": history}
+        if self.guesses == "scored":
+            memory["soft_target"] = self._soft_target(scores, previous)
         split = SplitResult(
             is_labeled=keep.flip(0),
             clean_prob=clean_prob.flip(0),
             label=scores.label.expand_as(keep).clone(),
             threshold=torch.full((len(scores.class_names),), self.clean_threshold),
-            memory=mixture_memory(mixtures) | {"loss_history": history},
+            memory=memory,
         )
         return require_labeled(split, scores, epoch)
+
+    def _soft_target(
+        self, scores: Scores, previous: SplitResult | None
+    ) -> Float[Tensor, "network sample class"]:
+        """Moving average over epochs of each network's softmax."""
+        if previous is None or "soft_target" not in previous.memory:
+            return scores.prob
+        return torch.lerp(scores.prob, previous.memory["soft_target"], self.guess_momentum)
 
     def step(
         self,
@@ -133,34 +168,56 @@ class DivideMix(SplitMethod):
         context: StepContext,
     ) -> StepOutput:
         """Eq. 3-12: refine, guess, sharpen, mix, and learn from the mixture."""
-        assert peer is not None
-        num_classes = len(context.class_names)
-        targets = [self._refine(student, labeled, num_classes)]
-        images = list(labeled.strong or labeled.weak)
-        if unlabeled is not None:
-            targets.append(self._guess(student, peer, unlabeled))
-            images += unlabeled.strong or unlabeled.weak
-        target = torch.cat([part for part in targets for _ in range(2)])
-        num_labeled = 2 * len(labeled.index)
+        if self.guesses == "scored":
+            probs = self._scored(labeled, unlabeled, context)
+        else:
+            probs = self._fresh(student, peer, labeled, unlabeled)
+        targets = [self._refine(probs[0], labeled)]
+        targets += [sharpen(prob, self.temperature) for prob in probs[1:]]
+        batches = [labeled] if unlabeled is None else [labeled, unlabeled]
+        images = torch.cat([view for batch in batches for view in batch.strong or batch.weak])
+        target = torch.cat([part for part in targets for _ in range(self.num_views)])
+        num_labeled = self.num_views * len(labeled.index)
         rows = num_labeled if self.form == "clothing1m" else len(target)
-        mixed, mixed_target = self._mix(torch.cat(images), target, rows, context.generator)
+        mixed, mixed_target = self._mix(images, target, rows, context.generator)
         logits = student(mixed).logits.float()
         return self._loss(logits, mixed_target, num_labeled, context)
 
+    def _fresh(
+        self, student: Network, peer: Network | None, labeled: Labeled, unlabeled: Unlabeled | None
+    ) -> list[Float[Tensor, "batch class"]]:
+        """Mean softmax over weak views: the student's of labelled images, both's of the others.
+
+        One batched forward of each network.
+        """
+        assert peer is not None
+        num_labeled = self.num_views * len(labeled.index)
+        views = labeled.weak if unlabeled is None else labeled.weak + unlabeled.weak
+        own = student.predict(torch.cat(views))
+        probs = [own[:num_labeled]]
+        if unlabeled is not None:
+            other = peer.predict(torch.cat(unlabeled.weak))
+            probs.append(torch.stack([own[num_labeled:], other]).mean(dim=0))
+        return [prob.unflatten(0, (self.num_views, -1)).mean(dim=0) for prob in probs]
+
+    def _scored(
+        self, labeled: Labeled, unlabeled: Unlabeled | None, context: StepContext
+    ) -> list[Float[Tensor, "batch class"]]:
+        """As `_fresh`, but looked up in what the split remembers of the scores."""
+        assert context.split is not None
+        soft_target = context.split.memory["soft_target"]
+        probs = [soft_target[context.network, labeled.index]]
+        if unlabeled is not None:
+            probs.append(soft_target[:, unlabeled.index].mean(dim=0))
+        return [prob.to(labeled.label.device, non_blocking=True) for prob in probs]
+
     def _refine(
-        self, student: Network, labeled: Labeled, num_classes: int
+        self, prob: Float[Tensor, "batch class"], labeled: Labeled
     ) -> Float[Tensor, "batch class"]:
         """Co-refinement, eq. 3, and sharpening, eq. 4."""
-        prob = _mean_prediction([student], labeled.weak)
         clean_prob = labeled.clean_prob[:, None]
-        given = F.one_hot(labeled.label, num_classes).to(prob.dtype)
+        given = F.one_hot(labeled.label, prob.shape[1]).to(prob.dtype)
         return sharpen(clean_prob * given + (1 - clean_prob) * prob, self.temperature)
-
-    def _guess(
-        self, student: Network, peer: Network, unlabeled: Unlabeled
-    ) -> Float[Tensor, "batch class"]:
-        """Co-guessing: both networks, both views, sharpened."""
-        return sharpen(_mean_prediction([student, peer], unlabeled.weak), self.temperature)
 
     def _mix(
         self,
@@ -197,12 +254,3 @@ class DivideMix(SplitMethod):
             loss = loss + self.unlabeled_weight * ramp * unlabeled_loss
             logs["unlabeled_loss"] = unlabeled_loss.detach()
         return StepOutput(loss=loss, logs=logs)
-
-
-def _mean_prediction(
-    networks: Sequence[Network], views: Sequence[Float[Tensor, "batch channel height width"]]
-) -> Float[Tensor, "batch class"]:
-    """Mean softmax of all networks over all views: one batched forward per network."""
-    stacked = torch.cat(list(views))
-    prob = torch.stack([network.predict(stacked) for network in networks]).mean(dim=0)
-    return prob.reshape(len(views), -1, prob.shape[-1]).mean(dim=0)

@@ -1,16 +1,28 @@
 """DivideMix against the paper in loops: split, targets, mixture, loss, gradient."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from fer_ray.checkpoint import load_checkpoint, save_checkpoint
+from fer_ray.config import ConfigError, RunConfig
 from fer_ray.methods.dividemix import DivideMix
 from fer_ray.mixture import Mixture
-from fer_ray.types import EmptySplitError, Labeled, Unlabeled
+from fer_ray.state import new_state
+from fer_ray.types import (
+    EmptySplitError,
+    Labeled,
+    ModelOutput,
+    SplitResult,
+    StepContext,
+    Unlabeled,
+)
 from tests import reference
+from tests.gloo import GlooPair
 from tests.methods.batches import (
     context,
     labeled_batch,
@@ -20,7 +32,16 @@ from tests.methods.batches import (
     torch_gradient,
     unlabeled_batch,
 )
-from tests.samples import LinearNetwork, linear_network
+from tests.samples import (
+    CPU,
+    LinearNetwork,
+    faces,
+    linear_network,
+    make_run,
+    same_weights,
+    timeless,
+    train,
+)
 
 EPOCH = 7.25
 
@@ -47,24 +68,34 @@ def reference_step(
 ) -> tuple[float, reference.Floats]:
     """Loss and gradient of algorithm 1's inner loop."""
     own, other = numpy_weight(student), numpy_weight(peer)
-    refined = reference.co_refine(
-        labeled.label.numpy(),
-        labeled.clean_prob.double().numpy(),
-        [reference.linear_prob(view, own) for view in as_arrays(labeled.weak)],
-        method.temperature,
-    )
-    targets, images = [refined, refined], as_arrays(labeled.strong or labeled.weak)
+    of_labeled = [reference.linear_prob(view, own) for view in as_arrays(labeled.weak)]
+    weak = [] if unlabeled is None else as_arrays(unlabeled.weak)
+    by_own = [reference.linear_prob(view, own) for view in weak]
+    by_other = [reference.linear_prob(view, other) for view in weak]
+    said = (of_labeled, by_own, by_other)
+    return reference_learning(method, student, labeled, unlabeled, seed, *said)
+
+
+def reference_learning(
+    method: DivideMix,
+    student: LinearNetwork,
+    labeled: Labeled,
+    unlabeled: Unlabeled | None,
+    seed: int,
+    of_labeled: list[reference.Floats],
+    by_own: list[reference.Floats],
+    by_other: list[reference.Floats],
+) -> tuple[float, reference.Floats]:
+    """The same, once the student has spoken of labelled images, and it and its peer of others."""
+    own, times = numpy_weight(student), method.num_views
+    label, clean_prob = labeled.label.numpy(), labeled.clean_prob.double().numpy()
+    refined = reference.co_refine(label, clean_prob, of_labeled, method.temperature)
+    targets, images = [refined] * times, as_arrays(labeled.strong or labeled.weak)
     if unlabeled is not None:
-        weak = as_arrays(unlabeled.weak)
-        guessed = reference.co_guess(
-            [reference.linear_prob(view, own) for view in weak],
-            [reference.linear_prob(view, other) for view in weak],
-            method.temperature,
-        )
-        targets += [guessed, guessed]
+        targets += [reference.co_guess(by_own, by_other, method.temperature)] * times
         images += as_arrays(unlabeled.strong or unlabeled.weak)
     partner, draw = draws(seed, sum(map(len, images)), method.alpha)
-    num_labeled = 2 * len(labeled.index)
+    num_labeled = times * len(labeled.index)
     if method.form == "clothing1m":
         partner = partner[:num_labeled]
     mixed = reference.mixup(np.concatenate(images), partner, draw)
@@ -84,6 +115,16 @@ def reference_step(
     return loss(own), reference.numerical_gradient(loss, own)
 
 
+def batches(
+    method: DivideMix, seed: int, *, has_unlabeled: bool = True
+) -> tuple[Labeled, Unlabeled | None]:
+    """With the views that the method asks for."""
+    views = method.views
+    labeled = labeled_batch(seed, views.labeled_weak, views.labeled_strong)
+    unlabeled = unlabeled_batch(seed, views.unlabeled_weak, views.unlabeled_strong)
+    return labeled, unlabeled if has_unlabeled else None
+
+
 CASES: list[dict[str, Any]] = [
     {"form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0},
     {"form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0, "gradient_views": "weak"},
@@ -91,6 +132,9 @@ CASES: list[dict[str, Any]] = [
     {"form": "cifar", "unlabeled_weight": 0.0, "penalty_weight": 0.0},
     {"form": "clothing1m"},
     {"form": "clothing1m", "gradient_views": "weak", "penalty_weight": 3.0, "alpha": 2.0},
+    {"form": "cifar", "unlabeled_weight": 25.0, "num_views": 1},
+    {"form": "clothing1m", "num_views": 1},
+    {"form": "clothing1m", "num_views": 3, "gradient_views": "weak"},
 ]
 
 
@@ -101,10 +145,8 @@ def test_a_whole_step_is_that_of_the_paper(
     fields: dict[str, Any], has_unlabeled: bool, seed: int
 ) -> None:
     method = DivideMix(warmup_epochs=3, **fields)
-    num_strong = method.views.labeled_strong
     student, peer = linear_network(4, 3, seed), linear_network(4, 3, seed + 50)
-    labeled = labeled_batch(seed, 2, num_strong)
-    unlabeled = unlabeled_batch(seed, 2, num_strong) if has_unlabeled else None
+    labeled, unlabeled = batches(method, seed, has_unlabeled=has_unlabeled)
     output = method.step(student, peer, labeled, unlabeled, context(seed, EPOCH))
     loss, gradient = reference_step(method, student, peer, labeled, unlabeled, seed)
     assert output.loss.item() == pytest.approx(loss, rel=1e-4)
@@ -116,11 +158,35 @@ def test_guesses_come_from_weak_views_of_both_networks_and_refinement_from_the_s
     student, peer = linear_network(4, 3, 0), linear_network(4, 3, 1)
     labeled, unlabeled = labeled_batch(0), unlabeled_batch(0)
     DivideMix().step(student, peer, labeled, unlabeled, context())
-    assert len(student.predicted) == 2
-    assert torch.equal(student.predicted[0], torch.cat(labeled.weak))
-    assert torch.equal(student.predicted[1], torch.cat(unlabeled.weak))
-    assert len(peer.predicted) == 1
+    assert len(student.predicted) == len(peer.predicted) == 1
+    assert torch.equal(student.predicted[0], torch.cat([*labeled.weak, *unlabeled.weak]))
     assert torch.equal(peer.predicted[0], torch.cat(unlabeled.weak))
+
+
+@pytest.mark.parametrize("num_unlabeled", [5, 3])
+def test_one_batched_forward_guesses_like_a_forward_a_view(
+    num_unlabeled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The targets handed to the mixing are those of forwards made one by one."""
+    student, peer = linear_network(4, 3, 0), linear_network(4, 3, 1)
+    labeled, unlabeled = labeled_batch(0), unlabeled_batch(0, batch=num_unlabeled)
+    method, handed = DivideMix(temperature=0.7), list[torch.Tensor]()
+    original = DivideMix._mix
+
+    def mix(self: DivideMix, images: Any, target: torch.Tensor, *rest: Any) -> Any:
+        handed.append(target)
+        return original(self, images, target, *rest)
+
+    monkeypatch.setattr(DivideMix, "_mix", mix)
+    method.step(student, peer, labeled, unlabeled, context())
+    own = [student.predict(view) for view in labeled.weak]
+    clean = labeled.clean_prob[:, None]
+    refined = clean * torch.eye(3)[labeled.label] + (1 - clean) * (own[0] + own[1]) / 2
+    guesses = [net.predict(view) for net in (student, peer) for view in unlabeled.weak]
+    guess = sum(guesses[1:], guesses[0]) / 4
+    expected = [(prob ** (1 / 0.7)) / (prob ** (1 / 0.7)).sum(1, True) for prob in (refined, guess)]
+    whole = torch.cat([expected[0], expected[0], expected[1], expected[1]])
+    torch.testing.assert_close(handed[0], whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("clean_prob", [0.0, 1.0])
@@ -265,11 +331,171 @@ def test_one_image_is_not_enough_to_learn_from() -> None:
         DivideMix().split(only, None, 9)
 
 
-@pytest.mark.parametrize(("gradient_views", "num_strong"), [("weak", 0), ("strong", 2)])
-def test_strong_views_are_asked_for_only_if_learnt_from(
-    gradient_views: Any, num_strong: int
+@pytest.mark.parametrize("num_views", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("guesses", "gradient_views", "has_weak", "has_strong"),
+    [
+        ("fresh", "strong", True, True),
+        ("fresh", "weak", True, False),
+        ("scored", "strong", False, True),
+        ("scored", "weak", True, False),
+    ],
+)
+def test_only_views_that_are_looked_at_are_asked_for(
+    guesses: Any, gradient_views: Any, has_weak: bool, has_strong: bool, num_views: int
 ) -> None:
-    views = DivideMix(gradient_views=gradient_views).views
-    assert (views.labeled_weak, views.unlabeled_weak) == (2, 2)
-    assert (views.labeled_strong, views.unlabeled_strong) == (num_strong, num_strong)
+    fields = {"guesses": guesses, "gradient_views": gradient_views, "num_views": num_views}
+    views = DivideMix(**fields).views
+    assert views.labeled_weak == views.unlabeled_weak == num_views * has_weak
+    assert views.labeled_strong == views.unlabeled_strong == num_views * has_strong
     assert views.needs_unlabeled
+
+
+# --- guesses from the scores ----------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class BlindNetwork(LinearNetwork):
+    """Learns, but must not be asked, and counts the images that it learns from."""
+
+    learnt: int = 0
+
+    def __call__(self, images: torch.Tensor, /) -> ModelOutput:
+        self.learnt += len(images)
+        return LinearNetwork.__call__(self, images)
+
+    def predict(self, images: torch.Tensor, /) -> torch.Tensor:
+        raise AssertionError("a forward without gradient")
+
+
+def blind_network(seed: int) -> BlindNetwork:
+    network = linear_network(4, 3, seed)
+    return BlindNetwork(network.weight, network.bias)
+
+
+def scored_context(seed: int, network: int) -> tuple[StepContext, torch.Tensor]:
+    """A context whose split has drawn softmaxes of two networks for 120 images, and these."""
+    given = scores(seed, 120)
+    split = DivideMix(guesses="scored").split(given, None, 4)
+    return replace(context(seed, EPOCH), split=split, network=network), given.prob
+
+
+SCORED: list[dict[str, Any]] = [
+    {"form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0},
+    {"form": "cifar", "unlabeled_weight": 25.0, "num_views": 1, "gradient_views": "weak"},
+    {"form": "clothing1m", "gradient_views": "weak"},
+    {"form": "clothing1m", "num_views": 1, "temperature": 0.3},
+]
+
+
+@pytest.mark.parametrize("fields", SCORED, ids=str)
+@pytest.mark.parametrize("has_unlabeled", [True, False])
+@pytest.mark.parametrize("network", [0, 1])
+def test_a_scored_step_is_that_of_the_paper_with_predictions_known_before(
+    fields: dict[str, Any], has_unlabeled: bool, network: int
+) -> None:
+    """The student refines by its own scores, not by its peer's; both guess; nobody is asked."""
+    method = DivideMix(warmup_epochs=3, guesses="scored", **fields)
+    student, peer = blind_network(7), blind_network(8)
+    labeled, unlabeled = batches(method, 2, has_unlabeled=has_unlabeled)
+    labeled = replace(labeled, index=torch.tensor([11, 3, 90, 4, 57]))
+    given, prob = scored_context(2, network)
+    output = method.step(student, peer, labeled, unlabeled, given)
+    rows = prob.double().numpy()
+    of_labeled = [rows[network, labeled.index.numpy()]]
+    by_both = rows[:, [] if unlabeled is None else unlabeled.index.numpy()]
+    said = (of_labeled, [by_both[0]], [by_both[1]])
+    loss, gradient = reference_learning(method, student, labeled, unlabeled, 2, *said)
+    assert output.loss.item() == pytest.approx(loss, rel=1e-4)
+    np.testing.assert_allclose(torch_gradient(output, student), gradient, rtol=1e-3, atol=2e-5)
+    assert peer.learnt == 0
+
+
+def test_row_k_of_the_memory_is_what_network_k_says() -> None:
+    given = scores(3)
+    split = DivideMix(guesses="scored").split(given, None, 4)
+    assert split.memory["soft_target"].shape == (2, 60, 3)
+    for network in (0, 1):
+        assert torch.equal(split.memory["soft_target"][network], given.prob[network])
+    assert "soft_target" not in DivideMix().split(given, None, 4).memory
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
+def test_the_memory_is_a_moving_average_that_begins_with_the_first_scores(momentum: float) -> None:
+    method, rounds = DivideMix(guesses="scored", guess_momentum=momentum), list[SplitResult]()
+    given = [scores(seed) for seed in range(3)]
+    for epoch, each in enumerate(given):
+        rounds.append(method.split(each, rounds[-1] if rounds else None, 4 + epoch))
+    first, second, third = (each.prob.double().numpy() for each in given)
+    after_two = momentum * first + (1 - momentum) * second
+    after_three = momentum * after_two + (1 - momentum) * third
+    for split, expected in zip(rounds, (first, after_two, after_three), strict=True):
+        np.testing.assert_allclose(split.memory["soft_target"].numpy(), expected, atol=1e-6)
+
+
+def test_a_split_without_the_memory_is_no_obstacle() -> None:
+    before, given = DivideMix().split(scores(0), None, 4), scores(1)
+    split = DivideMix(guesses="scored").split(given, before, 5)
+    assert torch.equal(split.memory["soft_target"], given.prob)
+
+
+@pytest.mark.parametrize("guesses", ["fresh", "scored"])
+@pytest.mark.parametrize(("form", "num_halves"), [("cifar", 2), ("clothing1m", 1)])
+@pytest.mark.parametrize("num_views", [1, 2])
+def test_as_many_views_are_learnt_from(
+    form: Any, num_halves: int, num_views: int, guesses: Any
+) -> None:
+    method = DivideMix(form=form, guesses=guesses, num_views=num_views)
+    student, peer = blind_network(7), blind_network(8)
+    if guesses == "fresh":
+        for network in (student, peer):
+            network.predict = linear_network(4, 3, 0).predict  # type: ignore[method-assign]
+    given, _ = scored_context(0, 0)
+    labeled, unlabeled = batches(method, 0)
+    output = method.step(student, peer, labeled, unlabeled, given)
+    assert student.learnt == 5 * num_views * num_halves
+    assert ("unlabeled_loss" in output.logs) == (form == "cifar")
+    assert bool(torch.isfinite(output.loss))
+
+
+@pytest.mark.parametrize("guesses", ["fresh", "scored"])
+def test_a_run_that_scores_is_resumed_and_learns(guesses: str, tmp_path: Path) -> None:
+    overrides = {"method__guesses": guesses, "method__num_views": 1, "optim__epochs": 5}
+    run, data = make_run("dividemix", **overrides), faces()
+    whole, _ = train(run, data)
+    half, _ = train(run, data, num_epochs=3)
+    save_checkpoint(half, run, tmp_path)
+    resumed = new_state(run, data, CPU)
+    load_checkpoint(resumed, tmp_path)
+    train(run, data, resumed)
+    assert same_weights(whole, resumed)
+    assert whole.history[-1]["val/accuracy"] > 0.4
+
+
+def scored_end() -> tuple[torch.Tensor, str]:
+    run = make_run("dividemix", method__guesses="scored", optim__epochs=3)
+    state, rows = train(run, faces(num_train=91))
+    assert state.split is not None
+    return state.split.memory["soft_target"], timeless(rows)
+
+
+def test_all_ranks_look_up_the_same_scores(gloo_pair: GlooPair) -> None:
+    (memory, rows), (other, other_rows) = gloo_pair.run(scored_end)
+    assert memory.shape == (2, 91, 4)
+    assert torch.equal(memory, other)
+    assert rows == other_rows
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"guesses": "stale"}, r"^method\.guesses: .*'scored'"),
+        ({"guess_momentum": 1.0}, r"^method\.guess_momentum: in \[0, 1\), got 1\.0"),
+        ({"guess_momentum": -0.1}, r"^method\.guess_momentum: in \[0, 1\), got -0\.1"),
+        ({"num_views": 0}, r"^method\.num_views: at least 1, got 0"),
+        ({"num_views": 1.5}, r"^method\.num_views: "),
+    ],
+)
+def test_a_bad_value_is_named(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        RunConfig.from_dict({"method": {"name": "dividemix", **fields}})

@@ -1,0 +1,107 @@
+"""Counts what goes through the networks after warm-up, where it happens."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from benchmarks.runs import read_run, train_case
+from fer_ray import loop
+from fer_ray.evaluation import score
+from fer_ray.learner import Learner
+from fer_ray.methods.dividemix import DivideMix
+from fer_ray.runtime import open_run_data
+from fer_ray.types import Labeled
+
+BACKWARD = 2
+"""Forwards that a backward costs."""
+PARTS = ("scoring", "guessing", "gradient")
+
+
+class PassCounter:
+    """Forward-equivalents and labelled images of all epochs after warm-up.
+
+    A forward of a view counts 1, its backward 2 more. Counted is what networks do while the
+    training set is scored and while a step after warm-up is made: neither warm-up nor validation.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._place = ""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count in this process as long as the block lasts."""
+        with ExitStack() as stack:
+
+            def put(owner: Any, name: str, wrapped: Callable[..., Any]) -> None:
+                stack.enter_context(mock.patch.object(owner, name, wrapped))
+
+            put(Learner, "__call__", self._forward(Learner.__call__, is_learning=True))
+            put(Learner, "logits", self._forward(Learner.logits, is_learning=False))
+            put(loop, "score", self._within("scoring", "epochs", score, lambda *_: 1))
+            step = DivideMix.step
+            put(DivideMix, "step", self._within("guessing", "labeled", step, _num_labeled))
+            yield
+
+    def summary(self, num_images: int) -> dict[str, float]:
+        """Figures per image of the training set and epoch, and `per_labeled` image drawn.
+
+        Args:
+            num_images: Of the training set.
+        """
+        num = num_images * self.counts["epochs"]
+        total = sum(self.counts[part] for part in PARTS)
+        return {part: self.counts[part] / num for part in (*PARTS, "labeled")} | {
+            "per_image": total / num,
+            "per_labeled": total / self.counts["labeled"],
+        }
+
+    def _forward(self, original: Callable[..., Any], *, is_learning: bool) -> Callable[..., Any]:
+        """Count the images of a forward, with its backward if there will be one."""
+
+        @functools.wraps(original)
+        def call(learner: Learner, images: Tensor) -> Any:
+            learns = is_learning and torch.is_grad_enabled()
+            if self._place:
+                part = "gradient" if learns else self._place
+                self.counts[part] += len(images) * (1 + BACKWARD * learns)
+            return original(learner, images)
+
+        return call
+
+    def _within(
+        self, place: str, key: str, original: Callable[..., Any], amount: Callable[..., int]
+    ) -> Callable[..., Any]:
+        """Forwards inside the call belong to `place`; `amount` of its arguments adds to `key`."""
+
+        @functools.wraps(original)
+        def call(*args: Any, **options: Any) -> Any:
+            self._place = place
+            self.counts[key] += amount(*args)
+            try:
+                return original(*args, **options)
+            finally:
+                self._place = ""
+
+        return call
+
+
+def _num_labeled(
+    method: DivideMix, student: Learner, peer: Learner, batch: Labeled, *_: Any
+) -> int:
+    del method, student, peer
+    return len(batch.index)
+
+
+def train_counted(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[str, Any]:
+    """`runs.train_case` of DivideMix, with `PassCounter.summary` under `passes`."""
+    counter, num_images = PassCounter(), len(open_run_data(read_run(raw)).train)
+    with counter.watching():
+        outcome = train_case(raw, seed, is_ensemble=is_ensemble)
+    return outcome | {"passes": counter.summary(num_images)}

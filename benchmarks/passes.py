@@ -1,0 +1,166 @@
+"""How many network passes does DivideMix need, and what does a form with fewer of them lose?
+
+    python benchmarks/passes.py [--data SPEC] [--epochs N] [--seeds N] [--only NAME ...]
+                                [--work FOLDER] [--jobs N] [--quick]
+
+Trains the CIFAR and the Clothing1M form as published (`fresh` guesses) and with guesses from the
+scores that divide the data anyway (`scored`), the latter also with one view per image. Counts the
+images that go through the networks, as they go (`counting.py`): a forward 1, its backward 2 more.
+Reported for the epochs after warm-up, with mean and deviation over seeds:
+
+  passes per image         forward-equivalents of an epoch, both networks, per training image
+  scoring, guessing, gradient   their parts
+  passes per label         the same per labelled image drawn
+  over CIFAR, Clothing1M   passes per image of that form as published over those of the case
+  epoch, seconds           seconds of an epoch after warm-up, and of the run, warm-up included, of
+                           one thread (of the wall clock on a GPU)
+  accuracy, macro recall   on the test set, at the best epoch by validation
+
+Finished runs stay in --work; started again, only the missing ones are run. Writes
+`results/passes-<data>.json` and prints a Markdown table.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import plan, report
+from benchmarks.cases import CIFAR_FORM, GIVEN, Choice, make_cases
+from benchmarks.counting import PARTS, train_counted
+from benchmarks.methods import FIGURES, parse_arguments
+from fer_ray.data import open_data
+
+CIFAR, CLOTHING = "CIFAR form", "Clothing1M form"
+FEWER = {CIFAR: 3.0, CLOTHING: 1.8}
+"""How many times fewer passes than these, as published, a scored Clothing1M form is to need."""
+_SCORED = {"name": "dividemix", "guesses": "scored"}
+CHOICES: tuple[Choice, ...] = (
+    (CIFAR, GIVEN, {"name": "dividemix", **CIFAR_FORM}),
+    (CLOTHING, GIVEN, {"name": "dividemix"}),
+    (f"{CIFAR}, scored", GIVEN, {**_SCORED, **CIFAR_FORM}),
+    (f"{CLOTHING}, scored", GIVEN, _SCORED),
+    (f"{CLOTHING}, scored, one view", GIVEN, {**_SCORED, "num_views": 1}),
+)
+Outcomes = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def main() -> None:
+    """Train what is missing, print, write."""
+    args = parse_arguments(__doc__, "passes")
+    cases = make_cases({GIVEN: args.data}, args.epochs, is_quick=args.quick, choices=CHOICES)
+    if args.only:
+        cases = [case for case in cases if any(word in case.name for word in args.only)]
+    with tempfile.TemporaryDirectory() as scratch, plan.processes(args.jobs) as pool:
+        work = Path(scratch if args.quick else args.work)
+        work.mkdir(parents=True, exist_ok=True)
+        outcomes = plan.train_all(cases, range(args.seeds), work, pool, train_counted)
+    data = open_data(args.data)
+    rows = [make_row(case, outcomes) for case in cases]
+    goals = [*fewer_goals(outcomes), *recall_goals(outcomes)]
+    print(f"\nTest set of {data.name}, {args.seeds} seeds, mean ± standard deviation in per cent\n")
+    print(markdown(rows))
+    report.print_goals(goals)
+    if not args.quick:
+        more = {"data": data.name, "num_seeds": args.seeds, "epochs": args.epochs}
+        result = report.Report(benchmark="passes", rows=rows, goals=goals, more=more)
+        name = data.name.partition(":")[2] or data.name
+        print("written:", result.write(f"passes-{report.slug(name.removesuffix('.npz'))}").name)
+
+
+def make_row(case: plan.Case, outcomes: Outcomes) -> report.Row:
+    """Means, deviations and every seed's figures of one case."""
+    ours = outcomes[case.name]
+    row: report.Row = {"case": case.name, "epochs": case.epochs}
+    for key in ("per_image", *PARTS, "per_labeled", "labeled"):
+        row[f"passes_{key}" if key != "labeled" else "labeled_per_image"] = report.mean_std(
+            [outcome["passes"][key] for outcome in ours]
+        )
+    for full, key in ((CIFAR, "ratio_to_cifar"), (CLOTHING, "ratio_to_clothing1m")):
+        if full in outcomes:
+            row[key] = report.mean_std(ratios(outcomes, full, case.name, "per_image"))
+    for figure in FIGURES:
+        row[figure] = report.mean_std([outcome["test"][figure] for outcome in ours])
+    for key in ("epoch_s", "seconds"):
+        row[key] = report.mean_std([outcome[key] for outcome in ours])
+    row["config"] = {key: case.raw[key] for key in ("model", "method", "optim")}
+    row["seeds"] = list(ours)
+    return row
+
+
+def ratios(outcomes: Outcomes, over: str, under: str, key: str) -> list[float]:
+    """Passes of one case over those of another, seed by seed."""
+    pairs = zip(outcomes[over], outcomes[under], strict=True)
+    return [a["passes"][key] / b["passes"][key] for a, b in pairs]
+
+
+def fewer_goals(outcomes: Outcomes) -> list[report.Goal]:
+    """The scored Clothing1M forms need so many times fewer passes than both as published."""
+    goals = []
+    for name in outcomes:
+        for full, bound in FEWER.items():
+            if not name.startswith(f"{CLOTHING}, scored") or full not in outcomes:
+                continue
+            by_label = fmean(ratios(outcomes, full, name, "per_labeled"))
+            goals.append(
+                report.Goal(
+                    name=f"passes per image of the {full} over the {name}",
+                    goal=f">= {bound:g}",
+                    value=fmean(ratios(outcomes, full, name, "per_image")),
+                    why=f"per labelled image drawn {by_label:.2f}; the forms keep "
+                    "different numbers of labels",
+                )
+            )
+    return goals
+
+
+def recall_goals(outcomes: Outcomes) -> list[report.Goal]:
+    """Macro recall of a scored form is no lower than that of its full form, but for noise."""
+    goals = []
+    for name, ours in outcomes.items():
+        full = name.partition(", scored")[0]
+        if name == full or full not in outcomes:
+            continue
+        recalls = [[100 * x["test"]["macro_recall"] for x in one] for one in (ours, outcomes[full])]
+        gains = [a - b for a, b in zip(*recalls, strict=True)]
+        noise = fmean(report.mean_std(recall)["std"] ** 2 for recall in recalls) ** 0.5
+        goals.append(
+            report.Goal(
+                name=f"macro recall of the {name} over its full form, points",
+                goal=f">= {-noise:.2f}",
+                value=fmean(gains),
+                why=f"by seed: {', '.join(f'{gain:+.1f}' for gain in gains)}; the bound is the "
+                "deviation of a run of the two",
+            )
+        )
+    return goals
+
+
+def markdown(rows: Sequence[report.Row]) -> str:
+    """The table of the README."""
+    counts = {
+        "passes per image": "passes_per_image",
+        **{part: f"passes_{part}" for part in PARTS},
+        "passes per label": "passes_per_labeled",
+        "over CIFAR": "ratio_to_cifar",
+        "over Clothing1M": "ratio_to_clothing1m",
+        "epoch": "epoch_s",
+        "seconds": "seconds",
+    }
+    head = ["DivideMix", *counts, *(figure.replace("_", " ") for figure in FIGURES)]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for row in rows:
+        cells = [f"{row[key]['mean']:.3g}" if key in row else "" for key in counts.values()]
+        shares = [f"{100 * row[x]['mean']:.1f} ± {100 * row[x]['std']:.1f}" for x in FIGURES]
+        lines.append([row["case"], *cells, *shares])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
