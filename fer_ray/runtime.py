@@ -16,6 +16,7 @@ from fer_ray.data import FaceData, open_data
 from fer_ray.distributed import rank
 from fer_ray.loop import fit
 from fer_ray.state import new_state
+from fer_ray.warmup import SharedWarmup
 
 Save = Callable[[Path], None]
 
@@ -64,21 +65,45 @@ class ProcessRuntime:
             self._log(row)
 
 
-def train_run(run: RunConfig, runtime: Runtime) -> None:
+def train_run(
+    run: RunConfig,
+    runtime: Runtime,
+    *,
+    data: FaceData | None = None,
+    warmup: SharedWarmup | None = None,
+) -> None:
     """Train a run to its last epoch, from where `runtime` says; on every rank.
+
+    Args:
+        run: What to train.
+        runtime: Where rows and checkpoints go.
+        data: Its data, if they are open already.
+        warmup: Where warm-ups of other runs may lie. Their epochs are reported as this run's own,
+            with rows that are the same but for `time/*`, which are those of the run that trained.
 
     Raises:
         DataError: If the data cannot be opened.
         EmptySplitError, FloatingPointError, MixtureError: See `loop.fit`.
     """
     device = use_device(run)
-    data = open_run_data(run)
+    data = open_run_data(run) if data is None else data
     state = new_state(run, data, device)
+
+    def save(folder: Path) -> None:
+        save_checkpoint(state, run, folder)
+
     with runtime.checkpoint() as folder:
         if folder is not None:
             load_checkpoint(state, folder)
+    if warmup is not None:
+        for name in warmup.after(state.epoch):
+            with warmup.open(name) as folder:
+                load_checkpoint(state, folder)
+            runtime.report(state.history[-1], save)
     for row in fit(run, data, device, state):
-        runtime.report(row, lambda folder: save_checkpoint(state, run, folder))
+        if warmup is not None:
+            warmup.keep(state)
+        runtime.report(row, save)
 
 
 def use_device(run: RunConfig) -> torch.device:

@@ -17,7 +17,9 @@ from ray.util.queue import Empty, Queue
 from fer_ray.config import RunConfig
 from fer_ray.mixture import MixtureError
 from fer_ray.runtime import Save, train_run
+from fer_ray.storage import Folder
 from fer_ray.types import EmptySplitError
+from fer_ray.warmup import SharedWarmup
 
 # Errors that would come again on every retry: they end the run by name instead.
 HOPELESS = (EmptySplitError, FloatingPointError, MixtureError)
@@ -69,7 +71,9 @@ def _worker(config: dict[str, Any]) -> dict[str, str] | None:
     """What every worker runs; a hopeless error is returned, so that Train does not retry it."""
     quiet_ray()
     try:
-        train_run(RunConfig.from_dict(config), TrainRuntime())
+        run, folder = RunConfig.from_dict(config["run"]), config["warmup"]
+        warmup = SharedWarmup(Folder(folder), run) if folder else None
+        train_run(run, TrainRuntime(), warmup=warmup)
     except HOPELESS as error:
         return {"kind": type(error).__name__, "message": str(error)}
     return None
@@ -108,6 +112,7 @@ def fit_on_workers(
     storage: str,
     on_report: Callable[[Mapping[str, Any], str], None],
     max_failures: int = 2,
+    warmup: str | None = None,
 ) -> None:
     """Train on `run.workers` processes; the same name and storage resume where they stopped.
 
@@ -117,12 +122,13 @@ def fit_on_workers(
         storage: Folder or URI around it.
         on_report: Called in this thread with each row and the path of its checkpoint.
         max_failures: How often lost workers are replaced.
+        warmup: Folder or URI of the warm-ups that runs share; `None` shares none.
 
     Raises:
         RunFailedError: If the loop ended itself: an empty split, a loss that is not finite.
     """
     queue = Queue(maxsize=8, actor_options={"num_cpus": 0})
-    trainer = _trainer(run, name, storage, queue, max_failures)
+    trainer = _trainer(run, name, storage, queue, max_failures, warmup)
     outcome: dict[str, Any] = {}
 
     def work() -> None:
@@ -166,7 +172,12 @@ def _abort(controller: Any) -> None:
 
 
 def _trainer(
-    run: RunConfig, name: str, storage: str, queue: Queue, max_failures: int
+    run: RunConfig,
+    name: str,
+    storage: str,
+    queue: Queue,
+    max_failures: int,
+    warmup: str | None,
 ) -> TorchTrainer:
     gpus = run.workers.gpus_per_worker
     assert gpus != "auto"
@@ -175,7 +186,7 @@ def _trainer(
         resources["GPU"] = gpus
     return TorchTrainer(
         _worker,
-        train_loop_config=run.to_dict(),
+        train_loop_config={"run": run.to_dict(), "warmup": warmup},
         torch_config=TorchConfig(
             backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
         ),

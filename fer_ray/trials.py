@@ -1,9 +1,11 @@
 """A trial of a search: where its loop runs, and what the driver writes down of it."""
 
+import functools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +13,9 @@ import yaml
 from ray import tune
 
 from fer_ray.cluster import DRIVER
-from fer_ray.config import RunConfig
+from fer_ray.config import DataConfig, RunConfig
 from fer_ray.console import TrialTable
+from fer_ray.data import FaceData, open_data
 from fer_ray.plots import confusion_png, losses_png
 from fer_ray.results import fill_gap, newest_checkpoint
 from fer_ray.runtime import Save, train_run
@@ -20,8 +23,10 @@ from fer_ray.space import SearchSpace
 from fer_ray.storage import Folder
 from fer_ray.tracking import JsonLinesTracker, Mode, NullTracker, Tracker, WandbTracker, open_wandb
 from fer_ray.trainer import HOPELESS, RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.warmup import SharedWarmup
 
 TRAIN_RUNS = "train_runs"
+WARMUP = "warmup"
 FAILURE = "failure.json"
 PARAMS = "params.json"
 _FAILURE_KEY = "failure"
@@ -57,10 +62,13 @@ class TuneRuntime:
             tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-def run_trial(config: Mapping[str, Any], *, space: SearchSpace, folder: str) -> None:
+def run_trial(
+    config: Mapping[str, Any], *, space: SearchSpace, folder: str, shares_warmup: bool = True
+) -> None:
     """Train one trial; a hopeless error is reported as the worst value and not retried."""
     run = space.run_config({key: value for key, value in config.items() if key != "trial"})
     name = trial_name(config)
+    shared = str(Folder(folder) / WARMUP) if shares_warmup else None
     epoch = 0
     quiet_ray()
 
@@ -73,18 +81,27 @@ def run_trial(config: Mapping[str, Any], *, space: SearchSpace, folder: str) -> 
 
     try:
         if run.workers.num_workers == 1:
-            train_run(run, TuneRuntime(str(Folder(folder) / name)))
+            warmup = SharedWarmup(Folder(shared), run) if shared else None
+            data = _open_once(run.data)
+            train_run(run, TuneRuntime(str(Folder(folder) / name)), data=data, warmup=warmup)
         else:
             fit_on_workers(
                 run,
                 name=_TRAIN_NAME,
                 storage=str(Folder(folder) / TRAIN_RUNS / name),
                 on_report=report_row,
+                warmup=shared,
             )
     except HOPELESS as error:
         _report_failure(run, type(error).__name__, str(error))
     except RunFailedError as error:
         _report_failure(run, error.kind, str(error))
+
+
+@functools.lru_cache(maxsize=1)
+def _open_once(config: DataConfig) -> FaceData:
+    """The data of a trial; the next trial of the same process finds them open."""
+    return open_data(**asdict(config))
 
 
 def _report_failure(run: RunConfig, kind: str, message: str) -> None:

@@ -41,6 +41,7 @@ from fer_ray.trainer import quiet_ray
 from fer_ray.trials import (
     FAILURE,
     PARAMS,
+    WARMUP,
     SearchLog,
     best_row,
     checkpoints_of,
@@ -48,6 +49,7 @@ from fer_ray.trials import (
     trial_name,
     trial_resources,
 )
+from fer_ray.warmup import shares_warmup
 
 _SEARCH_FILE = "search.yaml"
 _DEFAULT_TRIALS = 12
@@ -68,6 +70,7 @@ class Plan:
         data: The data of every trial.
         wandb: Whether and how trials are recorded in W&B.
         is_resumed: Whether the folder holds a search to go on with.
+        shares_warmup: Whether trials that agree up to their first split train it once.
     """
 
     space: SearchSpace
@@ -78,6 +81,7 @@ class Plan:
     data: FaceData
     wandb: Mode
     is_resumed: bool
+    shares_warmup: bool
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,6 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = run_parser("tune", "Search hyperparameters; the best trial is tested once at the end.")
     parser.add_argument("--space", type=Path, required=True, metavar="FILE", help="a search space")
     parser.add_argument("--trials", type=int, metavar="N", help="trials (default: run_cap)")
+    parser.add_argument(
+        "--no-shared-warmup",
+        action="store_true",
+        help="train every trial's warm-up anew (the numbers are the same)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
     return parser
 
@@ -148,6 +157,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         data=data,
         wandb=wandb_mode(args.wandb),
         is_resumed=args.resume,
+        shares_warmup=shares_warmup(space) and not args.no_shared_warmup,
     )
 
 
@@ -191,7 +201,9 @@ def _search(plan: Plan, have: Resources) -> None:
     space = parse_space(plan.source, plan.space.place, {**plan.overrides, **gpus})
     concurrent = max_concurrent(run.workers, have)
     trainable = tune.with_resources(
-        functools.partial(run_trial, space=space, folder=str(plan.folder)),
+        functools.partial(
+            run_trial, space=space, folder=str(plan.folder), shares_warmup=plan.shares_warmup
+        ),
         trial_resources(run, have.drivers),
     )
     quiet_ray()
@@ -214,6 +226,7 @@ def _search(plan: Plan, have: Resources) -> None:
         raise _interrupted(plan) from None
     if len(grid) < plan.num_trials or any(not _is_over(plan, result) for result in grid):
         raise _interrupted(plan)
+    plan.folder.delete(WARMUP)
 
 
 def _is_over(plan: Plan, result: Any) -> bool:

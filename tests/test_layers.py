@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "phase",
         "loop",
         "runtime",
+        "warmup",
         "results",
         "space",
         "sweep",

@@ -48,6 +48,7 @@ class AdaCM(SemiSupervised):
     """
 
     paper: ClassVar[str] = "Ada-CM (Li et al. 2022): adaptive confidence margins, two subsets"
+    warmup_fields: ClassVar[tuple[str, ...] | None] = ("network_decay",)
 
     name: Literal["ada_cm"] = "ada_cm"
     margin_floor: float = 0.8

@@ -34,6 +34,9 @@ class Method:
     paper: ClassVar[str] = ""
     # Whether epochs after warm-up begin with a split; else `step` gets every label as given.
     divides: ClassVar[bool] = True
+    # The fields that have a say before the first split, so that runs which agree in them can share
+    # their warm-up; None: perhaps all.
+    warmup_fields: ClassVar[tuple[str, ...] | None] = None
     __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
 
     @property

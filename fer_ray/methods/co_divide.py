@@ -73,6 +73,7 @@ class CoDivide(SplitMethod):
 
     paper: ClassVar[str] = "co-divided cross-entropy, thresholds by class, prior penalty"
     num_networks: ClassVar[int] = 2
+    warmup_fields: ClassVar[tuple[str, ...] | None] = ()
 
     name: Literal["co_divide"] = "co_divide"
     mixture: Literal["global", "class"] = "global"

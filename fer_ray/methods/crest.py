@@ -60,6 +60,14 @@ class CReST(SemiSupervised):
     """
 
     paper: ClassVar[str] = "CReST+ (Wei et al. 2021): generations, rare classes admitted first"
+    warmup_fields: ClassVar[tuple[str, ...] | None] = (
+        "network_decay",
+        "alignment",
+        # The first cosine of the learning rate lasts to the end of the first generation.
+        "warmup_epochs",
+        "num_generations",
+        "generation_epochs",
+    )
 
     name: Literal["crest"] = "crest"
     num_generations: int = 3

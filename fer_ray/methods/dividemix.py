@@ -74,6 +74,7 @@ class DivideMix(SplitMethod):
 
     paper: ClassVar[str] = "DivideMix (Li et al. 2020): co-refinement, co-guessing, MixMatch"
     num_networks: ClassVar[int] = 2
+    warmup_fields: ClassVar[tuple[str, ...] | None] = ("confidence_weight",)
 
     name: Literal["dividemix"] = "dividemix"
     form: Literal["cifar", "clothing1m"] = "clothing1m"
