@@ -113,13 +113,22 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
     _load_networks(state.networks, saved["networks"], "networks", folder)
     _load_networks(state.averages, saved["averages"], "moving averages", folder)
     for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
-        optimizer.load_state_dict(values)
+        _load_optimizer(optimizer, values)
     for memory, values in zip(state.memory, saved["memory"], strict=True):
         memory.copy_(values)
     state.epoch = saved["epoch"]
     state.split = None if saved["split"] is None else SplitResult(**saved["split"])
     state.best = load_best(folder)
     state.history = load_history(folder)
+
+
+def _load_optimizer(optimizer: torch.optim.SGD, saved: dict[str, Any]) -> None:
+    """Load all but how a step is computed, which is this run's choice and not the checkpoint's."""
+    groups = [
+        {**values, **{key: group[key] for key in ("foreach", "fused")}}
+        for values, group in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
 
 
 def _load_networks(networks: list[FaceNetwork], saved: Weights, what: str, folder: Path) -> None:

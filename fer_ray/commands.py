@@ -27,7 +27,16 @@ class InterruptedRunError(Exception):
 
 
 def run_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every training command takes."""
+    """A parser with the arguments of the commands that train a run or search one."""
+    parser = base_parser(program, description)
+    parser.add_argument("--workers", type=int, metavar="N", help="processes a run")
+    parser.add_argument("--resume", action="store_true", help="go on where --name stopped")
+    parser.add_argument("--wandb", choices=("offline", "online", "disabled"))
+    return parser
+
+
+def base_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that every command with a run takes."""
     methods = "\n".join(f"  {name:14} {method.paper}" for name, method in METHODS.items())
     parser = argparse.ArgumentParser(
         prog=f"python -m fer_ray.{program}",
@@ -46,14 +55,11 @@ def run_parser(program: str, description: str) -> argparse.ArgumentParser:
         default=[],
         help="a key of the run, such as optim.epochs=30; may be given again",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes a run")
     parser.add_argument("--name", help="name of the folder; by default a numbered one")
     parser.add_argument(
         "--storage", default="runs", metavar="DIR|URI", help="where folders go (default: runs)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on where --name stopped")
     parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; by default this machine")
-    parser.add_argument("--wandb", choices=("offline", "online", "disabled"))
     return parser
 
 
@@ -136,7 +142,7 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
 
 
 def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """What `--set`, `--data` and `--workers` say, by dotted key.
+    """What `--set`, `--data` and, where it is one number, `--workers` say, by dotted key.
 
     Raises:
         ConfigError: If a `--set` is not key=value.
@@ -144,7 +150,7 @@ def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
     overrides = parse_assignments(args.assignments)
     if args.data is not None:
         overrides["data.spec"] = absolute_spec(args.data)
-    if args.workers is not None:
+    if isinstance(args.workers, int):
         overrides["workers.num_workers"] = args.workers
     return overrides
 

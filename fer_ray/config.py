@@ -172,12 +172,16 @@ class ComputeConfig:
     Attributes:
         bf16: Autocast to bfloat16; `auto` is what `benchmarks/epoch.py` measured to be faster.
         channels_last: Memory format; likewise.
+        speedups: `none`, `fused` (SGD in one kernel), `compile` (the network compiled too, which
+            takes minutes before the first step), or `auto`: what is never slower, on any device
+            `fused`.
         eval_batch_size: Images a forward without gradient.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     bf16: bool | Literal["auto"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
+    speedups: Literal["auto", "none", "fused", "compile"] = "auto"
     eval_batch_size: int = 512
 
     def __post_init__(self) -> None:

@@ -13,6 +13,9 @@ RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Under `uv run` Ray would start every process through uv in a copy of the working folder, with
+    # an environment made anew there; ours have the driver's interpreter.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # `ray.train.report` waits for the controller's poll: 2 s an epoch by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",

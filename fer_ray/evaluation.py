@@ -23,7 +23,9 @@ def evaluate(
     counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=images.device)
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     for rows in images.shards(run.compute.eval_batch_size):
-        prob = mean_prediction(learners, images.take(rows), flip_average=run.flip_average)
+        with images.stopwatch.part("input_s"):
+            packed = images.take(rows)
+        prob = mean_prediction(learners, packed, flip_average=run.flip_average)
         label = images.label[rows].to(images.device)
         counts += confusion_matrix(label, prob.argmax(dim=1), num_classes)
         total += F.nll_loss(prob.clamp_min(1e-12).log(), label, reduction="sum").double()
@@ -54,7 +56,8 @@ def score(
     """
     index, losses, probs, answers = [], [], [], []
     for rows in images.shards(batch_size):
-        view = plain_views(images.take(rows))
+        with images.stopwatch.part("input_s"):
+            view = plain_views(images.take(rows))
         label = images.label[rows].clamp_min(0).to(images.device)
         logits = torch.stack([learner.logits(view) for learner in learners])
         prob = logits.softmax(dim=2)
@@ -64,10 +67,11 @@ def score(
         answers.append(prob.mean(dim=0).argmax(dim=1).short())
         probs.append(prob if with_prob else prob[:, :0])
     own, num_rows = torch.cat(index).to(images.device), len(images)
-    loss = gather_rows(own, torch.cat(losses, dim=1), num_rows, dim=1)
-    answer = gather_rows(own, torch.cat(answers), num_rows)
     parts = torch.cat(probs, dim=1)
-    gathered = gather_rows(own, parts, num_rows, dim=1) if with_prob else parts
+    with images.stopwatch.part("division_s"):
+        loss = gather_rows(own, torch.cat(losses, dim=1), num_rows, dim=1)
+        answer = gather_rows(own, torch.cat(answers), num_rows)
+        gathered = gather_rows(own, parts, num_rows, dim=1) if with_prob else parts
     if loss is None or answer is None or gathered is None:
         return None
     scores = Scores(

@@ -17,6 +17,8 @@ from fer_ray.config import ComputeConfig
 from fer_ray.data import Faces
 from fer_ray.distributed import is_distributed, rank, sum_over_ranks, world_size
 from fer_ray.models import FaceNetwork
+from fer_ray.speedups import Forward, compiled_forward, resolve_speedups
+from fer_ray.stopwatch import Stopwatch
 from fer_ray.types import ModelOutput
 
 # Streams of random numbers of one (seed, epoch, network).
@@ -68,10 +70,17 @@ class Learner:
     """A `types.Network`: learns through DDP, looks through the bare module.
 
     One that is not `trained` (a moving average, a network of a checkpoint) has no DDP around it.
+    Where it `compiles`, only its calls do: `module` and the names of its weights stay the same.
     """
 
     def __init__(
-        self, module: FaceNetwork, *, bf16: bool, channels_last: bool, trained: bool = True
+        self,
+        module: FaceNetwork,
+        *,
+        bf16: bool,
+        channels_last: bool,
+        trained: bool = True,
+        compiles: bool = False,
     ) -> None:
         self.module = module
         self.device = module.classifier.weight.device
@@ -79,16 +88,17 @@ class Learner:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         module.to(memory_format=self._format)  # type: ignore[call-overload]
         # Buffers are averaged once a phase by `sync_statistics`, not broadcast at every forward.
-        self._trained: torch.nn.Module = (
-            DistributedDataParallel(module, **_NO_BUFFER_SYNC)
-            if trained and is_distributed()
-            else module
-        )
+        self._look: Forward = compiled_forward(module, is_ddp=False) if compiles else module
+        self._learn: Forward = self._look
+        self._ddp: DistributedDataParallel | None = None
+        if trained and is_distributed():
+            self._ddp = DistributedDataParallel(module, **_NO_BUFFER_SYNC)
+            self._learn = compiled_forward(self._ddp, is_ddp=True) if compiles else self._ddp
 
     def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
         """Forward in training mode with gradient."""
         self.module.train()
-        return self._forward(self._trained, images)
+        return self._forward(self._learn, images)
 
     @torch.no_grad()
     def logits(
@@ -96,7 +106,7 @@ class Learner:
     ) -> Float[Tensor, "batch class"]:
         """Logits without gradient, in evaluation mode."""
         self.module.eval()
-        return self._forward(self.module, images).logits
+        return self._forward(self._look, images).logits
 
     def predict(
         self, images: Float[Tensor, "batch channel height width"], /
@@ -104,11 +114,24 @@ class Learner:
         """Softmax without gradient, in evaluation mode."""
         return self.logits(images).softmax(dim=1)
 
-    def _forward(self, module: torch.nn.Module, images: Tensor) -> ModelOutput:
+    def _forward(self, call: Forward, images: Tensor) -> ModelOutput:
         images = images.contiguous(memory_format=self._format)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
-            output = module(images)
+            output = call(images)
         return ModelOutput(*(part.float() for part in output))
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of a step that gradients travel after the backward is done; 0 on one rank.
+
+        The mean over the first ten steps and every hundredth since, as DDP measures it.
+        """
+        if self._ddp is None:
+            return 0.0
+        known = self._ddp._get_ddp_logging_data()
+        travels = float(known.get("avg_backward_comm_time", 0))
+        overlaps = float(known.get("avg_backward_compute_comm_overlap_time", 0))
+        return max(0.0, travels - overlaps) / 1e9
 
     @torch.no_grad()
     def sync_statistics(self) -> None:
@@ -134,7 +157,8 @@ class Learners:
         device: torch.device,
     ) -> None:
         bf16, channels_last = resolve_compute(compute, device)
-        wrap = functools.partial(Learner, bf16=bf16, channels_last=channels_last)
+        compiles = resolve_speedups(compute, device) == "compile"
+        wrap = functools.partial(Learner, bf16=bf16, channels_last=channels_last, compiles=compiles)
         self.students = [wrap(network) for network in networks]
         self.averages = [wrap(network, trained=False) for network in averages]
 
@@ -175,6 +199,7 @@ class Images:
 
     def __init__(self, faces: Faces, device: torch.device) -> None:
         self.device = device
+        self.stopwatch = Stopwatch(device)
         self.label = torch.from_numpy(np.array(faces.label))
         self.true_label = torch.from_numpy(np.array(faces.true_label))
         self._host = faces.images

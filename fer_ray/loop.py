@@ -25,6 +25,9 @@ from fer_ray.state import begin_generation
 from fer_ray.types import Scores, SplitResult
 
 _HISTOGRAM_BINS = 50
+# Parts that lie within the others: images read and turned into views; gradients and statistics on
+# their way, after what overlaps with the backward; losses gathered, divided and handed on.
+_PARTS = ("input_s", "communication_s", "division_s")
 
 
 def fit(
@@ -89,6 +92,11 @@ class _Loop:
         row |= self._validate()
         clock.lap("val_s")
         row |= clock.times
+        for key in _PARTS:
+            row[f"time/{key}"] = 0.0
+        for images in (self.train, self.val):
+            for key, seconds in images.stopwatch.read().items():
+                row[f"time/{key}"] += seconds
         return row | {"time/images_per_s": num_images / clock.times["time/epoch_s"]}
 
     def _divide(self, epoch: int) -> tuple[SplitResult, dict[str, Any]]:
@@ -109,7 +117,8 @@ class _Loop:
             split = replace(split, memory={**split.memory, "prediction": prediction})
             return split, self._split_figures(split, scores)
 
-        split, figures = from_rank_zero(divide)
+        with self.train.stopwatch.part("division_s"):
+            split, figures = from_rank_zero(divide)
         if split.reset_networks:
             state, run, device = self.state, self.run, self.device
             begin_generation(state, run, self.data, device, epoch)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fer_ray.augment import ViewPolicy, draw_views, make_views
+from fer_ray.augment import draw_views, make_several
 from fer_ray.checkpoint import TrainState
 from fer_ray.config import RunConfig
 from fer_ray.distributed import (
@@ -120,6 +120,7 @@ class Phase:
         self._run, self._plan, self._images = run, plan, images
         self._class_names = class_names
         self._learners = learners
+        self._watch = images.stopwatch
         self._student = learners.students[plan.network]
         self._optimizer = state.optimizers[plan.network]
         self._memory = state.memory[plan.network] if state.memory else None
@@ -153,7 +154,7 @@ class Phase:
                 epoch=plan.epoch - 1 + step / plan.num_steps,
                 memory=self._memory,
                 generator=self._own,
-                mean_over_ranks=mean_over_ranks,
+                mean_over_ranks=self._mean_over_ranks,
             )
             self._set_learning_rate(context.epoch)
             output = self._step(labeled[part], unlabeled[part], context)
@@ -165,10 +166,17 @@ class Phase:
             self._move_average(step)
             for key, value in {"loss": output.loss.detach(), **output.logs}.items():
                 logs[key].append(value)
-        self._learners.sync_statistics(plan.network)
-        if self._memory is not None and before is not None and world_size() > 1:
-            _share_memory(self._memory, before)
-        return self._mean_logs(logs)
+        with self._watch.part("communication_s"):
+            self._learners.sync_statistics(plan.network)
+            if self._memory is not None and before is not None and world_size() > 1:
+                _share_memory(self._memory, before)
+            means = self._mean_logs(logs)
+        self._watch.add("communication_s", plan.num_steps * self._student.waiting_s)
+        return means
+
+    def _mean_over_ranks(self, value: Tensor) -> Tensor:
+        with self._watch.part("communication_s"):
+            return mean_over_ranks(value)
 
     def _draw_labeled(self) -> Int[Tensor, " drawn"]:
         """Every image once, or every class equally often."""
@@ -216,16 +224,13 @@ class Phase:
         """Draw views for the batch of all ranks, make those of this rank's rows."""
         part = len(rows) // world_size()
         mine = slice(rank() * part, (rank() + 1) * part)
-        images = self._images.take(rows[mine])
-
-        def make(policy: ViewPolicy) -> Tensor:
-            params = draw_views(policy, len(rows), self._order).rows(mine)
-            return make_views(images, params.to(self._images.device))
-
         augment = self._run.augment
-        weak = tuple(make(augment.weak) for _ in range(num_weak))
-        strong = tuple(make(augment.strong) for _ in range(num_strong))
-        return weak, strong, rows[mine]
+        policies = [augment.weak] * num_weak + [augment.strong] * num_strong
+        with self._watch.part("input_s"):
+            images = self._images.take(rows[mine])
+            params = [draw_views(policy, len(rows), self._order).rows(mine) for policy in policies]
+            views = make_several(images, [param.to(images.device) for param in params])
+        return tuple(views[:num_weak]), tuple(views[num_weak:]), rows[mine]
 
     def _set_learning_rate(self, progress: float) -> None:
         """Half a cosine over a cycle: a function of the progress, so resuming needs no state."""

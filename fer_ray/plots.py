@@ -1,4 +1,4 @@
-"""Pictures of a run as PNG bytes: confusion matrix, losses with their mixture, curves.
+"""Pictures of a run as PNG bytes: confusion matrix, losses with their mixture, curves, scaling.
 
 Figures are made without pyplot, hence without a display and without state between calls.
 """
@@ -134,6 +134,42 @@ def curves_png(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: st
     _clean(axes)
     if keys:
         axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _png(figure)
+
+
+def scaling_png(points: Sequence[Mapping[str, Any]], title: str = "") -> bytes:
+    """Images per second over workers beside the ideal, and where the time goes.
+
+    Args:
+        points: With the keys of `fer_ray.scale.Point`.
+        title: Line above the picture.
+    """
+    figure = _figure((9.6, 4.0))
+    speed, share = figure.subplots(1, 2)
+    by_scaling: dict[str, list[Mapping[str, Any]]] = {}
+    for point in points:
+        by_scaling.setdefault(point["scaling"], []).append(point)
+    for number, (scaling, own) in enumerate(by_scaling.items()):
+        workers = [point["num_workers"] for point in own]
+        speeds = [point["images_per_s"] for point in own]
+        alone = speeds[0] / workers[0]
+        color = _CYCLE[number % len(_CYCLE)]
+        speed.plot(workers, speeds, marker="o", color=color, label=f"{scaling} scaling")
+        ideal = [alone * num for num in workers]
+        speed.plot(workers, ideal, color=color, linestyle=":", linewidth=1.0, label="ideal")
+    speed.set(xlabel="workers", ylabel="images/s", ylim=(0, None), title=title)
+    speed.locator_params(axis="x", integer=True)
+    speed.legend(frameon=False, fontsize=9)
+    names = [f"{point['scaling']}\n{point['num_workers']}" for point in points]
+    bottom = np.zeros(len(points))
+    for number, part in enumerate(points[0]["share"]):
+        height = np.array([point["share"][part] for point in points])
+        share.bar(names, height, bottom=bottom, color=_CYCLE[number], label=part, width=0.7)
+        bottom += height
+    share.set(ylabel="share of an epoch", ylim=(0, 1), xlabel="workers")
+    share.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for axes in (speed, share):
+        _clean(axes)
     return _png(figure)
 
 

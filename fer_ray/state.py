@@ -12,6 +12,7 @@ from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.learner import INIT, seed_for
 from fer_ray.models import FaceNetwork, build_network
+from fer_ray.speedups import resolve_speedups
 
 
 def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
@@ -23,7 +24,7 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
     return TrainState(
         epoch=0,
         networks=networks,
-        optimizers=[_new_optimizer(run, net) for net in networks],
+        optimizers=[new_optimizer(run, net) for net in networks],
         averages=_new_averages(run, networks),
         memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
     )
@@ -36,7 +37,7 @@ def begin_generation(
     for number in range(len(state.networks)):
         network = _new_network(run, data, device, number, epoch)
         state.networks[number] = network
-        state.optimizers[number] = _new_optimizer(run, network)
+        state.optimizers[number] = new_optimizer(run, network)
     state.averages[:] = _new_averages(run, state.networks)
     for memory in state.memory:
         memory.zero_()
@@ -62,18 +63,20 @@ def _new_averages(run: RunConfig, networks: Sequence[FaceNetwork]) -> list[FaceN
     return [copy.deepcopy(network).requires_grad_(False) for network in networks]
 
 
-def _new_optimizer(run: RunConfig, network: FaceNetwork) -> torch.optim.SGD:
-    """SGD; vectors (biases, normalisation) are not decayed."""
+def new_optimizer(run: RunConfig, network: FaceNetwork) -> torch.optim.SGD:
+    """SGD of a network; vectors (biases, normalisation) are not decayed."""
     matrices: list[Tensor] = [value for value in network.parameters() if value.ndim > 1]
     vectors: list[Tensor] = [value for value in network.parameters() if value.ndim <= 1]
     groups: list[dict[str, Any]] = [
         {"params": matrices},
         {"params": vectors, "weight_decay": 0.0},
     ]
+    speedups = resolve_speedups(run.compute, network.classifier.weight.device)
     return torch.optim.SGD(
         groups,
         lr=run.optim.learning_rate,
         momentum=run.optim.momentum,
         weight_decay=run.optim.weight_decay,
         nesterov=run.optim.momentum > 0,
+        fused=None if speedups == "none" else True,  # None: what torch takes by itself
     )

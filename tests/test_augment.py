@@ -5,11 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fer_ray.augment import ViewParams, ViewPolicy, draw_views, make_views, plain_views
+from fer_ray.augment import (
+    ViewParams,
+    ViewPolicy,
+    draw_views,
+    make_several,
+    make_views,
+    plain_views,
+)
 
 STILL = ViewPolicy(
     flip=0.0, rotate_deg=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase=0.0
@@ -25,6 +33,7 @@ WILD = ViewPolicy(
     erase_area=1.0,
 )
 NO_BOX = torch.full((1, 4), 2.0)
+CPU = torch.device("cpu")
 
 
 def generator(seed: int) -> torch.Generator:
@@ -195,6 +204,40 @@ def test_contrast_and_brightness_are_in_deviations_of_the_image() -> None:
     images = pictures(1)
     view = make_views(images, params(gain=1.5, bias=0.25))
     torch.testing.assert_close(view, plain_views(images) * 1.5 + 0.25, rtol=1e-3, atol=1e-3)
+
+
+@given(seed=st.integers(0, 10_000), height=st.integers(3, 20), width=st.integers(3, 20))
+def test_views_are_those_of_one_step_after_the_other(seed: int, height: int, width: int) -> None:
+    """Scale, then sample, then change the light, then blank: the order does not matter."""
+    images = pictures(5, 3, height, width)
+    views = draw_views(WILD, 5, generator(seed))
+    grid = F.affine_grid(views.affine, [5, 3, height, width], align_corners=False)
+    sampled = F.grid_sample(plain_views(images), grid, padding_mode="border", align_corners=False)
+    expected = sampled * views.gain[:, None, None, None] + views.bias[:, None, None, None]
+    x, y = (torch.arange(width) * 2 + 1) / width - 1, (torch.arange(height) * 2 + 1) / height - 1
+    left, top, right, bottom = views.box[:, :, None, None].unbind(1)
+    inside = (left <= x) & (x < right) & (top <= y[:, None]) & (y[:, None] < bottom)
+    expected = torch.where(inside[:, None], 0.0, expected)
+    torch.testing.assert_close(make_views(images, views), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_several_views_are_those_made_one_by_one() -> None:
+    images = pictures(6, 3)
+    policies = (WILD, ViewPolicy(), WILD)
+    params = [draw_views(policy, 6, generator(n)) for n, policy in enumerate(policies)]
+    together = make_several(images, params)
+    for views, param in zip(together, params, strict=True):
+        assert torch.equal(views, make_views(images, param))
+    assert make_several(images, []) == []
+
+
+def test_numbers_are_the_same_on_another_device() -> None:
+    views = draw_views(WILD, 3, generator(0))
+    other = torch.device("cpu", 0)  # the same memory, yet another device to torch
+    assert equal(views.to(other), views)
+    assert views.to(other).blanks
+    assert views.to(CPU) is views
+    assert not draw_views(STILL, 3, generator(0)).to(other).blanks
 
 
 @given(seed=st.integers(0, 10_000), degrees=st.floats(0, 180), scale=st.floats(0, 0.9))

@@ -105,6 +105,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"optim": {"learning_rate": None}}, r"^optim\.learning_rate: .*number.*got None"),
     ({"model": {"name": "vgg"}}, r"^model\.name: input should be 'tiny', .*got 'vgg'"),
     ({"compute": {"bf16": "maybe"}}, r"^compute\.bf16: .*got 'maybe'"),
+    (
+        {"compute": {"speedups": "fast"}},
+        r"^compute\.speedups: input should be 'auto', 'none', 'fused' or 'compile', got 'fast'",
+    ),
+    ({"compute": {"speedups": False}}, r"^compute\.speedups: .*'none'.*got False"),
     ({"seed": "x"}, r"^seed: .*integer.*got 'x'"),
     ({"mode": "best"}, r"^mode: input should be 'max' or 'min', got 'best'"),
     (

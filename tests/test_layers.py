@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "noise",
         "augment",
         "shapes",
+        "stopwatch",
         "methods",
     ),
     # 1: parts
@@ -30,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # 2: one run, one search space; no Ray
     (
         "checkpoint",
+        "speedups",
         "learner",
         "evaluation",
         "state",

@@ -1,0 +1,171 @@
+"""How fast are random views, against torchvision's transforms of the same content?
+
+    python benchmarks/views.py [--quick] [--repeats N]
+
+A batch of 64 weak or strong views as a training step asks for them: the numbers drawn, the views
+made, and one float tensor of them all. In turn, with one thread:
+
+  ours    `augment.draw_views` and `make_views`: every image draws its own, all are made at once
+  PIL     `torchvision.transforms.v2` on PIL images, one by one, then stacked
+  tensor  the same on uint8 tensors, one by one, then stacked
+  batch   the same on the whole uint8 batch at once: one random draw for all its images, so it is
+          not the same augmentation, only the least that v2 can cost
+
+and `F.grid_sample` alone on float images and places that lie ready, the part of ours that a batch
+cannot share.
+
+The transforms are flip, affine (rotation, size, shift; bilinear), brightness and contrast, the
+conversion to float, erasing (strong views) and a normalisation by constants, where ours uses every
+image's own mean and deviation. On a GPU all but PIL work there, and PIL's batch is copied to it.
+Writes `results/views-<hardware>.json`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import v2
+
+from benchmarks import report
+from fer_ray.augment import ViewPolicy, draw_views, make_views, plain_views
+from fer_ray.config import AugmentConfig
+
+BATCH, BATCHES = 64, 4
+GOALS = {"pil": ">= 5", "tensor": ">= 3"}
+"""Ways one by one, and how many times faster than they ours is to be."""
+Case = Callable[[], Callable[[], object]]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--repeats", type=int, default=15, metavar="N")
+    args = parser.parse_args()
+    batch, repeats = (4, 1) if args.quick else (BATCH, args.repeats)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = [(1, 48), (3, 112)] + ([(3, 224)] if device.type == "cuda" else [])
+    policies = {"weak": AugmentConfig().weak, "strong": AugmentConfig().strong}
+    rows = [
+        measure(f"{name}/{size}x{size}x{num_channels}/batch {batch}", policy, images, repeats)
+        for num_channels, size in sizes
+        for images in [make_images(batch, num_channels, size).to(device)]
+        for name, policy in policies.items()
+    ]
+    goals = [goal for row in rows for goal in speed_goals(row)]
+    report.print_table("Views, images a second", rows)
+    report.print_goals(goals)
+    if not args.quick:
+        result = report.Report(benchmark="views", rows=rows, goals=goals)
+        print("written:", result.write(f"views-{report.slug(report.hardware())}").name)
+
+
+def make_images(batch: int, num_channels: int, size: int) -> Tensor:
+    """Smooth random pictures [batch, num_channels, size, size], uint8."""
+    coarse = torch.rand(batch, num_channels, 6, 6, generator=torch.Generator().manual_seed(0))
+    return (255 * F.interpolate(coarse, (size, size), mode="bilinear")).byte()
+
+
+def measure(case: str, policy: ViewPolicy, images: Tensor, repeats: int) -> report.Row:
+    """Images a second of every way, and ours over each of the others."""
+    ways: dict[str, Callable[[], object]] = {
+        "ours": partial(ours, policy, torch.Generator().manual_seed(0), images),
+        "pil": partial(one_by_one, transforms(policy), pil_images(images), images.device),
+        "tensor": partial(one_by_one, transforms(policy), list(images), images.device),
+        "batch": partial(transforms(policy), images),
+        "sampling": sampling(policy, images),
+    }
+    cases: dict[str, Case] = {name: partial(partial, several, way) for name, way in ways.items()}
+    timings = report.interleaved(cases, repeats, warmups=min(2, repeats))
+    row: report.Row = {"case": case}
+    for name, timing in timings.items():
+        row[f"{name}_images_per_s"] = BATCHES * len(images) / timing.median
+    for name in ("pil", "tensor", "batch", "sampling"):
+        row[f"ratio_to_{name}"] = report.paired_ratio(
+            timings[name].seconds, timings["ours"].seconds
+        )
+    return row | {"batch_draws": "one for all"}
+
+
+def several(way: Callable[[], object]) -> None:
+    """The batches of a round."""
+    for _ in range(BATCHES):
+        way()
+
+
+def ours(policy: ViewPolicy, generator: torch.Generator, images: Tensor) -> Tensor:
+    """The views of `fer_ray.augment`."""
+    return make_views(images, draw_views(policy, len(images), generator).to(images.device))
+
+
+def sampling(policy: ViewPolicy, images: Tensor) -> Callable[[], object]:
+    """The bilinear samples of ours, all else done before."""
+    view = plain_views(images)
+    affine = draw_views(policy, len(images), torch.Generator().manual_seed(0)).affine
+    grid = F.affine_grid(affine.to(images.device), list(view.shape), align_corners=False)
+    return partial(F.grid_sample, view, grid, padding_mode="border", align_corners=False)
+
+
+def one_by_one(
+    transform: Callable[[Any], Tensor], images: list[Any], device: torch.device
+) -> Tensor:
+    """Views one after the other, then one tensor of them."""
+    return torch.stack([transform(image) for image in images]).to(device)
+
+
+def pil_images(images: Tensor) -> list[Any]:
+    """Images as PIL has them."""
+    return [v2.functional.to_pil_image(image) for image in images.cpu()]
+
+
+def transforms(policy: ViewPolicy) -> Callable[[Any], Tensor]:
+    """Version 2 of torchvision's transforms with the ranges of a policy."""
+    steps: list[Any] = [
+        v2.RandomHorizontalFlip(policy.flip),
+        v2.RandomAffine(
+            policy.rotate_deg,
+            translate=(policy.shift, policy.shift),
+            scale=(1 - policy.scale, 1 + policy.scale),
+            interpolation=v2.InterpolationMode.BILINEAR,
+        ),
+        v2.ColorJitter(brightness=policy.brightness, contrast=policy.contrast),
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize([0.5], [0.25]),
+    ]
+    if policy.erase:
+        area = (0.0, policy.erase_area)
+        steps.append(v2.RandomErasing(policy.erase, scale=area, ratio=(0.25, 4.0)))
+    view: Callable[[Any], Tensor] = v2.Compose(steps)
+    return view
+
+
+def speed_goals(row: report.Row) -> list[report.Goal]:
+    """What was hoped for in one case."""
+    return [
+        report.Goal(
+            name=f"images/s over v2 on {'PIL images' if name == 'pil' else 'tensors'} one by one, "
+            f"{row['case']}",
+            goal=goal,
+            value=row[f"ratio_to_{name}"],
+            why=f"with nothing but `F.grid_sample` it would be "
+            f"{row[f'ratio_to_{name}'] / row['ratio_to_sampling']:.1f}",
+        )
+        for name, goal in GOALS.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
