@@ -21,7 +21,18 @@ from fer_ray.state import new_state
 from tests.samples import CPU, faces
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("epoch", "compare", "methods", "data", "views", "speedups", "passes", "split")
+SCRIPTS = (
+    "epoch",
+    "compare",
+    "methods",
+    "data",
+    "views",
+    "speedups",
+    "passes",
+    "split",
+    "search",
+    "real",
+)
 GOOD: dict[str, Any] = {
     "benchmark": "epoch",
     "command": "python benchmarks/epoch.py",

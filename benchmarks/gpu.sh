@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The GPU halves of the benchmarks, in under ten minutes on one GPU, and the tests marked `gpu`.
+#
+#     bash benchmarks/gpu.sh [--quick] [fer2013plus.npz]
+#
+# Epochs over the floor of bare network passes for ResNet-18 at 48 pixels and ResNet-50 at 112 and
+# 224, views, what speedups gain, the split, and one training of ResNet-18 on FER2013/FER+ (drawn
+# faces without a file). Figures go to benchmarks/results/ under the device's name. --quick proves
+# on any machine that every part runs, with small sizes, and writes nothing there. Needs Python with
+# this package's requirements; PYTHON names it (default: python).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python}
+quick=()
+if [[ ${1:-} == --quick ]]; then
+    quick=(--quick)
+    shift
+fi
+data=${1:+arrays:$1}
+failed=()
+
+# A part that fails does not keep the others from running; the script then fails at its end.
+part() {
+    local limit=$1
+    shift
+    echo "== $*"
+    timeout "$limit" "$@" || failed+=("$*")
+}
+
+if [[ ${#quick[@]} -eq 0 ]]; then
+    part 60 "$python" -m pytest -q -m gpu
+fi
+cases=(resnet18:48 resnet50:112 resnet50:224)
+if [[ ${#quick[@]} -gt 0 ]]; then
+    cases=(resnet18:32)
+fi
+part 180 "$python" benchmarks/epoch.py --repeats 3 --cases "${cases[@]}" "${quick[@]}"
+part 60 "$python" benchmarks/views.py "${quick[@]}"
+part 90 "$python" benchmarks/speedups.py "${quick[@]}"
+part 60 "$python" benchmarks/split.py --repeats 3 "${quick[@]}"
+if [[ ${#quick[@]} -gt 0 ]]; then
+    data=synthetic:train=200,test=70
+    part 120 "$python" benchmarks/real.py --data "$data" --quick
+else
+    part 240 "$python" benchmarks/real.py --data "${data:-synthetic}"
+fi
+if [[ ${#failed[@]} -gt 0 ]]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi

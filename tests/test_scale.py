@@ -1,0 +1,89 @@
+"""`python -m fer_ray.scale`: what it trains, how it compares, and the command itself."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_ray import scale
+from fer_ray.config import ConfigError, RunConfig
+from fer_ray.plots import scaling_png
+from tests.conftest import Launch
+
+
+def cases(*argv: str) -> list[tuple[str, RunConfig]]:
+    return [*scale._cases(scale.build_parser().parse_args(argv))]
+
+
+def test_the_batch_stays_or_grows_and_the_warmup_is_short() -> None:
+    found = cases("--workers", "2", "1", "2", "--epochs", "3", "--set", "optim.batch_size=16")
+    points = [(kind, run.workers.num_workers, run.optim.batch_size) for kind, run in found]
+    assert points == [("strong", 1, 16), ("strong", 2, 16), ("weak", 1, 16), ("weak", 2, 32)]
+    for _, run in found:
+        assert getattr(run.method, "warmup_epochs", None) == 1
+        assert run.optim.epochs == 5
+
+
+def test_a_method_without_warmup_has_none() -> None:
+    ((_, run),) = cases("--workers", "1", "--scaling", "weak", "--set", "method.name=cross_entropy")
+    assert run.optim.epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--workers", "0"], "--workers: at least 1 each, got 0"),
+        (["--epochs", "0"], "--epochs: at least 1, got 0"),
+        (["--workers", "3"], "optim.batch_size: 64 images a step do not divide among 3 workers"),
+        (["--set", "optim.epoch=3"], "optim.epoch: unknown key; did you mean epochs?"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(argv: Sequence[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        cases(*argv)
+
+
+def row(speed: float) -> dict[str, Any]:
+    return {
+        "time/images_per_s": speed,
+        "time/epoch_s": 2.0,
+        "time/input_s": 0.2,
+        "time/communication_s": 0.4,
+        "time/division_s": 0.1,
+    }
+
+
+def test_efficiency_is_against_the_fewest_workers_of_the_same_scaling() -> None:
+    runs = {num: cases("--workers", str(num))[0][1] for num in (2, 4)}
+    points: list[scale.Point] = []
+    for kind, num, speed in (("strong", 2, 100.0), ("strong", 4, 150.0), ("weak", 2, 90.0)):
+        rows = [row(speed), row(speed - 5), row(speed + 50)]
+        points.append(scale._point(kind, runs[num], rows, points))  # type: ignore[arg-type]
+    assert [point.efficiency for point in points] == [1.0, 0.75, 1.0]
+    share = points[0].share
+    assert share == pytest.approx(
+        {"compute": 0.65, "communication": 0.2, "split": 0.05, "input": 0.1}
+    )
+    assert tuple(share) == scale.PARTS
+
+
+@pytest.mark.ray
+def test_the_command_measures_and_draws(launch: Launch, tmp_path: Path) -> None:
+    options = ["--data", "synthetic:train=120,test=28", "--set", "optim.batch_size=16"]
+    options += ["--workers", "1", "2", "--epochs", "1", "--scaling", "weak"]
+    command = launch("fer_ray.scale", *options, "--storage", tmp_path)
+    assert command.wait() == 0, command.output
+    folder = tmp_path / "scale-001"
+    content = json.loads((folder / "scale.json").read_text())
+    points = content["points"]
+    assert [(point["num_workers"], point["batch_size"]) for point in points] == [(1, 16), (2, 32)]
+    for point in points:
+        assert point["images_per_s"] > 0
+        assert sum(point["share"].values()) == pytest.approx(1)
+        assert all(0 <= share <= 1 for share in point["share"].values())
+    assert points[1]["share"]["communication"] > 0
+    assert (folder / "scale.png").read_bytes() == scaling_png(points, "co_divide, tiny, synthetic")
+    assert "efficiency" in command.output
+    assert command.leftovers() == []
