@@ -82,6 +82,22 @@ def test_quick_runs_and_writes_nothing(
     assert result_files() == before
 
 
+@pytest.mark.ray
+def test_the_search_benchmark_runs_and_writes_nothing(cache_dir: str) -> None:
+    before = result_files()
+    run = subprocess.run(
+        [sys.executable, "benchmarks/search.py", "--quick"],
+        cwd=ROOT,
+        env={**os.environ, "FER_RAY_CACHE": cache_dir, "OMP_NUM_THREADS": "1"},
+        text=True,
+        capture_output=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "shared warm-up" in run.stdout
+    assert result_files() == before
+
+
 @pytest.mark.parametrize("path", sorted(report.RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_committed_result_is_well_formed(path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
