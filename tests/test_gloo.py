@@ -43,7 +43,7 @@ def test_an_exception_comes_back_from_its_rank_only(gloo_pair: GlooPair) -> None
 
 
 def test_a_hang_or_a_death_is_named_and_the_next_call_starts_afresh(tmp_path: Path) -> None:
-    pair = GlooPair(tmp_path, limit_s=1.0)
+    pair = GlooPair(tmp_path, limit_s=5.0)
     try:
         with pytest.raises(TimeoutError, match=r"rank 0 has returned; rank 1 still runs"):
             pair.run(hang_on, 1)
