@@ -55,7 +55,7 @@ def main() -> None:
     data, repeats = (QUICK_DATA, 1) if args.quick else (args.data, args.repeats)
     places = [("tiny", data)]
     if args.cases:
-        few = "synthetic:train=48,test=14" if args.quick else "synthetic"
+        few = "synthetic:train=80,test=70" if args.quick else "synthetic"
         places = [
             (model, f"{few}{',' if ':' in few else ':'}size={size}")
             for model, _, size in (case.partition(":") for case in args.cases)
