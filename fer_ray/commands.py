@@ -11,7 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from fer_ray.config import ConfigError, parse_assignments
+from fer_ray.config import (
+    ConfigError,
+    RunConfig,
+    load_yaml,
+    parse_assignments,
+    with_overrides,
+)
 from fer_ray.console import confusion_table, error_paragraph, recall_table
 from fer_ray.data import DataError, FaceData
 from fer_ray.data.records import split_words
@@ -153,6 +159,17 @@ def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
     if isinstance(args.workers, int):
         overrides["workers.num_workers"] = args.workers
     return overrides
+
+
+def raw_config(args: argparse.Namespace) -> dict[str, Any]:
+    """The run as `--config` and the command line give it, its data by an absolute path.
+
+    Raises:
+        ConfigError: If the file cannot be read or a key or value is wrong.
+    """
+    raw = with_overrides(load_yaml(args.config) if args.config else {}, run_overrides(args))
+    spec = RunConfig.from_dict(raw).data.spec
+    return with_overrides(raw, {"data.spec": absolute_spec(spec)})
 
 
 def wandb_directory(folder: Folder) -> Path:

@@ -20,8 +20,10 @@ _REG_COVAR = 5e-4
 # More losses than these are fitted by their histogram.
 _MANY = 200_000
 _BINS = 2**14
-# Losses that are judged or counted at a time: few enough for a core's cache.
+# Losses that are judged at a time: few enough for a core's cache. Of those that are counted at a
+# time there must be more than bins, which are added up for every block.
 _BLOCK = 2**14
+_COUNTED = 2**18
 
 
 class MixtureError(ValueError):
@@ -158,8 +160,8 @@ def _histogram(
     """How many losses of every label lie in each of the bins that [0, 1] is cut into."""
     # A row more, for labels of -1.
     count = torch.zeros((num_classes + 1) * _BINS, dtype=torch.int64)
-    for start in range(0, len(loss), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    for start in range(0, len(loss), _COUNTED):
+        part = slice(start, start + _COUNTED)
         place = (loss[part] * _BINS).int().clamp_(0, _BINS - 1)
         count += torch.bincount(place + (label[part] + 1) * _BINS, minlength=len(count))
     return count.view(-1, _BINS)[1:].double()

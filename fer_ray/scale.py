@@ -23,13 +23,12 @@ from rich.table import Table
 from fer_ray.cluster import Resources, connect, max_concurrent
 from fer_ray.commands import (
     InterruptedRunError,
-    absolute_spec,
     base_parser,
     choose_folder,
     command,
-    run_overrides,
+    raw_config,
 )
-from fer_ray.config import ConfigError, RunConfig, load_yaml, with_overrides
+from fer_ray.config import ConfigError, RunConfig, with_overrides
 from fer_ray.console import error_paragraph
 from fer_ray.plots import scaling_png
 from fer_ray.runtime import check_run, open_run_data, resolve_gpus
@@ -94,7 +93,6 @@ def _scale(argv: Sequence[str] | None) -> int:
         cases = [(scaling, resolve_gpus(run, have.gpus)) for scaling, run in cases]
         for _, run in cases:
             max_concurrent(run.workers, have)
-        folder.write_text("config.yaml", yaml.safe_dump(cases[0][1].to_dict(), sort_keys=False))
         try:
             points = _measure_all(cases, args.epochs, console)
         except RunFailedError as error:
@@ -105,6 +103,7 @@ def _scale(argv: Sequence[str] | None) -> int:
         device = _device(have, cases[0][1])
     rows = [asdict(point) for point in points]
     content = {"data": data.name, "device": device, "epochs": args.epochs, "points": rows}
+    folder.write_text("config.yaml", yaml.safe_dump(cases[0][1].to_dict(), sort_keys=False))
     folder.write_text("scale.json", json.dumps(content, indent=2) + "\n")
     title = f"{cases[0][1].method.label}, {cases[0][1].model.name}, {data.name}"
     folder.write_bytes("scale.png", scaling_png(rows, title))
@@ -124,10 +123,8 @@ def _cases(args: argparse.Namespace) -> list[tuple[Scaling, RunConfig]]:
         raise ConfigError(f"--workers: at least 1 each, got {counts[0]}")
     if args.epochs < 1:
         raise ConfigError(f"--epochs: at least 1, got {args.epochs}")
-    base = load_yaml(args.config) if args.config else {}
-    raw = with_overrides(base, run_overrides(args))
+    raw = raw_config(args)
     run = RunConfig.from_dict(raw)
-    raw = with_overrides(raw, {"data.spec": absolute_spec(run.data.spec)})
     warmup = 0
     if hasattr(run.method, "warmup_epochs"):
         warmup = _WARMUP

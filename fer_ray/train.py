@@ -15,15 +15,15 @@ from rich.console import Console
 from fer_ray.cluster import connect, max_concurrent
 from fer_ray.commands import (
     InterruptedRunError,
-    absolute_spec,
     choose_folder,
     command,
     print_result,
+    raw_config,
     run_overrides,
     run_parser,
     wandb_directory,
 )
-from fer_ray.config import RunConfig, load_yaml, with_overrides
+from fer_ray.config import RunConfig, with_overrides
 from fer_ray.console import EpochProgress, error_paragraph
 from fer_ray.results import (
     evaluation_device,
@@ -106,16 +106,12 @@ def _train(argv: Sequence[str] | None) -> int:
 
 def _raw_config(args: argparse.Namespace) -> dict[str, Any]:
     """The run as the file, `--set`, `--data` and `--workers` give it; a resumed one as it began."""
-    overrides = run_overrides(args)
     if args.resume and args.name is not None and args.config is None:
         stored = Folder(args.storage) / args.name
         if stored.exists("config.yaml"):
             base: dict[str, Any] = yaml.safe_load(stored.read_text("config.yaml"))
-            return with_overrides(base, overrides)
-    base = load_yaml(args.config) if args.config else {}
-    raw = with_overrides(base, overrides)
-    spec = RunConfig.from_dict(raw).data.spec
-    return with_overrides(raw, {"data.spec": absolute_spec(spec)})
+            return with_overrides(base, run_overrides(args))
+    return raw_config(args)
 
 
 def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> None:

@@ -5,7 +5,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +14,10 @@ from ray import tune
 from fer_ray.cluster import DRIVER
 from fer_ray.config import DataConfig, RunConfig
 from fer_ray.console import TrialTable
-from fer_ray.data import FaceData, open_data
+from fer_ray.data import FaceData
 from fer_ray.plots import confusion_png, losses_png
 from fer_ray.results import fill_gap, newest_checkpoint
-from fer_ray.runtime import Save, train_run
+from fer_ray.runtime import Save, open_run_data, train_run
 from fer_ray.space import SearchSpace
 from fer_ray.storage import Folder
 from fer_ray.tracking import JsonLinesTracker, Mode, NullTracker, Tracker, WandbTracker, open_wandb
@@ -101,7 +100,7 @@ def run_trial(
 @functools.lru_cache(maxsize=1)
 def _open_once(config: DataConfig) -> FaceData:
     """The data of a trial; the next trial of the same process finds them open."""
-    return open_data(**asdict(config))
+    return open_run_data(RunConfig(data=config))
 
 
 def _report_failure(run: RunConfig, kind: str, message: str) -> None:
