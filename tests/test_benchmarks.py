@@ -30,7 +30,6 @@ SCRIPTS = (
     "speedups",
     "passes",
     "split",
-    "search",
     "real",
 )
 GOOD: dict[str, Any] = {
