@@ -17,10 +17,10 @@ from fer_ray.checkpoint import load_best, load_history
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData, Faces
 from fer_ray.evaluation import evaluate
-from fer_ray.learner import Images, Learner, mean_prediction, resolve_compute
+from fer_ray.learner import Images, Learner, mean_prediction
 from fer_ray.loop import fit
 from fer_ray.metrics import confusion_matrix, epoch_metrics
-from fer_ray.results import finish_run
+from fer_ray.results import best_learners, finish_run
 from fer_ray.runtime import (
     ProcessRuntime,
     Save,
@@ -222,8 +222,4 @@ def _best_learners(
     """The networks of a checkpoint's best epoch."""
     best = load_best(checkpoint)
     assert best is not None
-    state = new_state(run, data, device)
-    for network, weights in zip(state.networks, best.weights, strict=True):
-        network.load_state_dict(weights)
-    bf16, channels_last = resolve_compute(run.compute, device)
-    return [Learner(net, bf16=bf16, channels_last=channels_last) for net in state.networks]
+    return best_learners(run, data, best, device)

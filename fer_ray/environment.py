@@ -16,6 +16,8 @@ RAY_SETTINGS = {
     # Under `uv run` Ray would start every process through uv in a copy of the working folder, with
     # an environment made anew there; ours have the driver's interpreter.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Ours have an environment of their own, so processes that Ray starts ahead would serve nobody.
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # `ray.train.report` waits for the controller's poll: 2 s an epoch by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",

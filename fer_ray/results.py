@@ -18,7 +18,7 @@ from fer_ray.evaluation import evaluate
 from fer_ray.learner import Images, Learner, resolve_compute
 from fer_ray.metrics import epoch_metrics
 from fer_ray.plots import confusion_csv, confusion_png, curves_png, losses_png
-from fer_ray.state import new_state
+from fer_ray.state import new_networks
 from fer_ray.storage import Folder
 from fer_ray.tracking import JsonLinesTracker, plain
 from fer_ray.types import SplitResult
@@ -52,7 +52,9 @@ def finish_run(
             "look at metrics.jsonl, or choose another metric"
         )
     history, split = load_history(checkpoint), load_split(checkpoint)
-    confusion, _ = _test(run, data, best, device)
+    learners = best_learners(run, data, best, device)
+    matrix, _ = evaluate(learners, Images(data.test, device), run, data.num_classes)
+    confusion = matrix.tolist()
     pictures = {"confusion_matrix": confusion_png(confusion, data.class_names, "Test set")}
     if len(history) > 1:
         pictures["curves"] = curves_png(
@@ -78,17 +80,15 @@ def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
     folder.write_text("summary.json", json.dumps(plain(summary), indent=2) + "\n")
 
 
-def _test(
+def best_learners(
     run: RunConfig, data: FaceData, best: Best, device: torch.device
-) -> tuple[list[list[int]], float]:
-    """Confusion matrix and loss of the best networks on the test set."""
-    state = new_state(run, data, device)
-    for network, weights in zip(state.networks, best.weights, strict=True):
+) -> list[Learner]:
+    """The best networks of a run, ready to predict."""
+    networks = new_networks(run, data, device)
+    for network, weights in zip(networks, best.weights, strict=True):
         network.load_state_dict(weights)
     bf16, channels_last = resolve_compute(run.compute, device)
-    learners = [Learner(net, bf16=bf16, channels_last=channels_last) for net in state.networks]
-    confusion, loss = evaluate(learners, Images(data.test, device), run, data.num_classes)
-    return confusion.tolist(), loss
+    return [Learner(network, bf16=bf16, channels_last=channels_last) for network in networks]
 
 
 def _summary(

@@ -17,9 +17,7 @@ from fer_ray.speedups import resolve_speedups
 
 def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
     """What there is before the first epoch, the same on every rank."""
-    networks = [
-        _new_network(run, data, device, number, 0) for number in range(run.method.num_networks)
-    ]
+    networks = new_networks(run, data, device)
     size = run.method.memory_size(data.num_classes)
     return TrainState(
         epoch=0,
@@ -28,6 +26,11 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
         averages=_new_averages(run, networks),
         memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
     )
+
+
+def new_networks(run: RunConfig, data: FaceData, device: torch.device) -> list[FaceNetwork]:
+    """The networks of a run as it begins, which are enough to load and test trained ones."""
+    return [_new_network(run, data, device, x, 0) for x in range(run.method.num_networks)]
 
 
 def begin_generation(

@@ -121,7 +121,7 @@ def _tune(argv: Sequence[str] | None) -> int:
             console.print(f"  first trial: {key} = {value}", highlight=False)
         return 0
     started = time.perf_counter()
-    with connect(args.address) as have:
+    with connect(args.address, trains=default.workers.num_workers > 1) as have:
         _search(plan, have)
     return _report(plan, console, time.perf_counter() - started)
 
