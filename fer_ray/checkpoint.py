@@ -72,6 +72,22 @@ class TrainState:
         """The networks that score, are validated and tested: the averages if there are any."""
         return self.averages or self.networks
 
+    def trained_tensors(self, network: int) -> list[Tensor]:
+        """All that training a network changes, itself and not a copy, in the same order anywhere.
+
+        The momentum of one that was not trained here yet is made, as zeros: what it starts from.
+        """
+        modules = [self.networks[network], *self.averages[network : network + 1]]
+        tensors = [x for module in modules for x in module.state_dict().values()]
+        optimizer = self.optimizers[network]
+        for group in optimizer.param_groups:
+            for weight in group["params"] if group["momentum"] else []:
+                state = optimizer.state[weight]
+                if state.get("momentum_buffer") is None:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                tensors.append(state["momentum_buffer"])
+        return [*tensors, *self.memory[network : network + 1]]
+
 
 def copy_weights(networks: list[FaceNetwork]) -> Weights:
     """State dicts on the CPU that later steps do not touch."""

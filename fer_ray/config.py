@@ -144,12 +144,19 @@ class WorkerConfig:
         cpus_per_worker: CPUs of a rank; also its number of torch threads on a CPU.
         gpus_per_worker: GPUs of a rank; a fraction packs several one-worker trials on a device;
             `auto` is 1 where there are as many GPUs as workers, else 0.
+        parallel: What workers share out between them. `images`: all train the same network, each
+            on its part of a batch. `networks`: half of the workers trains A while the other half
+            trains B, which needs a method whose networks do not look at each other within an epoch
+            (`Method.asks_peer`) and an even number of workers; two workers then compute what one
+            does, to the last bit, and meet once an epoch instead of once a step. `auto`: networks
+            where that is possible.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     num_workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float | Literal["auto"] = "auto"
+    parallel: Literal["auto", "images", "networks"] = "auto"
 
     def __post_init__(self) -> None:
         _require(self.num_workers >= 1, f"num_workers: at least 1, got {self.num_workers}")
@@ -216,18 +223,31 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
-        world, batch = self.workers.num_workers, self.optim.batch_size
+        batch, teams = self.optim.batch_size, self.num_teams(self.workers.num_workers)
         _require(
-            batch % world == 0,
-            f"optim.batch_size: {batch} images a step do not divide among {world} workers; "
-            f"take a multiple of {world}",
+            teams > 1 or self.workers.parallel != "networks" or self.workers.num_workers == 1,
+            f"workers.parallel: networks train at the same time on an even number of workers and "
+            f"with a method of two that do not look at each other within an epoch, such as "
+            f"co_divide; got {self.workers.num_workers} workers and {self.method.label}. Take auto",
+        )
+        sharing = self.workers.num_workers // teams
+        _require(
+            batch % sharing == 0,
+            f"optim.batch_size: {batch} images a step do not divide among {sharing} workers; "
+            f"take a multiple of {sharing}",
         )
         _require(
-            batch >= 2 * world,
-            f"optim.batch_size: at least 2 images for each of {world} workers, for BatchNorm needs "
-            f"two; got {batch}",
+            batch >= 2 * sharing,
+            f"optim.batch_size: at least 2 images for each of {sharing} workers, for BatchNorm "
+            f"needs two; got {batch}",
         )
         _require(self.seed >= 0, f"seed: at least 0, got {self.seed}")
+
+    def num_teams(self, num_workers: int) -> int:
+        """Teams of workers that train a network each at the same time; 1: all train the same."""
+        num = self.method.num_networks
+        can = num > 1 and not self.method.asks_peer and num_workers % num == 0
+        return num if can and self.workers.parallel != "images" else 1
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> "RunConfig":

@@ -1,8 +1,12 @@
-"""What crosses ranks. Every function is the identity in a process without a group."""
+"""What crosses ranks. Every function is the identity in a process without a group.
+
+Ranks work all together, or apart in teams: within `Teams.apart` a rank knows only its own.
+"""
 
 import io
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +17,10 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+# The team whose ranks are at work; None: all ranks. Not of a thread, for gradients are computed in
+# threads of their own.
+_team: dist.ProcessGroup | None = None
+
 
 def is_distributed() -> bool:
     """Whether this process belongs to a group of ranks."""
@@ -20,13 +28,52 @@ def is_distributed() -> bool:
 
 
 def rank() -> int:
-    """This process' number, 0 without a group."""
-    return dist.get_rank() if is_distributed() else 0
+    """This process' number in its team, 0 without a group."""
+    return dist.get_rank(_team) if is_distributed() else 0
 
 
 def world_size() -> int:
-    """Number of processes, 1 without a group."""
-    return dist.get_world_size() if is_distributed() else 1
+    """Number of processes in the team, 1 without a group."""
+    return dist.get_world_size(_team) if is_distributed() else 1
+
+
+def team() -> dist.ProcessGroup | None:
+    """The group of the team at work, for those who talk to `torch.distributed` themselves."""
+    return _team
+
+
+class Teams:
+    """All ranks in teams of one size, which do different things at the same time.
+
+    Attributes:
+        own: Number of the team that this rank belongs to.
+        heads: The first rank of every team.
+    """
+
+    def __init__(self, num: int) -> None:
+        """Divide the ranks into `num` teams of neighbours; on every rank at once."""
+        size = world_size() // num
+        assert num * size == world_size(), f"{world_size()} ranks in {num} teams"
+        self.heads = list(range(0, num * size, size))
+        self.own = rank() // size
+        # Every rank takes part in the making of all groups.
+        groups = [dist.new_group(list(range(head, head + size))) for head in self.heads]
+        group = groups[self.own]
+        assert isinstance(group, dist.ProcessGroup)
+        self._group = group
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within, `rank`, `world_size` and the reductions are those of the own team.
+
+        To gather rows and to hand something on is for all ranks together.
+        """
+        global _team
+        _team = self._group
+        try:
+            yield
+        finally:
+            _team = None
 
 
 def gather_rows(
@@ -79,7 +126,7 @@ def _check_rows(count: Tensor, num_given: int, num_rows: int) -> None:
 
 def _all_sizes(size: int, device: torch.device) -> list[int]:
     """Every rank's number of rows, on every rank."""
-    if not is_distributed():
+    if world_size() == 1:
         return [size]
     own = torch.tensor(size, device=device)
     sizes = [torch.zeros_like(own) for _ in range(world_size())]
@@ -130,16 +177,22 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def from_rank_zero(make: Callable[[], T]) -> T:
-    """Run `make` on rank zero and hand its result to all ranks; an exception is raised on all.
+    """Run `make` on rank zero and hand its result to all ranks; an exception is raised on all."""
+    return from_rank(0, make)
+
+
+def from_rank(source: int, make: Callable[[], T]) -> T:
+    """Run `make` on rank `source` and hand its result to all ranks; an exception is raised on all.
 
     The result is pickled between the ranks of one run; nothing from outside is unpickled. CPU
-    tensors in it travel by themselves, without a copy in between.
+    tensors in it travel by themselves, without a copy in between. Not for teams at work.
     """
+    assert _team is None
     if not is_distributed():
         return make()
     head: list[Any] = [b"", [], None]
     tensors: list[Tensor | None] = []
-    if rank() == 0:
+    if rank() == source:
         try:
             result = make()
             head[0], found = _without_tensors(result)
@@ -147,14 +200,25 @@ def from_rank_zero(make: Callable[[], T]) -> T:
             tensors = list(found)
         except Exception as error:
             head[2] = error
-    dist.broadcast_object_list(head, src=0)
+    dist.broadcast_object_list(head, src=source)
     content, layouts, failure = head
     if failure is not None:
         raise failure
-    if rank() != 0:
+    if rank() != source:
         tensors = [None] * len(layouts)
-    received = [layout.broadcast(x) for layout, x in zip(layouts, tensors, strict=True)]
-    return result if rank() == 0 else _with_tensors(content, received)
+    received = [layout.broadcast(x, source) for layout, x in zip(layouts, tensors, strict=True)]
+    return result if rank() == source else _with_tensors(content, received)
+
+
+def broadcast(tensors: Sequence[Tensor], source: int) -> None:
+    """Overwrite every rank's tensors, on their device, with those of rank `source`."""
+    for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):
+        alike = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.flatten() for tensor in alike])
+        dist.broadcast(flat, src=source)
+        if rank() != source:
+            for tensor, part in zip(alike, flat.split([x.numel() for x in alike]), strict=True):
+                tensor.copy_(part.view_as(tensor))
 
 
 def _without_tensors(value: Any) -> tuple[bytes, list[Tensor]]:
@@ -184,8 +248,8 @@ class _Layout:
         repeated = tensor.ndim > 1 and tensor.shape[0] > 1 and tensor.stride(0) == 0
         return cls(tuple(tensor.shape), tensor.dtype, repeated)
 
-    def broadcast(self, tensor: Tensor | None) -> Tensor:
-        """Rank zero's tensor, given there only, on every rank's CPU."""
+    def broadcast(self, tensor: Tensor | None, source: int) -> Tensor:
+        """The tensor of rank `source`, given there only, on every rank's CPU."""
         shape = self.shape[1:] if self.is_repeated else self.shape
         if tensor is None:
             body = torch.empty(shape, dtype=self.dtype)
@@ -197,7 +261,7 @@ class _Layout:
             sent = data
             if dist.get_backend() == "nccl":
                 sent = data.to(torch.device("cuda", torch.cuda.current_device()))
-            dist.broadcast(sent, src=0)
+            dist.broadcast(sent, src=source)
             if sent is not data and tensor is None:
                 data.copy_(sent)
         return body.expand(self.shape) if self.is_repeated else body
@@ -205,17 +269,17 @@ class _Layout:
 
 def sum_over_ranks(value: Tensor) -> Tensor:
     """Sum of every rank's tensor, on every rank; no gradient."""
-    if is_distributed():
+    if world_size() > 1:
         value = value.clone()
-        dist.all_reduce(value)
+        dist.all_reduce(value, group=_team)
     return value
 
 
 def min_over_ranks(value: Tensor) -> Tensor:
     """Element-wise minimum over ranks, on every rank; no gradient."""
-    if is_distributed():
+    if world_size() > 1:
         value = value.clone()
-        dist.all_reduce(value, op=dist.ReduceOp.MIN)
+        dist.all_reduce(value, op=dist.ReduceOp.MIN, group=_team)
     return value
 
 
@@ -243,7 +307,7 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     With gradients averaged over ranks afterwards (DDP), a loss of this mean has the gradient that
     one process with all rows would have.
     """
-    if not is_distributed():
+    if world_size() == 1:
         return value
     result: Tensor = _MeanOverRanks.apply(value)
     return result

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from fer_ray.augment import plain_views
 from fer_ray.config import ComputeConfig
 from fer_ray.data import Faces
-from fer_ray.distributed import is_distributed, rank, sum_over_ranks, world_size
+from fer_ray.distributed import Teams, rank, sum_over_ranks, team, world_size
 from fer_ray.models import FaceNetwork
 from fer_ray.speedups import Forward, compiled_forward, resolve_speedups
 from fer_ray.stopwatch import Stopwatch
@@ -91,8 +92,8 @@ class Learner:
         self._look: Forward = compiled_forward(module, is_ddp=False) if compiles else module
         self._learn: Forward = self._look
         self._ddp: DistributedDataParallel | None = None
-        if trained and is_distributed():
-            self._ddp = DistributedDataParallel(module, **_NO_BUFFER_SYNC)
+        if trained and world_size() > 1:
+            self._ddp = DistributedDataParallel(module, process_group=team(), **_NO_BUFFER_SYNC)
             self._learn = compiled_forward(self._ddp, is_ddp=True) if compiles else self._ddp
 
     def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
@@ -136,7 +137,7 @@ class Learner:
     @torch.no_grad()
     def sync_statistics(self) -> None:
         """Average BatchNorm statistics over ranks: a checkpoint of one then speaks for all."""
-        if not is_distributed():
+        if world_size() == 1:
             return
         buffers = [value for value in self.module.buffers() if value.is_floating_point()]
         if not buffers:
@@ -147,7 +148,10 @@ class Learner:
 
 
 class Learners:
-    """The networks of a run by their roles: who trains, who judges, who is whose peer."""
+    """The networks of a run by their roles: who trains, who judges, who is whose peer.
+
+    With `teams`, a rank trains the network of its own team only.
+    """
 
     def __init__(
         self,
@@ -155,11 +159,16 @@ class Learners:
         averages: Sequence[FaceNetwork],
         compute: ComputeConfig,
         device: torch.device,
+        teams: Teams | None = None,
     ) -> None:
         bf16, channels_last = resolve_compute(compute, device)
         compiles = resolve_speedups(compute, device) == "compile"
         wrap = functools.partial(Learner, bf16=bf16, channels_last=channels_last, compiles=compiles)
-        self.students = [wrap(network) for network in networks]
+        with teams.apart() if teams else nullcontext():
+            self.students = [
+                wrap(network, trained=teams is None or teams.own == number)
+                for number, network in enumerate(networks)
+            ]
         self.averages = [wrap(network, trained=False) for network in averages]
 
     @property

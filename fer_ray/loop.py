@@ -15,7 +15,7 @@ import torch
 from fer_ray.checkpoint import Best, TrainState, copy_weights
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
-from fer_ray.distributed import from_rank_zero
+from fer_ray.distributed import Teams, broadcast, from_rank, from_rank_zero, world_size
 from fer_ray.evaluation import evaluate, score
 from fer_ray.learner import Images, Learners
 from fer_ray.metrics import epoch_metrics, selection_metrics
@@ -73,7 +73,14 @@ class _Loop:
     ) -> None:
         self.run, self.data, self.device, self.state = run, data, device, state
         self.train, self.val = Images(data.train, device), Images(data.val, device)
-        self.learners = Learners(state.networks, state.averages, run.compute, device)
+        num_teams = run.num_teams(world_size())
+        self.teams = Teams(num_teams) if num_teams > 1 else None
+        self.learners = self._new_learners()
+
+    def _new_learners(self) -> Learners:
+        state = self.state
+        compute = self.run.compute
+        return Learners(state.networks, state.averages, compute, self.device, self.teams)
 
     def epoch(self, epoch: int) -> dict[str, Any]:
         """One epoch: (score, split,) train every network, evaluate."""
@@ -122,7 +129,7 @@ class _Loop:
         if split.reset_networks:
             state, run, device = self.state, self.run, self.device
             begin_generation(state, run, self.data, device, epoch)
-            self.learners = Learners(state.networks, state.averages, run.compute, device)
+            self.learners = self._new_learners()
         return split, figures
 
     def _split_figures(self, split: SplitResult, scores: Scores) -> dict[str, Any]:
@@ -151,17 +158,50 @@ class _Loop:
         return figures
 
     def _train(self, split: SplitResult | None, epoch: int) -> tuple[dict[str, float], int]:
-        """Train one network after the other; the mean of what they log and the images drawn."""
+        """Train all networks; the mean of what they log and the images drawn."""
+        if self.teams is None:
+            networks = range(len(self.state.networks))
+            trained = [self._train_network(number, split, epoch) for number in networks]
+        else:
+            trained = self._train_apart(self.teams, split, epoch)
         logs: dict[str, list[float]] = defaultdict(list)
-        num_images = 0
-        for network in range(len(self.state.networks)):
-            plan = make_plan(self.run, self.train, network, split, epoch)
-            names = self.data.class_names
-            phase = Phase(self.run, names, self.train, self.state, self.learners, plan)
-            for key, value in phase.train().items():
+        for log, _ in trained:
+            for key, value in log.items():
                 logs[f"train/{key}"].append(value)
-            num_images += plan.num_images
-        return {key: sum(values) / len(values) for key, values in logs.items()}, num_images
+        means = {key: sum(values) / len(values) for key, values in logs.items()}
+        return means, sum(num_images for _, num_images in trained)
+
+    def _train_network(
+        self, network: int, split: SplitResult | None, epoch: int
+    ) -> tuple[dict[str, float], int]:
+        """Train one network; what it logs and the images drawn."""
+        plan = make_plan(self.run, self.train, network, split, epoch)
+        names = self.data.class_names
+        phase = Phase(self.run, names, self.train, self.state, self.learners, plan)
+        return phase.train(), plan.num_images
+
+    def _train_apart(
+        self, teams: Teams, split: SplitResult | None, epoch: int
+    ) -> list[tuple[dict[str, float], int]]:
+        """Train a network on every team, then bring all networks to all ranks."""
+        outcome: tuple[dict[str, float], int] | Exception
+        try:
+            with teams.apart():
+                outcome = self._train_network(teams.own, split, epoch)
+        except Exception as error:  # raised below, on every rank
+            outcome = error
+
+        def result() -> tuple[dict[str, float], int]:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        with self.train.stopwatch.part("communication_s"):
+            trained = [from_rank(head, result) for head in teams.heads]
+            result()
+            for network, head in enumerate(teams.heads):
+                broadcast(self.state.trained_tensors(network), head)
+        return trained
 
     def _validate(self) -> dict[str, Any]:
         """Confusion matrix and loss of the mean prediction, summed over ranks before use."""

@@ -215,7 +215,7 @@ class Phase:
                 unlabeled_rows, views.unlabeled_weak, views.unlabeled_strong
             )
             unlabeled = Unlabeled(weak=weak, strong=strong, index=index)
-        peer = self._learners.peer(plan.network)
+        peer = self._learners.peer(plan.network) if method.asks_peer else None
         return method.step(self._student, peer, labeled, unlabeled, context)
 
     def _views(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from fer_ray.data.cache import CACHE_VARIABLE
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 
 # A busy machine is no failure, and a run of the tests does not depend on the one before.
 hypothesis.settings.register_profile("fer_ray", deadline=None, derandomize=True)
@@ -36,9 +36,9 @@ def _own_cache(cache_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def gloo_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooPair]:
+def gloo_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooRanks]:
     """Two ranks, started at the first call and kept for the session."""
-    pair = GlooPair(tmp_path_factory.mktemp("gloo"))
+    pair = GlooRanks(tmp_path_factory.mktemp("gloo"))
     yield pair
     pair.stop()
 

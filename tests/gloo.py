@@ -1,4 +1,4 @@
-"""Two gloo ranks that stay alive for the session: tests send them functions, both answer."""
+"""Gloo ranks that stay alive for many tests: tests send them functions, all answer."""
 
 import os
 import pickle
@@ -14,23 +14,23 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-WORLD_SIZE = 2
 LIMIT_S = 60.0
 _START_S = 120.0
 _AFTER_ERROR_S = 20.0
 
 
-class GlooPair:
-    """Runs a module-level function on two ranks at once; this process is neither of them.
+class GlooRanks:
+    """Runs a module-level function on some ranks at once; this process is none of them.
 
     The processes start at the first call. A call that hangs ends after `limit_s` (sooner if a rank
-    has raised and the other waits for it) with the state of both ranks; the pair is then stopped,
-    and the next call starts a fresh one.
+    has raised and others wait for it) with the state of all ranks; they are then stopped, and the
+    next call starts fresh ones.
     """
 
-    def __init__(self, folder: Path, limit_s: float = LIMIT_S) -> None:
+    def __init__(self, folder: Path, limit_s: float = LIMIT_S, num_ranks: int = 2) -> None:
         self._folder = folder
         self._limit_s = limit_s
+        self._num_ranks = num_ranks
         self._starts = 0
         self._ranks: list[tuple[Any, Connection]] = []
 
@@ -43,7 +43,7 @@ class GlooPair:
             TimeoutError: If a rank does not answer in time.
             ChildProcessError: If a rank dies.
         """
-        assert len(per_rank) == WORLD_SIZE
+        assert len(per_rank) == self._num_ranks
         if not self._ranks:
             self._start()
         for (_, pipe), arguments in zip(self._ranks, per_rank, strict=True):
@@ -51,12 +51,12 @@ class GlooPair:
         return [self._unpack(answer) for answer in self._answers(self._limit_s)]
 
     def run(self, function: Callable[..., T], *arguments: Any) -> list[T]:
-        """What both ranks returned, given the same arguments; what a rank raised is raised here."""
-        results = self.outcomes(function, [arguments] * WORLD_SIZE)
+        """What all ranks returned, given the same arguments; what a rank raised is raised here."""
+        results = self.outcomes(function, [arguments] * self._num_ranks)
         return [self._checked(result) for result in results]
 
     def stop(self) -> None:
-        """End both processes, if need be by force."""
+        """End the processes, if need be by force."""
         for process, pipe in self._ranks:
             try:
                 pipe.send_bytes(pickle.dumps(None))
@@ -75,9 +75,10 @@ class GlooPair:
         context = get_context("spawn")
         store = self._folder / f"store-{self._starts}"
         self._starts += 1
-        for rank in range(WORLD_SIZE):
+        for rank in range(self._num_ranks):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, there, str(store)), daemon=True)
+            arguments = (rank, self._num_ranks, there, str(store))
+            process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             there.close()
             self._ranks.append((process, here))
@@ -86,7 +87,7 @@ class GlooPair:
 
     def _answers(self, limit_s: float) -> list[bytes]:
         deadline = time.monotonic() + limit_s
-        answers: list[bytes | None] = [None] * WORLD_SIZE
+        answers: list[bytes | None] = [None] * self._num_ranks
         while None in answers:
             for rank, (process, pipe) in enumerate(self._ranks):
                 if answers[rank] is None and pipe.poll(0.005):
@@ -109,7 +110,7 @@ class GlooPair:
 
     def _state(self, answer: bytes | None) -> str:
         if answer is None:
-            return "still runs or waits for the other"
+            return "still runs or waits for others"
         result = self._unpack(answer)
         return f"raised {result!r}" if isinstance(result, BaseException) else "has returned"
 
@@ -129,7 +130,7 @@ class GlooPair:
         return result
 
 
-def _serve(rank: int, pipe: Connection, store: str) -> None:
+def _serve(rank: int, num_ranks: int, pipe: Connection, store: str) -> None:
     """A rank's process: annotations are checked here as in pytest, and warnings are errors."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     import torch
@@ -142,7 +143,7 @@ def _serve(rank: int, pipe: Connection, store: str) -> None:
         "gloo",
         init_method=f"file://{store}",
         rank=rank,
-        world_size=WORLD_SIZE,
+        world_size=num_ranks,
         timeout=timedelta(seconds=LIMIT_S),
     )
     warnings.simplefilter("error")

@@ -13,7 +13,7 @@ from fer_ray.learner import Learner, Learners, move_average
 from fer_ray.methods.elr import EarlyLearning
 from fer_ray.models import FaceNetwork, build_network
 from fer_ray.state import new_state
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 
 
@@ -140,7 +140,7 @@ def averages() -> list[dict[str, torch.Tensor]]:
     return copy_weights(state.averages)
 
 
-def test_ranks_have_the_same_averages(gloo_pair: GlooPair) -> None:
+def test_ranks_have_the_same_averages(gloo_pair: GlooRanks) -> None:
     first, second = gloo_pair.run(averages)
     for one, other in zip(first, second, strict=True):
         assert all(torch.equal(value, other[key]) for key, value in one.items())

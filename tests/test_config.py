@@ -142,8 +142,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
         r"^optim\.batch_size: 64 images a step do not divide among 3 workers; take a multiple of 3",
     ),
     (
-        {"workers": {"num_workers": 2}, "optim": {"batch_size": 2}},
+        {"workers": {"num_workers": 4}, "optim": {"batch_size": 2}},
         r"^optim\.batch_size: at least 2 images for each of 2 workers.*got 2",
+    ),
+    (
+        {"workers": {"num_workers": 3, "parallel": "networks"}, "optim": {"batch_size": 63}},
+        r"^workers\.parallel: .*even number of workers.*got 3 workers and co_divide\. Take auto",
+    ),
+    (
+        {"workers": {"num_workers": 2, "parallel": "networks"}, "method": {"name": "dividemix"}},
+        r"^workers\.parallel: .*do not look at each other.*got 2 workers and dividemix",
     ),
     ({"metric": "test/accuracy"}, r"^metric: one of val/macro_recall, .*peek at the test set"),
     ({"metric": "val/acuracy"}, r"^metric: one of .*got 'val/acuracy'"),
@@ -280,3 +288,33 @@ def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
         load_yaml(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
         load_yaml(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "parallel", "num_workers", "num_teams"),
+    [
+        ({"name": "co_divide"}, "auto", 1, 1),
+        ({"name": "co_divide"}, "auto", 2, 2),
+        ({"name": "co_divide"}, "networks", 6, 2),
+        ({"name": "co_divide"}, "networks", 1, 1),
+        ({"name": "co_divide"}, "auto", 3, 1),
+        ({"name": "co_divide"}, "images", 2, 1),
+        ({"name": "dividemix"}, "auto", 2, 1),
+        ({"name": "dividemix", "guesses": "scored"}, "auto", 2, 2),
+        ({"name": "cross_entropy"}, "auto", 2, 1),
+    ],
+)
+def test_networks_train_at_the_same_time_where_they_can(
+    method: dict[str, Any], parallel: str, num_workers: int, num_teams: int
+) -> None:
+    workers = {"num_workers": num_workers, "parallel": parallel}
+    raw = {"method": method, "workers": workers, "optim": {"batch_size": 96}}
+    assert RunConfig.from_dict(raw).num_teams(num_workers) == num_teams
+
+
+def test_a_batch_is_shared_by_the_workers_of_one_network() -> None:
+    """Seven images a step divide among one worker a network, not among two."""
+    raw = {"workers": {"num_workers": 2}, "optim": {"batch_size": 7}}
+    assert RunConfig.from_dict(raw).num_teams(2) == 2
+    with pytest.raises(ConfigError, match="7 images a step do not divide among 2 workers"):
+        RunConfig.from_dict(with_overrides(raw, {"workers.parallel": "images"}))

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -40,7 +41,7 @@ from fer_ray.types import (
     StepContext,
     StepOutput,
 )
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.samples import (
     CLASS_NAMES,
     CPU,
@@ -104,7 +105,7 @@ def gather(rows: list[int], num_rows: int) -> Tensor | None:
     [([4, 0, 2], [3, 1]), ([1], [0, 4, 3, 2]), ([], [0, 1, 2, 3, 4]), ([3, 2, 1, 0, 4], [])],
 )
 def test_ranks_with_different_numbers_of_rows(
-    first: list[int], second: list[int], gloo_pair: GlooPair
+    first: list[int], second: list[int], gloo_pair: GlooRanks
 ) -> None:
     on_zero, on_one = gloo_pair.outcomes(gather, [(first, 5), (second, 5)])
     assert on_one is None
@@ -121,7 +122,7 @@ def test_ranks_with_different_numbers_of_rows(
     ],
 )
 def test_a_bad_row_is_an_error_on_every_rank_so_that_none_waits(
-    first: list[int], second: list[int], message: str, gloo_pair: GlooPair
+    first: list[int], second: list[int], message: str, gloo_pair: GlooRanks
 ) -> None:
     for error in gloo_pair.outcomes(gather, [(first, 4), (second, 4)]):
         assert isinstance(error, ValueError)
@@ -133,7 +134,7 @@ def gather_columns(rows: list[int], num_rows: int) -> Tensor | None:
     return gather_rows(index, torch.stack([index, -index])[:, :, None], num_rows, dim=1)
 
 
-def test_rows_may_be_another_dimension(gloo_pair: GlooPair) -> None:
+def test_rows_may_be_another_dimension(gloo_pair: GlooRanks) -> None:
     on_zero, on_one = gloo_pair.outcomes(gather_columns, [([3, 1], 4), ([0, 2], 4)])
     assert on_one is None
     assert isinstance(on_zero, Tensor)
@@ -156,7 +157,7 @@ def broadcast_tensors() -> dict[str, Any]:
     return {**found, "strides": {key: x.stride() for key, x in found.items() if key != "nested"}}
 
 
-def test_tensors_of_all_kinds_arrive_as_they_are(gloo_pair: GlooPair) -> None:
+def test_tensors_of_all_kinds_arrive_as_they_are(gloo_pair: GlooRanks) -> None:
     expected = make_tensors()
     for found in gloo_pair.run(broadcast_tensors):
         for key in ("bool", "repeated", "strided", "empty", "scalar"):
@@ -176,14 +177,14 @@ def ask_rank_zero(error: Exception | None) -> list[int]:
     return from_rank_zero(make)
 
 
-def test_what_rank_zero_makes_is_everywhere(gloo_pair: GlooPair) -> None:
+def test_what_rank_zero_makes_is_everywhere(gloo_pair: GlooRanks) -> None:
     assert gloo_pair.run(ask_rank_zero, None) == [[0, 7], [0, 7]]
 
 
 @pytest.mark.parametrize(
     "error", [EmptySplitError("epoch 3: none"), MixtureError("all the same"), KeyError("fear")]
 )
-def test_what_rank_zero_raises_is_raised_everywhere(error: Exception, gloo_pair: GlooPair) -> None:
+def test_what_rank_zero_raises_is_raised_everywhere(error: Exception, gloo_pair: GlooRanks) -> None:
     for caught in gloo_pair.outcomes(ask_rank_zero, [(error,), (None,)]):
         assert type(caught) is type(error)
         assert isinstance(caught, Exception)
@@ -196,7 +197,7 @@ def reduce(value: float) -> tuple[float, float, float, float]:
     return reduced[0], reduced[1], reduced[2], float(tensor)
 
 
-def test_sum_minimum_and_mean_leave_their_argument_alone(gloo_pair: GlooPair) -> None:
+def test_sum_minimum_and_mean_leave_their_argument_alone(gloo_pair: GlooRanks) -> None:
     found = gloo_pair.outcomes(reduce, [(1.0,), (4.0,)])
     assert found == [(5.0, 1.0, 2.5, 1.0), (5.0, 1.0, 2.5, 4.0)]
 
@@ -215,7 +216,7 @@ def penalty_gradient(pixels: Tensor, weight: Tensor, how: str) -> Tensor:
     return sum_over_ranks(weight.grad) / world_size()
 
 
-def test_the_mean_over_ranks_has_the_gradient_of_one_process(gloo_pair: GlooPair) -> None:
+def test_the_mean_over_ranks_has_the_gradient_of_one_process(gloo_pair: GlooRanks) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels, weight = torch.randn(8, 5, generator=generator), torch.randn(5, 3, generator=generator)
     alone = penalty_gradient(pixels, weight, "ours")
@@ -263,7 +264,7 @@ def split_of_bands(method: str) -> tuple[SplitResult, list[int]]:
 
 @pytest.mark.parametrize("method", ["co_divide", "dividemix"])
 def test_only_a_mixture_over_all_ranks_divides_clean_from_noisy(
-    method: str, gloo_pair: GlooPair
+    method: str, gloo_pair: GlooRanks
 ) -> None:
     is_even = torch.arange(80) % 2 == 0
     found = gloo_pair.run(split_of_bands, method)
@@ -298,11 +299,18 @@ def fit_perceptron(method: str, overrides: dict[str, Any]) -> tuple[list[dict[st
     ("method", "overrides"),
     [
         ("cross_entropy", {"optim__epochs": 1}),
-        ("co_divide", {"method__penalty_weight": 5.0, "optim__epochs": 3}),
+        (
+            "co_divide",
+            {
+                "method__penalty_weight": 5.0,
+                "optim__epochs": 3,
+                "workers__parallel": "images",
+            },
+        ),
     ],
 )
 def test_two_ranks_with_half_a_batch_step_like_one_with_the_whole(
-    method: str, overrides: dict[str, Any], gloo_pair: GlooPair
+    method: str, overrides: dict[str, Any], gloo_pair: GlooRanks
 ) -> None:
     alone, _ = fit_perceptron(method, overrides)
     with built_by(build_perceptron):
@@ -314,16 +322,17 @@ def test_two_ranks_with_half_a_batch_step_like_one_with_the_whole(
                 assert not torch.allclose(value, before[key], rtol=1e-3, atol=1e-3)
 
 
-def fit_unequal() -> tuple[list[dict[str, Tensor]], str, list[dict[str, Any]]]:
-    run = make_run("co_divide", optim__epochs=3)
+def fit_unequal(parallel: str) -> tuple[list[dict[str, Tensor]], str, list[dict[str, Any]]]:
+    run = make_run("co_divide", optim__epochs=3, workers__parallel=parallel)
     state, rows = train(run, faces(num_train=99, num_val=41))
     return copy_weights(state.networks), timeless(rows), rows
 
 
+@pytest.mark.parametrize("parallel", ["images", "networks"])
 def test_ranks_with_unequal_shares_end_with_the_same_networks_and_rows(
-    gloo_pair: GlooPair,
+    parallel: str, gloo_pair: GlooRanks
 ) -> None:
-    (weights, text, rows), (others, other_text, _) = gloo_pair.run(fit_unequal)
+    (weights, text, rows), (others, other_text, _) = gloo_pair.run(fit_unequal, parallel)
     assert text == other_text
     for network, other in zip(weights, others, strict=True):
         assert all(torch.equal(value, other[key]) for key, value in network.items())
@@ -332,7 +341,7 @@ def test_ranks_with_unequal_shares_end_with_the_same_networks_and_rows(
     assert all(np.sum(part) == 99 for part in rows[2]["split/histogram"]["counts"])
 
 
-def nan_on_rank_one(broken_rank: int) -> None:
+def nan_on(broken_rank: int, parallel: str) -> None:
     original, calls = CoDivide.warmup_step, [0, 0]
 
     def warmup_step(
@@ -340,19 +349,21 @@ def nan_on_rank_one(broken_rank: int) -> None:
     ) -> StepOutput:
         calls[context.network] += 1
         output = original(self, student, labeled, context)
-        if rank() == broken_rank and context.network == 1 and calls[1] == 2:
+        if dist.get_rank() == broken_rank and context.network == 1 and calls[1] == 2:
             return StepOutput(loss=output.loss * float("nan"))
         return output
 
     with mock.patch.object(CoDivide, "warmup_step", warmup_step):
-        train(make_run("co_divide"), faces())
+        train(make_run("co_divide", workers__parallel=parallel), faces())
 
 
-@pytest.mark.parametrize("broken_rank", [0, 1])
+@pytest.mark.parametrize(
+    ("broken_rank", "parallel"), [(0, "images"), (1, "images"), (1, "networks")]
+)
 def test_a_nan_on_one_rank_is_raised_on_both_with_its_place(
-    broken_rank: int, gloo_pair: GlooPair
+    broken_rank: int, parallel: str, gloo_pair: GlooRanks
 ) -> None:
-    for error in gloo_pair.outcomes(nan_on_rank_one, [(broken_rank,)] * 2):
+    for error in gloo_pair.outcomes(nan_on, [(broken_rank, parallel)] * 2):
         assert isinstance(error, FloatingPointError)
         assert "epoch 1, network 1, step 2 of 3: the loss is not finite" in str(error)
         assert "The last good state is that of epoch 0" in str(error)
@@ -362,7 +373,7 @@ def fit_with(overrides: dict[str, Any]) -> None:
     train(make_run("co_divide", **overrides), faces())
 
 
-def test_an_empty_split_is_raised_on_both_ranks(gloo_pair: GlooPair) -> None:
+def test_an_empty_split_is_raised_on_both_ranks(gloo_pair: GlooRanks) -> None:
     overrides = {"method__thresholds": {"default": 1.0}}
     for error in gloo_pair.outcomes(fit_with, [(overrides,)] * 2):
         assert isinstance(error, EmptySplitError)
@@ -383,7 +394,7 @@ def statistics(seed: int) -> list[Tensor]:
     return [before, after[name]]
 
 
-def test_statistics_become_their_mean_on_every_rank(gloo_pair: GlooPair) -> None:
+def test_statistics_become_their_mean_on_every_rank(gloo_pair: GlooRanks) -> None:
     first, second = gloo_pair.outcomes(statistics, [(1,), (2,)])
     assert isinstance(first, list)
     assert isinstance(second, list)
@@ -403,7 +414,7 @@ def evaluate_few(run: RunConfig, num: int) -> tuple[list[list[int]], float]:
 
 @pytest.mark.parametrize("num", [1, 3])
 def test_evaluation_counts_every_image_once_though_ranks_have_unequal_shares(
-    num: int, gloo_pair: GlooPair
+    num: int, gloo_pair: GlooRanks
 ) -> None:
     run = make_run("co_divide")
     alone = evaluate_few(run, num)
@@ -425,12 +436,12 @@ def first_step() -> tuple[list[int], Tensor, bytes]:
         return original(self, student, labeled, context)
 
     with mock.patch.object(CoDivide, "warmup_step", warmup_step):
-        train(make_run("co_divide"), faces(), num_epochs=1)
+        train(make_run("co_divide", workers__parallel="images"), faces(), num_epochs=1)
     return seen[0]
 
 
 def test_ranks_share_one_order_and_one_set_of_views_but_draw_their_own_in_methods(
-    gloo_pair: GlooPair,
+    gloo_pair: GlooRanks,
 ) -> None:
     rows, views, state = first_step()
     (first, view, state_zero), (second, other_view, state_one) = gloo_pair.run(first_step)
@@ -457,7 +468,7 @@ def run_on_ranks() -> tuple[str, list[dict[str, Tensor]]]:
 
 
 def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(
-    gloo_pair: GlooPair, tmp_path_factory: pytest.TempPathFactory
+    gloo_pair: GlooRanks, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     whole = gloo_pair.run(run_on_ranks)
     resumed = gloo_pair.run(resume_on_ranks, str(tmp_path_factory.mktemp("resume")))

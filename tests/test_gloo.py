@@ -1,4 +1,4 @@
-"""The pair of ranks itself: a test tool that hides failures is worse than none."""
+"""The tool itself: a test tool that hides failures is worse than none."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_ray.distributed import rank, world_size
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 
 
 def who(offset: int) -> tuple[int, int]:
@@ -29,12 +29,12 @@ def die() -> None:
     os._exit(3)
 
 
-def test_both_ranks_answer_with_arguments_of_their_own(gloo_pair: GlooPair) -> None:
+def test_both_ranks_answer_with_arguments_of_their_own(gloo_pair: GlooRanks) -> None:
     assert gloo_pair.run(who, 0) == [(0, 2), (1, 2)]
     assert gloo_pair.outcomes(who, [(10,), (20,)]) == [(10, 2), (21, 2)]
 
 
-def test_an_exception_comes_back_from_its_rank_only(gloo_pair: GlooPair) -> None:
+def test_an_exception_comes_back_from_its_rank_only(gloo_pair: GlooRanks) -> None:
     first, second = gloo_pair.outcomes(fail_on, [(1,), (1,)])
     assert first == 0
     assert isinstance(second, ValueError)
@@ -43,7 +43,7 @@ def test_an_exception_comes_back_from_its_rank_only(gloo_pair: GlooPair) -> None
 
 
 def test_a_hang_or_a_death_is_named_and_the_next_call_starts_afresh(tmp_path: Path) -> None:
-    pair = GlooPair(tmp_path, limit_s=5.0)
+    pair = GlooRanks(tmp_path, limit_s=5.0)
     try:
         with pytest.raises(TimeoutError, match=r"rank 0 has returned; rank 1 still runs"):
             pair.run(hang_on, 1)

@@ -14,7 +14,7 @@ from fer_ray.config import RunConfig
 from fer_ray.runtime import ProcessRuntime, train_run
 from fer_ray.tracking import plain
 from tests.conftest import Command, Launch
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 
 DATA = "synthetic:train=300,test=70"
 SETTINGS = ("method.warmup_epochs=1", "optim.batch_size=32", "optim.learning_rate=0.05")
@@ -78,7 +78,7 @@ def test_one_worker_writes_the_rows_of_a_plain_process(launch: Launch, tmp_path:
 
 
 @pytest.mark.ray
-def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooPair, tmp_path: Path) -> None:
+def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooRanks, tmp_path: Path) -> None:
     epochs = 12
     folder = tmp_path / "run"
     command = _train(launch, tmp_path, workers=2, epochs=epochs)
@@ -91,7 +91,7 @@ def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooPair, tmp_p
     assert command.wait() == 0, command.output
 
     rows = _rows(folder)
-    pair = GlooPair(tmp_path, limit_s=240.0)  # whole epochs take more than the session's pair has
+    pair = GlooRanks(tmp_path, limit_s=240.0)  # whole epochs take more than the session's pair has
     try:
         expected, _ = pair.run(plain_rows, _config(folder), str(tmp_path / "plain"))
     finally:

@@ -16,7 +16,7 @@ from fer_ray.runtime import ProcessRuntime, train_run
 from fer_ray.space import load_space
 from fer_ray.storage import Folder
 from fer_ray.warmup import SharedWarmup, shares_warmup, warmup_key
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.samples import faces, make_run, same_weights, timeless, train
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
@@ -195,7 +195,7 @@ def after_on_ranks(folder: str) -> list[str]:
     return SharedWarmup(Folder(folder), run).after(0)
 
 
-def test_all_ranks_see_the_same(gloo_pair: GlooPair, tmp_path: Path) -> None:
+def test_all_ranks_see_the_same(gloo_pair: GlooRanks, tmp_path: Path) -> None:
     run = make_run("co_divide", workers__gpus_per_worker=0)
     state, _ = train(run, faces(), num_epochs=1)
     SharedWarmup(Folder(tmp_path), run).keep(state)

@@ -65,6 +65,15 @@ class Method:
         return True
 
     @property
+    def asks_peer(self) -> bool:
+        """Whether `step` looks at `peer`; if not, it gets none.
+
+        Two networks that do not look at each other within an epoch may train at the same time, each
+        on workers of its own.
+        """
+        return True
+
+    @property
     def average_decay(self) -> float:
         """How much of its moving average a network keeps at every step, in [0, 1); 0: none is made.
 
@@ -134,7 +143,8 @@ class Method:
     ) -> StepOutput:
         """One step of `student`; `peer` is the other network (or an average of it), fixed.
 
-        `unlabeled` is `None` if the method asks for no unlabelled views or no image lost its label.
+        `peer` is `None` if the method does not ask for it, or if there is none; `unlabeled` is
+        `None` if the method asks for no unlabelled views or no image lost its label.
         """
         raise NotImplementedError
 

@@ -100,6 +100,11 @@ class CoDivide(SplitMethod):
         """Fixed thresholds are on the clean probability alone."""
         return self.threshold_rule != "fixed"
 
+    @property
+    def asks_peer(self) -> bool:
+        """The peer has its say in the split, not in a step."""
+        return False
+
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Check the names in `thresholds` and `prior`."""
         threshold_by_class(self.thresholds, class_names)

@@ -111,6 +111,11 @@ class DivideMix(SplitMethod):
         )
 
     @property
+    def asks_peer(self) -> bool:
+        """Only fresh guesses are the peer's too."""
+        return self.guesses == "fresh"
+
+    @property
     def reads_prob(self) -> bool:
         """The scores become guesses, or only their losses are looked at."""
         return self.guesses == "scored"

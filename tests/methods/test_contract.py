@@ -19,7 +19,7 @@ from fer_ray.data import FaceData
 from fer_ray.methods import METHODS, Method
 from fer_ray.state import new_state
 from fer_ray.types import SplitResult
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -187,7 +187,7 @@ def test_training_is_the_same_whatever_the_truth(name: str) -> None:
 
 def first_split(name: str, folder: str) -> tuple[SplitResult | None, int]:
     """The split that follows a checkpointed warm-up, and the steps this rank took after it."""
-    run, data = make_run(name), faces(num_train=91)
+    run, data = make_run(name, workers__parallel="images"), faces(num_train=91)
     state = new_state(run, data, CPU)
     load_checkpoint(state, Path(folder))
     steps = 0
@@ -211,7 +211,7 @@ def first_split(name: str, folder: str) -> tuple[SplitResult | None, int]:
 
 @every_method
 def test_two_ranks_split_like_one_and_take_the_same_number_of_steps(
-    name: str, gloo_pair: GlooPair, tmp_path: Path
+    name: str, gloo_pair: GlooRanks, tmp_path: Path
 ) -> None:
     run = make_run(name)
     warm, _ = train(run, faces(num_train=91), num_epochs=2)
@@ -228,14 +228,15 @@ def test_two_ranks_split_like_one_and_take_the_same_number_of_steps(
         assert torch.equal(split.label, alone.label)
 
 
-def ends(name: str) -> tuple[list[dict[str, Tensor]], str]:
-    state, rows = train(make_run(name, optim__epochs=3), faces())
+def ends(name: str, parallel: str) -> tuple[list[dict[str, Tensor]], str]:
+    state, rows = train(make_run(name, optim__epochs=3, workers__parallel=parallel), faces())
     return copy_weights(state.networks), timeless(rows)
 
 
 @every_method
-def test_two_ranks_end_alike(name: str, gloo_pair: GlooPair) -> None:
-    (weights, rows), (others, other_rows) = gloo_pair.run(ends, name)
+@pytest.mark.parametrize("parallel", ["images", "auto"])
+def test_two_ranks_end_alike(name: str, parallel: str, gloo_pair: GlooRanks) -> None:
+    (weights, rows), (others, other_rows) = gloo_pair.run(ends, name, parallel)
     assert rows == other_rows
     for network, other in zip(weights, others, strict=True):
         assert all(torch.equal(value, other[key]) for key, value in network.items())

@@ -13,7 +13,7 @@ from fer_ray.methods.crest import CReST, admit
 from fer_ray.state import begin_generation, new_state
 from fer_ray.types import Scores, SplitResult
 from tests import reference
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.methods.batches import (
     context,
     labeled_batch,
@@ -230,7 +230,7 @@ def test_every_generation_has_a_cosine_of_its_own() -> None:
     assert rates[5] < rates[4]
 
 
-def test_ranks_admit_alike(gloo_pair: GlooPair) -> None:
+def test_ranks_admit_alike(gloo_pair: GlooRanks) -> None:
     (first, kept, memory), (second, other, others) = gloo_pair.run(generations)
     assert torch.equal(first, second)
     assert kept == other

@@ -22,7 +22,7 @@ from fer_ray.types import (
     Unlabeled,
 )
 from tests import reference
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.methods.batches import (
     context,
     labeled_batch,
@@ -479,7 +479,7 @@ def scored_end() -> tuple[torch.Tensor, str]:
     return state.split.memory["soft_target"], timeless(rows)
 
 
-def test_all_ranks_look_up_the_same_scores(gloo_pair: GlooPair) -> None:
+def test_all_ranks_look_up_the_same_scores(gloo_pair: GlooRanks) -> None:
     (memory, rows), (other, other_rows) = gloo_pair.run(scored_end)
     assert memory.shape == (2, 91, 4)
     assert torch.equal(memory, other)

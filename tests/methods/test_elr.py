@@ -7,7 +7,7 @@ import torch
 from fer_ray.losses import mixup_coefficient
 from fer_ray.methods.elr import EarlyLearning
 from tests import reference
-from tests.gloo import GlooPair
+from tests.gloo import GlooRanks
 from tests.methods.batches import context, labeled_batch, numpy_weight, torch_gradient
 from tests.samples import faces, linear_network, make_run, train
 
@@ -107,7 +107,7 @@ def targets() -> torch.Tensor:
     return state.memory[0]
 
 
-def test_ranks_share_their_targets(gloo_pair: GlooPair) -> None:
+def test_ranks_share_their_targets(gloo_pair: GlooRanks) -> None:
     first, second = gloo_pair.run(targets)
     assert torch.equal(first, second)
     # After e epochs of predictions that sum to 1, a target sums to 1 - momentum^e.
