@@ -182,6 +182,23 @@ def test_training_is_the_same_whatever_the_truth(name: str) -> None:
     assert not any("precision" in key for row in rows for key in row)
 
 
+@every_method
+def test_only_a_method_that_asks_for_a_peer_gets_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, original = make_run(name), METHODS[name].step
+    peers: list[bool] = []
+
+    def step(self: Any, student: Any, peer: Any, *arguments: Any) -> Any:
+        peers.append(peer is not None)
+        return original(self, student, peer, *arguments)
+
+    monkeypatch.setattr(METHODS[name], "step", step)
+    train(run, faces())
+    has_peer = run.method.num_networks == 2 or run.method.average_decay > 0
+    assert set(peers) <= {run.method.asks_peer and has_peer}
+
+
 # --- two ranks ------------------------------------------------------------------------------------
 
 
