@@ -36,7 +36,8 @@ from fer_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 
 Scaling = Literal["strong", "weak"]
 _SCALINGS: tuple[Scaling, ...] = ("strong", "weak")
-_WARMUP, _EPOCHS = 1, 4
+# So long, the splits of the two networks are alike, and so are the epochs to come.
+_WARMUP, _EPOCHS = 3, 4
 PARTS = ("compute", "communication", "split", "input")
 
 

@@ -82,10 +82,13 @@ def test_quick_runs_and_writes_nothing(
 
 
 @pytest.mark.ray
-def test_the_search_benchmark_runs_and_writes_nothing(cache_dir: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"), [("search", "shared warm-up"), ("scale", "networks/strong/2")]
+)
+def test_a_benchmark_on_ray_runs_and_writes_nothing(name: str, words: str, cache_dir: str) -> None:
     before = result_files()
     run = subprocess.run(
-        [sys.executable, "benchmarks/search.py", "--quick"],
+        [sys.executable, f"benchmarks/{name}.py", "--quick"],
         cwd=ROOT,
         env={**os.environ, "FER_RAY_CACHE": cache_dir, "OMP_NUM_THREADS": "1"},
         text=True,
@@ -93,7 +96,7 @@ def test_the_search_benchmark_runs_and_writes_nothing(cache_dir: str) -> None:
         timeout=600,
     )
     assert run.returncode == 0, run.stderr
-    assert "shared warm-up" in run.stdout
+    assert words in run.stdout
     assert result_files() == before
 
 
