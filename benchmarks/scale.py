@@ -2,28 +2,42 @@
 
     python benchmarks/scale.py [--quick] [--repeats N] [--data SPEC] [--workers N ...] [--set K=V]
 
-Runs `python -m fer_ray.scale` several times, in turn for every way to share the work: a network on
+Runs `python -m fer_ray.scale` several times, in turn for both ways to share the work: a network on
 each half of the workers, which meet once an epoch (`workers.parallel=networks`), and images of a
-batch, which meet at every step (`images`). Efficiencies are medians over the repeats, each of
-figures from one command. Writes `results/scale-<hardware>.json`.
+batch, which meet at every step (`images`). In between the same runs are trained by plain processes
+of one thread without Ray, whose own processes take a share of a small machine. Speedups are medians
+over the repeats, each of figures taken right after one another. Writes
+`results/scale-<hardware>.json`.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
+
 from benchmarks import report
+from benchmarks.ranks import on_ranks
+from fer_ray import scale
+from fer_ray.config import RunConfig
+from fer_ray.loop import fit
+from fer_ray.runtime import open_run_data, resolve_gpus, use_device
+from fer_ray.state import new_state
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ("networks", "images")
+RUNNERS = ("ray", "processes")
 Points = list[dict[str, Any]]
 
 
@@ -44,11 +58,13 @@ def main() -> None:
     if args.quick:
         words += ["--epochs", "1", "--scaling", "strong", "--set", "optim.batch_size=16"]
     ways = WAYS[:1] if args.quick else WAYS
-    measured: dict[str, list[Points]] = {way: [] for way in ways}
+    measured: dict[str, list[Points]] = {f"{way}/{by}": [] for way in ways for by in RUNNERS}
     for _ in range(1 if args.quick else args.repeats):
         for way in ways:
-            measured[way].append(scale([*words, "--set", f"workers.parallel={way}"]))
-    rows = [row for way in ways for row in make_rows(way, measured[way])]
+            own = [*words, "--set", f"workers.parallel={way}"]
+            measured[f"{way}/ray"].append(by_command(own))
+            measured[f"{way}/processes"].append(by_processes(own))
+    rows = [row for name, repeats in measured.items() for row in make_rows(name, repeats)]
     goals = make_goals(rows)
     report.print_table("Several workers", rows)
     report.print_goals(goals)
@@ -58,8 +74,8 @@ def main() -> None:
         print("written:", result.write(f"scale-{report.slug(report.hardware())}").name)
 
 
-def scale(words: Sequence[str]) -> Points:
-    """The points of one run of the command."""
+def by_command(words: Sequence[str]) -> Points:
+    """The points of one run of `python -m fer_ray.scale`."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "fer_ray.scale", *words]
         command += ["--storage", scratch, "--name", "scale"]
@@ -70,7 +86,25 @@ def scale(words: Sequence[str]) -> Points:
         return points
 
 
-def make_rows(way: str, repeats: Sequence[Points]) -> list[report.Row]:
+def by_processes(words: Sequence[str]) -> Points:
+    """The same points of the same runs, by plain processes."""
+    args = scale.build_parser().parse_args(words)
+    points: list[scale.Point] = []
+    for scaling, run in scale.make_cases(args):
+        run = resolve_gpus(run, torch.cuda.device_count())
+        rows = on_ranks(run.workers.num_workers, train, run.to_dict())
+        points.append(scale.make_point(scaling, run, rows[-args.epochs :], points))
+    return [asdict(point) for point in points]
+
+
+def train(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """All epochs of a run, on one rank."""
+    run = RunConfig.from_dict(raw)
+    device, data = use_device(run), open_run_data(run)
+    return list(fit(run, data, device, new_state(run, data, device)))
+
+
+def make_rows(name: str, repeats: Sequence[Points]) -> list[report.Row]:
     """Medians over the repeats, a row per point."""
     rows: list[report.Row] = []
     for points in zip(*repeats, strict=True):
@@ -78,7 +112,7 @@ def make_rows(way: str, repeats: Sequence[Points]) -> list[report.Row]:
         speedups = [x["efficiency"] * x["num_workers"] for x in points]
         rows.append(
             {
-                "case": f"{way}/{first['scaling']}/{first['num_workers']}",
+                "case": f"{name}/{first['scaling']}/{first['num_workers']}",
                 "batch_size": first["batch_size"],
                 "images_per_s": statistics.median(x["images_per_s"] for x in points),
                 "speedup": statistics.median(speedups),
@@ -97,7 +131,7 @@ def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
     """What was hoped for of two workers."""
     return [
         report.Goal(
-            name=f"images/s of two workers over one, {row['case'].rpartition('/')[0]}",
+            name=f"images/s of two workers over one: {row['case'].rpartition('/')[0]}",
             goal=">= 1.9",
             value=row["speedup"],
             why=f"{row['least']:.2f} to {row['most']:.2f} over repeats; communication "

@@ -13,16 +13,14 @@ same run, one network after the other, and the answers are compared. Writes
 
 import argparse
 import os
-import socket
 import statistics
 import sys
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,6 +30,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks import report
+from benchmarks.ranks import on_ranks
 from fer_ray.distributed import from_rank_zero, gather_rows, rank
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.mixture import normalize
@@ -88,51 +87,26 @@ def labels_of(num: int) -> Tensor:
 
 
 def measure(kind: Kind, size: int, repeats: int) -> report.Row:
-    """Start the ranks, let them divide `repeats` times (and once before), bring rank zero's row."""
-    context = get_context("spawn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    queue = context.SimpleQueue()
-    ranks = [
-        context.Process(target=_rank, args=(number, port, kind, size, repeats, queue))
-        for number in range(NUM_RANKS)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join()
-    if any(process.exitcode for process in ranks):
-        raise SystemExit(f"{kind}, {size}: a rank failed; see above")
-    row: report.Row = queue.get()
+    """Let the ranks divide `repeats` times (and once before); rank zero's row."""
+    row = on_ranks(NUM_RANKS, _divide, kind, size, repeats)
     print(f"{row['case']}: {row['split_s']:.3f} s", flush=True)
     return row
 
 
-def _rank(number: int, port: int, kind: Kind, size: int, repeats: int, queue: Any) -> None:
-    """One rank's process."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=number, world_size=NUM_RANKS
-    )
-    index = torch.arange(size)[number::NUM_RANKS]
+def _divide(kind: Kind, size: int, repeats: int) -> report.Row:
+    """One rank's part; medians of its own clock."""
+    index = torch.arange(size)[rank() :: NUM_RANKS]
     own = losses_of(size)[:, index].contiguous()
     label = labels_of(size)
     rounds = [divide_once(kind, index, own, label) for _ in range(repeats + 1)][1:]
-    if number == 0:
-        parts = {
-            key: statistics.median(x.seconds[key] for x in rounds) for key in rounds[0].seconds
-        }
-        queue.put(
-            {
-                "case": f"{kind}/{size:,} images",
-                "images": size,
-                **parts,
-                "peak_over_bytes_of_losses": max(x.peak for x in rounds)
-                / (4 * NUM_NETWORKS * size),
-            }
-        )
-    dist.destroy_process_group()
+    parts = {key: statistics.median(x.seconds[key] for x in rounds) for key in rounds[0].seconds}
+    peak = max(x.peak for x in rounds)
+    return {
+        "case": f"{kind}/{size:,} images",
+        "images": size,
+        **parts,
+        "peak_over_bytes_of_losses": peak / (4 * NUM_NETWORKS * size),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _scale(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    cases = _cases(args)
+    cases = make_cases(args)
     data = open_run_data(cases[0][1])
     check_run(cases[0][1], data)
     folder = choose_folder(args.storage, args.name, "scale", resume=False)
@@ -113,7 +113,7 @@ def _scale(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _cases(args: argparse.Namespace) -> list[tuple[Scaling, RunConfig]]:
+def make_cases(args: argparse.Namespace) -> list[tuple[Scaling, RunConfig]]:
     """The run of every point, checked.
 
     Raises:
@@ -156,7 +156,7 @@ def _measure_all(
             key = json.dumps(run.to_dict(), sort_keys=True)
             if key not in known:
                 known[key] = _train(run)
-            points.append(_point(scaling, run, known[key][-num_epochs:], points))
+            points.append(make_point(scaling, run, known[key][-num_epochs:], points))
             progress.advance(task)
     return points
 
@@ -170,7 +170,7 @@ def _train(run: RunConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def _point(
+def make_point(
     scaling: Scaling, run: RunConfig, rows: Sequence[Mapping[str, Any]], before: Sequence[Point]
 ) -> Point:
     """The medians of the measured epochs, compared with the fewest workers."""

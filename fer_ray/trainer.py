@@ -1,5 +1,6 @@
 """A run on Ray Train workers, for `fer_ray.train` and for trials of two workers or more."""
 
+import contextlib
 import logging
 import tempfile
 import threading
@@ -24,7 +25,7 @@ from fer_ray.warmup import SharedWarmup
 # Errors that would come again on every retry: they end the run by name instead.
 HOPELESS = (EmptySplitError, FloatingPointError, MixtureError)
 
-_POLL_S = 0.2
+_POLL_S = 5.0  # only for a run whose end is not announced, for its queue died first
 _COLLECTIVE_TIMEOUT_S = 1800
 _KEEP = 3
 
@@ -130,12 +131,16 @@ def fit_on_workers(
     queue = Queue(maxsize=8, actor_options={"num_cpus": 0})
     trainer = _trainer(run, name, storage, queue, max_failures, warmup)
     outcome: dict[str, Any] = {}
+    is_left = threading.Event()
 
     def work() -> None:
         try:
             outcome["result"] = trainer.fit()
         except BaseException as error:
             outcome["error"] = error
+        if not is_left.is_set():
+            with contextlib.suppress(ray.exceptions.RayError):
+                queue.put(None)  # there will be no more
 
     thread = threading.Thread(target=work, daemon=True, name="ray-train")
     thread.start()
@@ -143,9 +148,12 @@ def fit_on_workers(
     try:
         while thread.is_alive() or not queue.empty():
             try:
-                row, path, handle = queue.get(timeout=_POLL_S)
+                report = queue.get(timeout=_POLL_S)
             except Empty:
                 continue
+            if report is None:
+                break
+            row, path, handle = report
             controller = handle or controller
             on_report(row, path)
     except BaseException:
@@ -153,6 +161,7 @@ def fit_on_workers(
         _abort(controller)
         raise
     finally:
+        is_left.set()
         queue.shutdown(force=True)
     if "error" in outcome:
         raise outcome["error"]

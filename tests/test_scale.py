@@ -14,7 +14,7 @@ from tests.conftest import Launch
 
 
 def cases(*argv: str) -> list[tuple[str, RunConfig]]:
-    return [*scale._cases(scale.build_parser().parse_args(argv))]
+    return [*scale.make_cases(scale.build_parser().parse_args(argv))]
 
 
 def test_the_batch_stays_or_grows_and_the_warmup_is_short() -> None:
@@ -60,7 +60,7 @@ def test_efficiency_is_against_the_fewest_workers_of_the_same_scaling() -> None:
     points: list[scale.Point] = []
     for kind, num, speed in (("strong", 2, 100.0), ("strong", 4, 150.0), ("weak", 2, 90.0)):
         rows = [row(speed), row(speed - 5), row(speed + 50)]
-        points.append(scale._point(kind, runs[num], rows, points))  # type: ignore[arg-type]
+        points.append(scale.make_point(kind, runs[num], rows, points))  # type: ignore[arg-type]
     assert [point.efficiency for point in points] == [1.0, 0.75, 1.0]
     share = points[0].share
     assert share == pytest.approx(

@@ -1,0 +1,48 @@
+"""What short runs at a fixed seed come to: a change that should not alter results leaves it alone.
+
+`python -m tests.test_fixed_seed` writes `fixed_seed.json` anew, for a change that should.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_ray.methods import METHODS
+from tests.samples import faces, make_run, train
+
+FILE = Path(__file__).with_name("fixed_seed.json")
+CASES: dict[str, dict[str, Any]] = {name: {} for name in METHODS} | {
+    "co_divide, a mixture per class": {"method__mixture": "class"},
+    "co_divide, margins": {"method__threshold_rule": "adaptive_margin", "method__margin_floor": 0},
+    "dividemix, cifar": {
+        "method__form": "cifar",
+        "method__gradient_views": "weak",
+        "method__unlabeled_weight": 5.0,
+    },
+}
+KEYS = ("train/loss", "val/loss", "val/accuracy", "split/labeled_fraction")
+
+
+def figures(case: str) -> dict[str, list[float]]:
+    """Every key of `KEYS`, epoch by epoch."""
+    run = make_run(case.partition(",")[0], optim__epochs=4, **CASES[case])
+    _, rows = train(run, faces(num_train=192, num_val=200))
+    return {key: [row[key] for row in rows if key in row] for key in KEYS}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_a_run_comes_to_what_it_came_to(case: str) -> None:
+    expected = json.loads(FILE.read_text(encoding="utf-8"))[case]
+    found = figures(case)
+    for key in ("train/loss", "val/loss"):
+        # Far above float noise after a dozen steps, far below what another draw would change.
+        assert found[key] == pytest.approx(expected[key], rel=3e-3), key
+    for key in ("val/accuracy", "split/labeled_fraction"):
+        assert found[key] == pytest.approx(expected[key], abs=0.021), key
+
+
+if __name__ == "__main__":
+    content = {case: figures(case) for case in sorted(CASES)}
+    FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
