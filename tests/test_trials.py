@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fer_ray import trials
+from fer_ray.config import DataConfig, RunConfig
 from fer_ray.space import parse_space
 from fer_ray.trials import SearchLog, trial_name
 
@@ -79,3 +81,21 @@ def test_a_resumed_search_shows_what_had_ended(
     )
     assert len(output) == 4
     assert not (tmp_path / trial_name(trials[3].config)).exists()
+
+
+def test_trials_of_one_process_open_the_same_data_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def open_run_data(run: RunConfig) -> str:
+        opened.append(run.data.spec)
+        return f"data of {run.data.spec}"
+
+    monkeypatch.setattr(trials, "open_run_data", open_run_data)
+    trials._open_once.cache_clear()
+    first, other = (DataConfig(spec=x) for x in ("synthetic", "synthetic:seed=1"))
+    assert [trials._open_once(x) for x in (first, DataConfig(spec="synthetic"))] == [
+        "data of synthetic"
+    ] * 2
+    assert trials._open_once(other) == "data of synthetic:seed=1"
+    assert opened == ["synthetic", "synthetic:seed=1"]
+    trials._open_once.cache_clear()
