@@ -1,6 +1,8 @@
 """What short runs at a fixed seed come to: a change that should not alter results leaves it alone.
 
-`python -m tests.test_fixed_seed` writes `fixed_seed.json` anew, for a change that should.
+`python -m tests.test_fixed_seed` writes `fixed_seed.json` anew, for a change that should. The
+learning rate is small, for steps at a large one turn the noise of floats (one thread or two) into
+other networks within an epoch.
 """
 
 import json
@@ -22,25 +24,25 @@ CASES: dict[str, dict[str, Any]] = {name: {} for name in METHODS} | {
         "method__unlabeled_weight": 5.0,
     },
 }
-KEYS = ("train/loss", "val/loss", "val/accuracy", "split/labeled_fraction")
+LOSSES, KEPT = ("train/loss", "val/loss"), "split/labeled_fraction"
 
 
 def figures(case: str) -> dict[str, list[float]]:
-    """Every key of `KEYS`, epoch by epoch."""
-    run = make_run(case.partition(",")[0], optim__epochs=4, **CASES[case])
+    """Losses and the share of labels kept, epoch by epoch."""
+    name = case.partition(",")[0]
+    run = make_run(name, optim__epochs=3, optim__learning_rate=0.002, **CASES[case])
     _, rows = train(run, faces(num_train=192, num_val=200))
-    return {key: [row[key] for row in rows if key in row] for key in KEYS}
+    return {key: [row[key] for row in rows if key in row] for key in (*LOSSES, KEPT)}
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_a_run_comes_to_what_it_came_to(case: str) -> None:
     expected = json.loads(FILE.read_text(encoding="utf-8"))[case]
     found = figures(case)
-    for key in ("train/loss", "val/loss"):
-        # Far above float noise after a dozen steps, far below what another draw would change.
-        assert found[key] == pytest.approx(expected[key], rel=3e-3), key
-    for key in ("val/accuracy", "split/labeled_fraction"):
-        assert found[key] == pytest.approx(expected[key], abs=0.021), key
+    for key in LOSSES:
+        # Ten times what other threads or another order of additions bring about.
+        assert found[key] == pytest.approx(expected[key], rel=5e-3), key
+    assert found[KEPT] == pytest.approx(expected[KEPT], abs=0.02)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import pytest
 
 from fer_ray import trials
 from fer_ray.config import DataConfig, RunConfig
+from fer_ray.data import FaceData
 from fer_ray.space import parse_space
 from fer_ray.trials import SearchLog, trial_name
+from tests.samples import faces
 
 EPOCHS = 2
 
@@ -86,16 +88,14 @@ def test_a_resumed_search_shows_what_had_ended(
 def test_trials_of_one_process_open_the_same_data_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
-    def open_run_data(run: RunConfig) -> str:
+    def open_run_data(run: RunConfig) -> FaceData:
         opened.append(run.data.spec)
-        return f"data of {run.data.spec}"
+        return faces()
 
     monkeypatch.setattr(trials, "open_run_data", open_run_data)
     trials._open_once.cache_clear()
-    first, other = (DataConfig(spec=x) for x in ("synthetic", "synthetic:seed=1"))
-    assert [trials._open_once(x) for x in (first, DataConfig(spec="synthetic"))] == [
-        "data of synthetic"
-    ] * 2
-    assert trials._open_once(other) == "data of synthetic:seed=1"
+    first = trials._open_once(DataConfig(spec="synthetic"))
+    assert trials._open_once(DataConfig(spec="synthetic")) is first
+    assert trials._open_once(DataConfig(spec="synthetic:seed=1")) is not first
     assert opened == ["synthetic", "synthetic:seed=1"]
     trials._open_once.cache_clear()
