@@ -53,6 +53,7 @@ from fer_ray.warmup import shares_warmup
 
 _SEARCH_FILE = "search.yaml"
 _DEFAULT_TRIALS = 12
+_WORKERS = "workers.num_workers"
 _MAX_FAILURES = 2
 _KEEP = 3
 
@@ -121,7 +122,8 @@ def _tune(argv: Sequence[str] | None) -> int:
             console.print(f"  first trial: {key} = {value}", highlight=False)
         return 0
     started = time.perf_counter()
-    with connect(args.address, trains=default.workers.num_workers > 1) as have:
+    trains = default.workers.num_workers > 1 or _WORKERS in plan.space.default_params()
+    with connect(args.address, trains=trains) as have:
         _search(plan, have)
     return _report(plan, console, time.perf_counter() - started)
 

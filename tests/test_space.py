@@ -255,8 +255,8 @@ NAMES = {"method.name": {"values": ["cross_entropy", "co_divide"]}}
         ({"optim.epochs": {"min": 0, "max": 3}}, "parameters.optim.epochs=0: .*at least 1"),
         ({"optim.epochs": {"min": 1.5, "max": 3}}, "parameters.optim.epochs=.*"),
         (
-            {"optim.batch_size": {"values": [126, 64]}, "workers.num_workers": {"values": [1, 4]}},
-            "parameters.optim.batch_size=126 with parameters.workers.num_workers=4: ",
+            {"optim.batch_size": {"values": [127, 64]}, "workers.num_workers": {"values": [1, 4]}},
+            "parameters.optim.batch_size=127 with parameters.workers.num_workers=4: ",
         ),
         (
             {"data": {"values": ["synthetic"]}},
