@@ -148,7 +148,8 @@ class WorkerConfig:
             on its part of a batch. `networks`: half of the workers trains A while the other half
             trains B, which needs a method whose networks do not look at each other within an epoch
             (`Method.asks_peer`) and an even number of workers; two workers then compute what one
-            does, to the last bit, and meet once an epoch instead of once a step. `auto`: networks
+            does (but for the rounding of scores, whose batches differ) and meet once an epoch
+            instead of once a step. `auto`: networks
             where that is possible.
     """
 

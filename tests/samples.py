@@ -75,12 +75,16 @@ def make_run(method: str = "co_divide", **overrides: Any) -> RunConfig:
 
 
 def train(
-    run: RunConfig, data: FaceData, state: TrainState | None = None, num_epochs: int | None = None
+    run: RunConfig,
+    data: FaceData,
+    state: TrainState | None = None,
+    num_epochs: int | None = None,
+    device: torch.device = CPU,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train from `state` (or the start) to the end or for `num_epochs` epochs; state and rows."""
-    state = new_state(run, data, CPU) if state is None else state
+    state = new_state(run, data, device) if state is None else state
     rows = []
-    for row in fit(run, data, CPU, state):
+    for row in fit(run, data, device, state):
         rows.append(row)
         if len(rows) == num_epochs:
             break

@@ -14,7 +14,7 @@ from fer_ray.learner import Images
 from fer_ray.loop import fit
 from fer_ray.state import new_state
 from fer_ray.stopwatch import Stopwatch
-from tests.samples import CPU, faces, make_run, timeless
+from tests.samples import CPU, faces, make_run, timeless, train
 
 CUDA = torch.device("cuda")
 devices = pytest.mark.parametrize(
@@ -36,14 +36,7 @@ devices = pytest.mark.parametrize(
 def train_on(
     device: torch.device, run: RunConfig, num_epochs: int | None = None
 ) -> tuple[TrainState, list[dict[str, Any]]]:
-    data = faces(num_train=192, num_val=200)
-    state = new_state(run, data, device)
-    rows = []
-    for row in fit(run, data, device, state):
-        rows.append(row)
-        if len(rows) == num_epochs:
-            break
-    return state, rows
+    return train(run, faces(num_train=192, num_val=200), num_epochs=num_epochs, device=device)
 
 
 @devices
