@@ -149,8 +149,7 @@ class WorkerConfig:
             trains B, which needs a method whose networks do not look at each other within an epoch
             (`Method.asks_peer`) and an even number of workers; two workers then compute what one
             does (but for the rounding of scores, whose batches differ) and meet once an epoch
-            instead of once a step. `auto`: networks
-            where that is possible.
+            instead of once a step. `auto`: networks where that is possible.
     """
 
     __pydantic_config__: ClassVar = _STRICT
