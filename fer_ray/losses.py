@@ -31,7 +31,7 @@ def prior_penalty(
     finite penalty, and a class with prior 0 costs nothing.
 
     Args:
-        mean_prob: Mean softmax over the batch of all ranks.
+        mean_prob: Mean softmax over the whole batch, whatever ranks share it.
         prior: What the mean should be; uniform in the paper.
 
     >>> prior_penalty(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]))

@@ -150,7 +150,7 @@ class StepContext:
         memory: This network's numbers for every training image, which the step may change in place
             for the rows of its batch; `None` if the method keeps none.
         generator: CPU generator of this (seed, epoch, network, rank).
-        mean_over_ranks: Differentiable mean of a tensor over all ranks.
+        mean_over_ranks: Differentiable mean of a tensor over the ranks that train this network.
     """
 
     class_names: tuple[str, ...]

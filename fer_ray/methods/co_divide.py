@@ -49,7 +49,7 @@ class CoDivide(SplitMethod):
 
         L = CE(kept) + penalty_weight * sum_c pi_c log(pi_c / mean p_c)
 
-    with p over the batch of all ranks. Cost per image and epoch, two networks: 2 forwards to score,
+    with p over the whole batch. Cost per image and epoch, two networks: 2 forwards to score,
     6 forward-equivalents for each label kept.
 
     Instead of w, the probability p_y that the scoring network gives to the label may decide, with
