@@ -33,18 +33,20 @@ class Resources:
 
 
 @contextmanager
-def connect(address: str | None = None, *, trains: bool = True) -> Iterator[Resources]:
+def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Resources]:
     """Start Ray on this machine, or connect to the cluster at `address`, for the length of a block.
 
     The embedded cluster listens on loopback only and wants a token that exists nowhere but in the
-    environment of its processes. Ray Train's placement-group cleaner asks the State API, whose
-    address is pinned, so that another Ray on the same machine is never asked instead (the cleaner
-    would give up or remove the wrong groups). The dashboard that serves it starts for Ray Train
-    only: it costs two seconds of a start and three of a CPU.
+    environment of its processes. Where Ray Train runs inside trials, its placement-group cleaner
+    frees what a stopped trial held. It asks the State API, whose address is pinned, so that another
+    Ray on the same machine is never asked instead (the cleaner would give up or remove the wrong
+    groups). The dashboard that serves it starts for such trials only: it costs two seconds of a
+    start and a tenth of a CPU all along. What a run outside of trials holds ends with its command,
+    and its cleaner finds nobody at the address.
 
     Args:
         address: "auto", "host:port" or "ray://..."; None takes RAY_ADDRESS or starts a cluster.
-        trains: Whether Ray Train will run there.
+        nested: Whether Ray Train will run inside trials there.
 
     Raises:
         ConfigError: If there is no cluster at the address.
@@ -54,7 +56,7 @@ def connect(address: str | None = None, *, trains: bool = True) -> Iterator[Reso
         "RAY_BACKEND_LOG_LEVEL": "fatal"
     }
     if address is None:
-        _start_embedded(env, trains)
+        _start_embedded(env, nested)
     else:
         try:
             ray.init(
@@ -76,13 +78,12 @@ def connect(address: str | None = None, *, trains: bool = True) -> Iterator[Reso
         ray.shutdown()
 
 
-def _start_embedded(env: dict[str, str], trains: bool) -> None:
+def _start_embedded(env: dict[str, str], nested: bool) -> None:
     port = _free_port()
-    if trains:
-        env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     ray.init(
         address="local",
-        include_dashboard=trains,
+        include_dashboard=nested,
         dashboard_host="127.0.0.1",
         dashboard_port=port,
         object_store_memory=_OBJECT_STORE_BYTES,

@@ -122,8 +122,8 @@ def _tune(argv: Sequence[str] | None) -> int:
             console.print(f"  first trial: {key} = {value}", highlight=False)
         return 0
     started = time.perf_counter()
-    trains = default.workers.num_workers > 1 or _WORKERS in plan.space.default_params()
-    with connect(args.address, trains=trains) as have:
+    nested = default.workers.num_workers > 1 or _WORKERS in plan.space.default_params()
+    with connect(args.address, nested=nested) as have:
         _search(plan, have)
     return _report(plan, console, time.perf_counter() - started)
 
