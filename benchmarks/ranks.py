@@ -12,8 +12,14 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 
-def on_ranks(num_ranks: int, function: Callable[..., T], *arguments: Any) -> T:
-    """What a module-level function returns on rank zero; a single rank has no group.
+def on_ranks(num_ranks: int, function: Callable[..., T], *arguments: Any, meet: bool = True) -> T:
+    """What a module-level function returns on rank zero.
+
+    Args:
+        num_ranks: Processes.
+        function: What each calls.
+        arguments: Of the function.
+        meet: Whether they are one process group; a single rank has none.
 
     Raises:
         SystemExit: If a rank fails; it has printed why.
@@ -23,8 +29,9 @@ def on_ranks(num_ranks: int, function: Callable[..., T], *arguments: Any) -> T:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     receiver, sender = context.Pipe(duplex=False)
+    group = num_ranks if meet else 1
     ranks = [
-        context.Process(target=_rank, args=(x, num_ranks, port, sender, function, arguments))
+        context.Process(target=_rank, args=(x, group, port, sender, function, arguments))
         for x in range(num_ranks)
     ]
     for process in ranks:

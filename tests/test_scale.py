@@ -1,16 +1,15 @@
 """`python -m fer_ray.scale`: what it trains, how it compares, and the command itself."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.scale import by_command
 from fer_ray import scale
 from fer_ray.config import ConfigError, RunConfig
 from fer_ray.plots import scaling_png
-from tests.conftest import Launch
 
 
 def cases(*argv: str) -> list[tuple[str, RunConfig]]:
@@ -70,20 +69,16 @@ def test_efficiency_is_against_the_fewest_workers_of_the_same_scaling() -> None:
 
 
 @pytest.mark.ray
-def test_the_command_measures_and_draws(launch: Launch, tmp_path: Path) -> None:
+def test_the_command_measures_and_draws(tmp_path: Path) -> None:
+    """As the benchmark runs it."""
     options = ["--data", "synthetic:train=120,test=28", "--set", "optim.batch_size=16"]
     options += ["--workers", "1", "2", "--epochs", "1", "--scaling", "weak"]
-    command = launch("fer_ray.scale", *options, "--storage", tmp_path)
-    assert command.wait() == 0, command.output
-    folder = tmp_path / "scale-001"
-    content = json.loads((folder / "scale.json").read_text())
-    points = content["points"]
+    points = by_command(options, tmp_path)
     assert [(point["num_workers"], point["batch_size"]) for point in points] == [(1, 16), (2, 32)]
     for point in points:
         assert point["images_per_s"] > 0
         assert sum(point["share"].values()) == pytest.approx(1)
         assert all(0 <= share <= 1 for share in point["share"].values())
     assert points[1]["share"]["communication"] > 0
-    assert (folder / "scale.png").read_bytes() == scaling_png(points, "co_divide, tiny, synthetic")
-    assert "efficiency" in command.output
-    assert command.leftovers() == []
+    picture = (tmp_path / "scale" / "scale.png").read_bytes()
+    assert picture == scaling_png(points, "co_divide, tiny, synthetic")
