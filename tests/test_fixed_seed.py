@@ -25,6 +25,9 @@ CASES: dict[str, dict[str, Any]] = {name: {} for name in METHODS} | {
     },
 }
 LOSSES, KEPT = ("train/loss", "val/loss"), "split/labeled_fraction"
+# Ten times what other threads or another order of additions bring about. Another processor may
+# admit one image more to a generation of CReST: its few images are the mean of the loss.
+TOLERANCE, TOLERANCES = 5e-3, {("crest", "train/loss"): 0.06}
 
 
 def figures(case: str) -> dict[str, list[float]]:
@@ -40,8 +43,8 @@ def test_a_run_comes_to_what_it_came_to(case: str) -> None:
     expected = json.loads(FILE.read_text(encoding="utf-8"))[case]
     found = figures(case)
     for key in LOSSES:
-        # Ten times what other threads or another order of additions bring about.
-        assert found[key] == pytest.approx(expected[key], rel=5e-3), key
+        rel = TOLERANCES.get((case, key), TOLERANCE)
+        assert found[key] == pytest.approx(expected[key], rel=rel), key
     assert found[KEPT] == pytest.approx(expected[KEPT], abs=0.02)
 
 
