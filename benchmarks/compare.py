@@ -37,7 +37,7 @@ from fer_ray.config import parse_assignments
 from fer_ray.data import FaceData
 from fer_ray.runtime import open_run_data
 
-QUICK_DATA = "synthetic:train=300,test=70"
+QUICK_DATA = "synthetic:train=140,test=70,size=16"
 QUICK_COMMON = ("optim.batch_size=32", "method.warmup_epochs=1")
 NUM_RAREST = 2
 FIGURES = ("accuracy", "macro_recall")
@@ -92,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
     args.seeds = args.seeds or (1 if args.quick else 3)
     args.jobs = args.jobs or (1 if args.quick else 2)
     args.later = 1 if args.quick else 3
-    args.budget_epochs = args.budget_epochs or (3 if args.quick else None)
+    args.budget_epochs = args.budget_epochs or (2 if args.quick else None)
     return args
 
 

@@ -38,7 +38,7 @@ from benchmarks import plan, report
 from benchmarks.cases import BASELINE, make_cases, write_variants
 from fer_ray.data import open_data
 
-QUICK_DATA = "synthetic:train=300,test=70"
+QUICK_DATA = "synthetic:train=140,test=70,size=16"
 FIGURES = ("accuracy", "macro_recall")
 FEWEST = 10
 """Classes with fewer test images are left out of the common recall."""
@@ -83,7 +83,7 @@ def parse_arguments(description: str | None = __doc__, name: str = "methods") ->
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
     args = parser.parse_args()
     args.data = args.data or (QUICK_DATA if args.quick else "synthetic")
-    args.epochs = args.epochs or (3 if args.quick else 40)
+    args.epochs = args.epochs or (2 if args.quick else 40)
     args.seeds = args.seeds or (1 if args.quick else 3)
     args.jobs = args.jobs or (1 if args.quick else 2)
     return args
