@@ -4,11 +4,11 @@
 
 Runs `python -m fer_ray.scale` several times, in turn for both ways to share the work: a network on
 each half of the workers, which meet once an epoch (`workers.parallel=networks`), and images of a
-batch, which meet at every step (`images`). In between the same runs are trained by plain processes
-of one thread without Ray, whose own processes take a share of a small machine; and, as the ceiling
-of all these, runs of one worker are trained side by side by processes that never meet: what keeps
-them from being as fast as one alone is the machine. Speedups are medians over the repeats, each of
-figures taken right after one another. `--quick` leaves Ray out. Writes
+batch, which meet at every step (`images`). In between the same runs, and those of weak scaling, are
+trained by plain processes of one thread without Ray, whose own processes take a share of a small
+machine; and, as the ceiling of all these, runs of one worker side by side in processes that never
+meet: what keeps them from being as fast as one alone is the machine. Speedups are medians over the
+repeats, each of figures taken right after one another. `--quick` leaves Ray out. Writes
 `results/scale-<hardware>.json`.
 """
 
@@ -50,8 +50,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--data", default="synthetic:train=800,test=70", metavar="SPEC")
+    parser.add_argument("--repeats", type=int, default=2, metavar="N")
+    parser.add_argument("--data", default="synthetic:train=2400,test=70", metavar="SPEC")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> None:
             own = [*words, "--set", f"workers.parallel={way}"]
             measured[f"{way}/processes"].append(by_processes(own, alone))
             if not args.quick:
-                measured[f"{way}/ray"].append(by_command(own))
+                measured[f"{way}/ray"].append(by_command([*own, "--scaling", "strong"]))
         measured["ceiling/processes"].append(side_by_side([*words, "--scaling", "strong"], alone))
     rows = [row for name, repeats in measured.items() for row in make_rows(name, repeats)]
     goals = make_goals(rows)

@@ -41,7 +41,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
     parser.add_argument("--trials", type=int, default=12, metavar="N")
-    parser.add_argument("--data", default="synthetic:train=1200,test=280", metavar="SPEC")
+    parser.add_argument("--data", default="synthetic:train=2400,test=280", metavar="SPEC")
     args = parser.parse_args()
     space = yaml.safe_load(SPACE.read_text(encoding="utf-8")) | {"method": "random"}
     del space["early_terminate"]

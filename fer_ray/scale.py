@@ -36,8 +36,9 @@ from fer_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 
 Scaling = Literal["strong", "weak"]
 _SCALINGS: tuple[Scaling, ...] = ("strong", "weak")
-# So long, the splits of the two networks are alike, and so are the epochs to come.
-_WARMUP, _EPOCHS = 3, 4
+# After fewer epochs the networks keep very different numbers of labels, in turn, and one worker
+# waits for the other.
+_WARMUP, _EPOCHS = 6, 4
 PARTS = ("compute", "communication", "split", "input")
 
 

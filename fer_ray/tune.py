@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
@@ -36,6 +36,7 @@ from fer_ray.results import evaluation_device, finish_run, newest_checkpoint, wr
 from fer_ray.runtime import check_run, open_run_data, resolve_gpus
 from fer_ray.space import SearchSpace, parse_space
 from fer_ray.storage import Folder
+from fer_ray.sweep import EarlyTerminate
 from fer_ray.tracking import JsonLinesTracker, Mode, sync_hint, wandb_mode
 from fer_ray.trainer import quiet_ray
 from fer_ray.trials import (
@@ -255,16 +256,6 @@ def _tuner(
     plan: Plan, trainable: Any, run: RunConfig, concurrent: int, log: SearchLog
 ) -> tune.Tuner:
     space = plan.space
-    stop = space.early_terminate
-    scheduler = FIFOScheduler()
-    if stop is not None:
-        # One epoch more than there are: a trial that ends by itself is not stopped at its end.
-        scheduler = ASHAScheduler(
-            time_attr="epoch",
-            max_t=run.optim.epochs + 1,
-            grace_period=stop.min_iter,
-            reduction_factor=stop.eta,
-        )
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -273,7 +264,7 @@ def _tuner(
             num_samples=plan.num_trials,
             max_concurrent_trials=concurrent,
             search_alg=_searcher(space, run.seed),
-            scheduler=scheduler,
+            scheduler=make_scheduler(space.early_terminate, run.optim.epochs),
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
             # A loop ends with its trial; a process that drives workers may have to wait for them.
@@ -288,6 +279,19 @@ def _tuner(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEEP),
             sync_config=tune.SyncConfig(sync_period=5),
         ),
+    )
+
+
+def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialScheduler:
+    """What stops trials early; nothing does if none is to be stopped before its last epoch."""
+    if stop is None or stop.min_iter >= num_epochs:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="epoch",
+        # One epoch more than there are: a trial that ends by itself is not stopped at its end.
+        max_t=num_epochs + 1,
+        grace_period=stop.min_iter,
+        reduction_factor=stop.eta,
     )
 
 

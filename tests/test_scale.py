@@ -21,8 +21,8 @@ def test_the_batch_stays_or_grows_and_the_warmup_is_short() -> None:
     points = [(kind, run.workers.num_workers, run.optim.batch_size) for kind, run in found]
     assert points == [("strong", 1, 16), ("strong", 2, 16), ("weak", 1, 16), ("weak", 2, 32)]
     for _, run in found:
-        assert getattr(run.method, "warmup_epochs", None) == 3
-        assert run.optim.epochs == 7
+        assert getattr(run.method, "warmup_epochs", None) == 6
+        assert run.optim.epochs == 10
 
 
 def test_a_method_without_warmup_has_none() -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from fer_ray import trials
 from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.space import parse_space
+from fer_ray.sweep import EarlyTerminate
 from fer_ray.trials import SearchLog, trial_name
+from fer_ray.tune import make_scheduler
 from tests.samples import faces
 
 EPOCHS = 2
@@ -99,3 +102,12 @@ def test_trials_of_one_process_open_the_same_data_once(monkeypatch: pytest.Monke
     assert trials._open_once(DataConfig(spec="synthetic:seed=1")) is not first
     assert opened == ["synthetic", "synthetic:seed=1"]
     trials._open_once.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("min_iter", "kind"), [(2, ASHAScheduler), (3, FIFOScheduler), (8, FIFOScheduler)]
+)
+def test_trials_shorter_than_the_first_rung_are_not_stopped(min_iter: int, kind: type) -> None:
+    stop = EarlyTerminate(min_iter=min_iter, eta=2.0)
+    assert type(make_scheduler(stop, num_epochs=3)) is kind
+    assert type(make_scheduler(None, num_epochs=3)) is FIFOScheduler
