@@ -6,7 +6,7 @@ Times one epoch after warm-up (score, divide, train both networks, validate) of 
 `reference_loop.py` with 0 and 2 loader processes, and of the bare network passes (`floor.py`), in
 turn; every round starts from the same warmed-up networks, so that all divide the data alike. Then
 the options of `compute`. `--cases` takes other networks on drawn faces of other sizes, without the
-reference loop. Writes `results/epoch-<hardware>.json`.
+reference loop. Writes `results/epoch-<hardware>.json`, and of cases `epoch-<networks>-<hardware>`.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
     data, repeats = (QUICK_DATA, 1) if args.quick else (args.data, args.repeats)
     places = [("tiny", data)]
     if args.cases:
-        few = "synthetic:train=80,test=70" if args.quick else "synthetic"
+        few = "synthetic:train=80,test=70" if args.quick else args.data
         places = [
             (model, f"{few}{',' if ':' in few else ':'}size={size}")
             for model, _, size in (case.partition(":") for case in args.cases)
@@ -75,7 +75,9 @@ def main() -> None:
     report.print_goals(goals + choices)
     if not args.quick:
         result = report.Report(benchmark="epoch", rows=rows + arithmetic, goals=goals + choices)
-        print("written:", result.write(f"epoch-{report.slug(report.hardware())}").name)
+        names = dict.fromkeys(model for model, _ in places if args.cases)
+        name = "-".join(["epoch", *names, report.slug(report.hardware())])
+        print("written:", result.write(name).name)
 
 
 def make_run(data: str, method: str, model: str, *, quick: bool) -> RunConfig:

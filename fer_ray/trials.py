@@ -65,7 +65,7 @@ def run_trial(
     config: Mapping[str, Any], *, space: SearchSpace, folder: str, shares_warmup: bool = True
 ) -> None:
     """Train one trial; a hopeless error is reported as the worst value and not retried."""
-    run = space.run_config({key: value for key, value in config.items() if key != "trial"})
+    run = _run_of(config, space)
     name = trial_name(config)
     shared = str(Folder(folder) / WARMUP) if shares_warmup else None
     epoch = 0
@@ -110,13 +110,22 @@ def _report_failure(run: RunConfig, kind: str, message: str) -> None:
     tune.report({"epoch": run.optim.epochs, run.metric: worst, _FAILURE_KEY: failure})
 
 
-def trial_resources(run: RunConfig, drivers: float) -> dict[str, float]:
+def trial_resources(
+    config: Mapping[str, Any], *, space: SearchSpace, drivers: float
+) -> tune.PlacementGroupFactory:
     """What Tune reserves for a trial itself: the loop's share, or a driver's place."""
-    gpus = run.workers.gpus_per_worker
+    workers = _run_of(config, space).workers
+    gpus = workers.gpus_per_worker
     assert gpus != "auto"
-    if run.workers.num_workers == 1:
-        return {"CPU": run.workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
-    return {DRIVER: 1} if drivers else {"CPU": 0.01}
+    if workers.num_workers == 1:
+        own = {"CPU": workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+    else:
+        own = {DRIVER: 1.0} if drivers else {"CPU": 0.01}
+    return tune.PlacementGroupFactory([own])
+
+
+def _run_of(config: Mapping[str, Any], space: SearchSpace) -> RunConfig:
+    return space.run_config({key: value for key, value in config.items() if key != "trial"})
 
 
 def checkpoints_of(search: Folder, trial: str) -> Folder:

@@ -111,7 +111,7 @@ def _tune(argv: Sequence[str] | None) -> int:
     console = Console()
     for note in plan.data.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    default = plan.space.run_config(plan.space.default_params())
+    default = largest_run(plan.space)
     console.print(
         f"{plan.space.name}: {plan.num_trials} trials of {default.optim.epochs} epochs, "
         f"{plan.space.search} search for the best {plan.space.metric}; files in {plan.folder}",
@@ -123,8 +123,7 @@ def _tune(argv: Sequence[str] | None) -> int:
             console.print(f"  first trial: {key} = {value}", highlight=False)
         return 0
     started = time.perf_counter()
-    nested = default.workers.num_workers > 1 or _WORKERS in plan.space.default_params()
-    with connect(args.address, nested=nested) as have:
+    with connect(args.address, nested=default.workers.num_workers > 1) as have:
         _search(plan, have)
     return _report(plan, console, time.perf_counter() - started)
 
@@ -199,7 +198,7 @@ def _search(plan: Plan, have: Resources) -> None:
     Raises:
         InterruptedRunError: If the user stopped it; the message says how to go on.
     """
-    run = resolve_gpus(plan.space.run_config(plan.space.default_params()), have.gpus)
+    run = resolve_gpus(largest_run(plan.space), have.gpus)
     gpus = {"workers.gpus_per_worker": run.workers.gpus_per_worker}
     space = parse_space(plan.source, plan.space.place, {**plan.overrides, **gpus})
     concurrent = max_concurrent(run.workers, have)
@@ -207,7 +206,7 @@ def _search(plan: Plan, have: Resources) -> None:
         functools.partial(
             run_trial, space=space, folder=str(plan.folder), shares_warmup=plan.shares_warmup
         ),
-        trial_resources(run, have.drivers),
+        functools.partial(trial_resources, space=space, drivers=have.drivers),
     )
     quiet_ray()
     log = SearchLog(
@@ -280,6 +279,14 @@ def _tuner(
             sync_config=tune.SyncConfig(sync_period=5),
         ),
     )
+
+
+def largest_run(space: SearchSpace) -> RunConfig:
+    """The default run, with as many workers as any trial may have."""
+    params = space.default_params()
+    if _WORKERS in params:
+        params[_WORKERS] = max(space.parameters[_WORKERS].corners())
+    return space.run_config(params)
 
 
 def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialScheduler:

@@ -13,8 +13,8 @@ from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.space import parse_space
 from fer_ray.sweep import EarlyTerminate
-from fer_ray.trials import SearchLog, trial_name
-from fer_ray.tune import make_scheduler
+from fer_ray.trials import SearchLog, trial_name, trial_resources
+from fer_ray.tune import largest_run, make_scheduler
 from tests.samples import faces
 
 EPOCHS = 2
@@ -111,3 +111,19 @@ def test_trials_shorter_than_the_first_rung_are_not_stopped(min_iter: int, kind:
     stop = EarlyTerminate(min_iter=min_iter, eta=2.0)
     assert type(make_scheduler(stop, num_epochs=3)) is kind
     assert type(make_scheduler(None, num_epochs=3)) is FIFOScheduler
+
+
+@pytest.mark.parametrize("drivers", [0.0, 1000.0])
+def test_every_trial_reserves_what_its_own_number_of_workers_needs(drivers: float) -> None:
+    raw = {
+        "run": {"data": "synthetic", "workers": {"cpus_per_worker": 3, "gpus_per_worker": 1}},
+        "method": "random",
+        "metric": {"name": "val/macro_recall", "goal": "maximize"},
+        "parameters": {"workers.num_workers": {"values": [1, 4, 2]}},
+    }
+    space = parse_space(raw, "space.yaml")
+    assert largest_run(space).workers.num_workers == 4
+    driver = {"trial_driver": 1.0} if drivers else {"CPU": 0.01}
+    for num, own in ((1, {"CPU": 3.0, "GPU": 1.0}), (2, driver), (4, driver)):
+        config = {"trial": 0, "workers.num_workers": num}
+        assert trial_resources(config, space=space, drivers=drivers).bundles == [own]
