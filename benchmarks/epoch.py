@@ -48,8 +48,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
-    parser.add_argument("--data", default="synthetic", metavar="SPEC")
-    parser.add_argument("--repeats", type=int, default=7, metavar="N")
+    parser.add_argument("--data", default="synthetic:train=1600,test=280", metavar="SPEC")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N")
     parser.add_argument("--cases", nargs="+", metavar="MODEL:SIZE", help="such as resnet18:48")
     args = parser.parse_args()
     data, repeats = (QUICK_DATA, 1) if args.quick else (args.data, args.repeats)

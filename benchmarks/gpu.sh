@@ -35,7 +35,7 @@ cases=(resnet18:48 resnet50:112 resnet50:224)
 if [[ ${#quick[@]} -gt 0 ]]; then
     cases=(resnet18:32)
 fi
-part 180 "$python" benchmarks/epoch.py --repeats 3 --cases "${cases[@]}" "${quick[@]}"
+part 180 "$python" benchmarks/epoch.py --data synthetic --cases "${cases[@]}" "${quick[@]}"
 part 60 "$python" benchmarks/views.py "${quick[@]}"
 part 90 "$python" benchmarks/speedups.py "${quick[@]}"
 part 60 "$python" benchmarks/split.py --repeats 3 "${quick[@]}"
