@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from fer_ray.checkpoint import load_best, load_history
@@ -19,7 +18,7 @@ from fer_ray.data import FaceData, Faces
 from fer_ray.evaluation import evaluate
 from fer_ray.learner import Images, Learner, mean_prediction
 from fer_ray.loop import fit
-from fer_ray.metrics import confusion_matrix, epoch_metrics
+from fer_ray.metrics import auroc, confusion_matrix, epoch_metrics
 from fer_ray.results import best_learners, finish_run
 from fer_ray.runtime import (
     ProcessRuntime,
@@ -172,7 +171,7 @@ def _judged(
     is_right = data.train.label[known] == data.train.true_label[known]
     if is_right.any() and not is_right.all():
         believed = train[torch.from_numpy(known)].gather(1, label[:, None])[:, 0]
-        selection["auroc"] = float(roc_auc_score(is_right, believed.numpy()))
+        selection["auroc"] = auroc(torch.from_numpy(is_right), believed)
     pred = (test / train.mean(dim=0)).argmax(dim=1)
     confusion = confusion_matrix(torch.from_numpy(data.test.label), pred, data.num_classes)
     metrics = epoch_metrics(confusion, data.class_names)

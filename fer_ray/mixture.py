@@ -5,13 +5,12 @@ https://arxiv.org/abs/2002.07394), section 3.1. Pure: no ranks, Ray or W&B.
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 _MAX_ITER = 10
@@ -121,42 +120,34 @@ def clean_prob_by_class(
 
 
 def fit_mixture(loss: Float[Tensor, " sample"], *, reg_covar: float = _REG_COVAR) -> Mixture:
-    """Fit two Gaussians to losses scaled to [0, 1] with scikit-learn (DivideMix's settings).
+    """Fit two Gaussians to losses scaled to [0, 1], by at most ten steps of EM (DivideMix's).
 
-    More than 200,000 losses are fitted by the same steps on a histogram of 16,384 bins: clean
-    probabilities differ by less than 5e-3, unless one of the two stops an iteration earlier
-    (`benchmarks/split.py`), and a fit costs one pass over the losses.
+    The steps and where they stop are those of scikit-learn's `GaussianMixture`; the start is the
+    best pair of means, which its k-means looks for from a random one. More than 200,000 losses are
+    counted in 16,384 bins first: clean probabilities differ by less than 5e-3, unless one of the
+    two stops an iteration earlier, and a fit costs one pass (`benchmarks/split.py`).
 
     Args:
         loss: Losses from `normalize`.
         reg_covar: Added to the variances; 5e-4 in the authors' sequential scripts.
 
     Raises:
-        MixtureError: If there are fewer than two losses.
+        MixtureError: If there are fewer than two losses, or all are the same.
     """
     if len(loss) < 2:
         raise MixtureError(f"a mixture needs at least 2 losses, got {len(loss)}")
     if len(loss) > _MANY:
-        return _fit_histogram(torch.histc(loss.float(), _BINS, 0.0, 1.0).double(), reg_covar)
-    from sklearn.exceptions import ConvergenceWarning  # two seconds, for who fits only
-    from sklearn.mixture import GaussianMixture
-
-    model = GaussianMixture(2, max_iter=_MAX_ITER, tol=_TOL, reg_covar=reg_covar, random_state=0)
-    with warnings.catch_warnings():
-        # Ten iterations are the paper's; stopping there is meant.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(loss.double().numpy().reshape(-1, 1))
-    order = model.means_.ravel().argsort()
-    return Mixture(
-        mean=torch.tensor(model.means_.ravel()[order], dtype=torch.float32),
-        std=torch.tensor(model.covariances_.ravel()[order] ** 0.5, dtype=torch.float32),
-        weight=torch.tensor(model.weights_[order], dtype=torch.float32),
-    )
+        place, count = _places(torch.histc(loss.float(), _BINS, 0.0, 1.0))
+    else:
+        place, count = loss.double().unique(return_counts=True)
+    if len(place) < 2:
+        raise MixtureError(f"all {len(loss)} losses are {float(place[0]):.4g}: nothing to divide")
+    return _fit_counts(place, count.double(), reg_covar)
 
 
 def _histogram(
     loss: Float[Tensor, " sample"], label: Int[Tensor, " sample"], num_classes: int
-) -> Float[Tensor, "class bin"]:
+) -> Int[Tensor, "class bin"]:
     """How many losses of every label lie in each of the bins that [0, 1] is cut into."""
     # A row more, for labels of -1.
     count = torch.zeros((num_classes + 1) * _BINS, dtype=torch.int64)
@@ -164,16 +155,23 @@ def _histogram(
         part = slice(start, start + _COUNTED)
         place = (loss[part] * _BINS).int().clamp_(0, _BINS - 1)
         count += torch.bincount(place + (label[part] + 1) * _BINS, minlength=len(count))
-    return count.view(-1, _BINS)[1:].double()
+    return count.view(-1, _BINS)[1:]
 
 
-def _fit_histogram(count: Float[Tensor, " bin"], reg_covar: float) -> Mixture:
-    """What scikit-learn's `GaussianMixture` does, with a weight for every place on a fine grid.
+def _places(count: Shaped[Tensor, " bin"]) -> tuple[Float[Tensor, " place"], Tensor]:
+    """The middles of those bins that are not empty, and how many losses lie there."""
+    middle = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _BINS
+    return middle[count > 0], count[count > 0]
 
-    It starts at two means (k-means); in one dimension the best cut is found by trying all.
+
+def _fit_counts(
+    place: Float[Tensor, " place"], count: Float[Tensor, " place"], reg_covar: float
+) -> Mixture:
+    """EM with a weight for every loss that occurs: two at least, from the least to the largest.
+
+    It starts at two means; in one dimension the best cut is found by trying all.
     """
-    place = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _BINS
-    place, count = place[count > 0], count[count > 0] / count.sum()
+    count = count / count.sum()
     share = (place <= _best_cut(place, count)).double()
     last = -math.inf
     fitted = _moments(place, count, share, reg_covar)
@@ -192,7 +190,7 @@ def _fit_histogram(count: Float[Tensor, " bin"], reg_covar: float) -> Mixture:
     return Mixture(mean=mean, std=variance.sqrt(), weight=weight)
 
 
-def _best_cut(place: Float[Tensor, " bin"], count: Float[Tensor, " bin"]) -> Tensor:
+def _best_cut(place: Float[Tensor, " place"], count: Float[Tensor, " place"]) -> Tensor:
     """Where the first of two groups ends that are as far apart as can be (Otsu 1979)."""
     below, mass = count.cumsum(0)[:-1], (count * place).cumsum(0)
     gap = mass[:-1] / below - (mass[-1] - mass[:-1]) / (1 - below)
@@ -200,12 +198,12 @@ def _best_cut(place: Float[Tensor, " bin"], count: Float[Tensor, " bin"]) -> Ten
 
 
 def _moments(
-    place: Float[Tensor, " bin"],
-    count: Float[Tensor, " bin"],
-    share: Float[Tensor, " bin"],
+    place: Float[Tensor, " place"],
+    count: Float[Tensor, " place"],
+    share: Float[Tensor, " place"],
     reg_covar: float,
 ) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"], Float[Tensor, "2"]]:
-    """Mean, variance and weight of two components, the first with its share of every bin."""
+    """Mean, variance and weight of two components, the first with its share of every place."""
     own = torch.stack([count * share, count * (1 - share)])
     num = own.sum(dim=1)
     mean = own @ place / num
@@ -245,8 +243,9 @@ def _fits_by_class(
     """Number of losses of every label and their mixture; `None` where there is nothing to fit."""
     if len(loss) > _MANY:
         for count in _histogram(loss, label, num_classes):
-            can_fit = int((count > 0).sum()) > 1
-            yield int(count.sum()), _fit_histogram(count, _REG_COVAR) if can_fit else None
+            place, own = _places(count)
+            can_fit = len(place) > 1
+            yield int(own.sum()), _fit_counts(place, own.double(), _REG_COVAR) if can_fit else None
         return
     for number in range(num_classes):
         own = loss[label == number]

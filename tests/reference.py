@@ -247,13 +247,33 @@ def min_max(loss: Floats, clip_quantile: float = 1.0) -> Floats:
     return np.array([(min(value, high) - low) / (high - low) for value in loss])
 
 
-def co_divide(loss: Floats, *, monotone: bool = False) -> Floats:
+def two_means(loss: Floats) -> Bools:
+    """Whether a loss is in the first of the two groups with the least squared distances."""
+    cuts = sorted(set(loss))[:-1]
+    distance = []
+    for x in cuts:
+        groups = loss[loss <= x], loss[loss > x]
+        distance.append(sum(float(((group - group.mean()) ** 2).sum()) for group in groups))
+    return np.array(loss <= cuts[int(np.argmin(distance))])
+
+
+def co_divide(loss: Floats, *, monotone: bool = False, random_start: bool = False) -> Floats:
     """Section 3.1: w_i, the posterior of the component with the smaller mean, of scaled losses.
 
     With `monotone` a smaller loss is never less clean: w of a loss is the largest of that loss and
     all above it where the clean component is the narrower one, else the smallest of those below.
+    The mixture starts at the best two means, or where scikit-learn's k-means ends.
     """
-    model = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
+    first = two_means(loss)
+    groups = (loss[first], loss[~first])
+    start = {
+        "means_init": [[group.mean()] for group in groups],
+        "weights_init": [len(group) / len(loss) for group in groups],
+        "precisions_init": [[[1 / (group.var() + 5e-4)]] for group in groups],
+    }
+    model = GaussianMixture(
+        2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0, **({} if random_start else start)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(loss.reshape(-1, 1))

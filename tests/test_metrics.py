@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fer_ray.metrics import (
     UNKNOWN,
+    auroc,
     class_recall,
     confusion_matrix,
     epoch_metrics,
@@ -105,6 +106,11 @@ def test_no_quality_is_reported_where_there_is_nothing_to_tell_apart(truth: str)
     }[truth]
     metrics = selection_metrics(kept, clean_prob, label, true_label, NAMES)
     assert set(metrics) == {"labeled_fraction", *(f"labeled_fraction/{name}" for name in NAMES)}
+
+
+@pytest.mark.parametrize("is_positive", [True, False])
+def test_there_is_no_curve_of_one_kind_only(is_positive: bool) -> None:
+    assert math.isnan(auroc(torch.tensor([is_positive] * 3), torch.rand(3)))
 
 
 def test_images_without_a_label_are_no_wrong_labels() -> None:

@@ -26,15 +26,32 @@ def two_heaps(seed: int = 0, num: int = 60) -> Tensor:
     return torch.cat([clean, noisy.clamp_min(0.5)])
 
 
+@pytest.mark.parametrize("random_start", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_clean_probability_is_scikit_learns_posterior_of_the_low_component(seed: int) -> None:
+def test_the_clean_probability_is_scikit_learns_posterior_of_the_low_component(
+    seed: int, random_start: bool
+) -> None:
     loss = normalize(two_heaps(seed))
     mixture = fit_mixture(loss)
-    expected = reference.co_divide(loss.double().numpy())
+    expected = reference.co_divide(loss.double().numpy(), random_start=random_start)
     np.testing.assert_allclose(
-        mixture.clean_prob(loss, monotone=False).numpy(), expected, atol=1e-4
+        mixture.clean_prob(loss, monotone=False).numpy(), expected, atol=1e-5
     )
     assert float(mixture.mean[0]) < float(mixture.mean[1])
+
+
+@given(
+    values=st.lists(st.integers(0, 50), min_size=4, max_size=40).filter(lambda x: len(set(x)) > 1)
+)
+def test_any_losses_are_fitted_as_by_scikit_learn_from_the_best_two_means(
+    values: list[int],
+) -> None:
+    """Equal losses among them, and few that are different."""
+    loss = normalize(torch.tensor(values) / 7)
+    mixture = fit_mixture(loss)
+    expected = reference.co_divide(loss.double().numpy())
+    found = mixture.clean_prob(loss, monotone=False).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @given(
@@ -70,6 +87,8 @@ def test_losses_that_cannot_be_divided_are_refused(loss: list[float], message: s
 def test_a_mixture_needs_two_losses() -> None:
     with pytest.raises(MixtureError, match="at least 2 losses, got 1"):
         fit_mixture(torch.tensor([0.5]))
+    with pytest.raises(MixtureError, match=r"all 3 losses are 0\.5: nothing to divide"):
+        fit_mixture(torch.full((3,), 0.5))
 
 
 def make_mixture(stds: tuple[float, float]) -> Mixture:
