@@ -12,7 +12,7 @@ from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.learner import INIT, seed_for
 from fer_ray.models import FaceNetwork, build_network
-from fer_ray.speedups import resolve_speedups
+from fer_ray.speedups import LightSGD, resolve_speedups
 
 
 def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
@@ -66,7 +66,7 @@ def _new_averages(run: RunConfig, networks: Sequence[FaceNetwork]) -> list[FaceN
     return [copy.deepcopy(network).requires_grad_(False) for network in networks]
 
 
-def new_optimizer(run: RunConfig, network: FaceNetwork) -> torch.optim.SGD:
+def new_optimizer(run: RunConfig, network: FaceNetwork) -> LightSGD:
     """SGD of a network; vectors (biases, normalisation) are not decayed."""
     matrices: list[Tensor] = [value for value in network.parameters() if value.ndim > 1]
     vectors: list[Tensor] = [value for value in network.parameters() if value.ndim <= 1]
@@ -75,7 +75,7 @@ def new_optimizer(run: RunConfig, network: FaceNetwork) -> torch.optim.SGD:
         {"params": vectors, "weight_decay": 0.0},
     ]
     speedups = resolve_speedups(run.compute, network.classifier.weight.device)
-    return torch.optim.SGD(
+    return LightSGD(
         groups,
         lr=run.optim.learning_rate,
         momentum=run.optim.momentum,

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim import SGD
 
 from fer_ray import speedups as speedups_module
 from fer_ray.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from fer_ray.config import ComputeConfig, ConfigError
-from fer_ray.speedups import _missing_for, resolve_speedups
+from fer_ray.speedups import LightSGD, _missing_for, resolve_speedups
 from fer_ray.state import new_state
 from tests.samples import CPU, faces, make_run, train
 
@@ -46,6 +47,29 @@ def test_one_kernel_for_all_weights_learns_the_same(method: str) -> None:
     assert_close(states["none"], states["fused"])
     assert_close(states["none"], states["auto"])
     assert (kernels(states["none"]), kernels(states["auto"])) == ({None}, {True})
+
+
+@pytest.mark.parametrize("fused", [None, True])
+def test_the_optimizer_is_torchs_to_the_last_bit(fused: bool | None) -> None:
+    settings: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "fused": fused}
+    settings |= {"lr": 0.1, "weight_decay": 5e-4}
+    weights: dict[type[SGD], torch.nn.Linear] = {}
+    for kind in (SGD, LightSGD):
+        torch.manual_seed(0)
+        weights[kind] = torch.nn.Linear(5, 3)
+        optimizer = kind(weights[kind].parameters(), **settings)
+        for step in range(4):
+            if step == 2:  # from here on, another one that has taken over
+                saved = optimizer.state_dict()
+                optimizer = kind(weights[kind].parameters(), **settings)
+                optimizer.load_state_dict(saved)
+            optimizer.zero_grad()
+            loss = weights[kind](torch.randn(7, 5)).square().mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        assert weights[kind].weight.requires_grad
+    for one, other in zip(*(x.parameters() for x in weights.values()), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(("first", "second"), [("none", "fused"), ("fused", "none")])
