@@ -1,6 +1,8 @@
 """What all commands share: arguments, names of runs, errors as one paragraph and an exit code."""
 
 import argparse
+import atexit
+import gc
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -132,6 +134,8 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
         del number, frame
         signal.raise_signal(signal.SIGINT)
 
+    # Half a second sooner: an interpreter that ends looks for garbage in all modules.
+    atexit.register(gc.freeze)
     with suppress(ValueError):  # not in the main thread, as in tests
         signal.signal(signal.SIGTERM, interrupt)
     try:
