@@ -52,7 +52,7 @@ class NetworkPasses:
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = 0.0
-        num = 2 * max(_num_views(run) * run.optim.batch_size, run.compute.eval_batch_size)
+        num = max(2 * _num_views(run) * run.optim.batch_size, run.compute.eval_batch_size)
         return cls(
             run=run,
             data=data,
@@ -77,8 +77,10 @@ class NetworkPasses:
         """Forwards without gradient of every network."""
         size = self.run.compute.eval_batch_size
         for start in range(0, num_images, size):
+            images = self.images[: min(size, num_images - start)]
             for learner in self.learners:
-                learner.logits(self.images[: views * min(size, num_images - start)])
+                for _ in range(views):
+                    learner.logits(images)
 
     def step(self, network: int, share: int) -> None:
         """One gradient step, with the guesses that DivideMix makes before it."""

@@ -34,6 +34,7 @@ import torch
 from benchmarks import report
 from benchmarks.ranks import on_ranks
 from fer_ray import scale
+from fer_ray.commands import raw_config
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.loop import fit
 from fer_ray.runtime import open_run_data, resolve_gpus, use_device
@@ -51,7 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
     parser.add_argument("--repeats", type=int, default=2, metavar="N")
-    parser.add_argument("--data", default="synthetic:train=2400,test=70", metavar="SPEC")
+    parser.add_argument("--data", default="synthetic:train=7200,test=70", metavar="SPEC")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
@@ -133,7 +134,9 @@ def side_by_side(words: Sequence[str], alone: dict[str, list[dict[str, Any]]]) -
 
 def _cases(args: argparse.Namespace) -> list[tuple[scale.Scaling, RunConfig]]:
     num_gpus = torch.cuda.device_count()
-    return [(scaling, resolve_gpus(run, num_gpus)) for scaling, run in scale.make_cases(args)]
+    num_images = len(open_run_data(RunConfig.from_dict(raw_config(args))).train)
+    cases = scale.make_cases(args, num_images)
+    return [(scaling, resolve_gpus(run, num_gpus)) for scaling, run in cases]
 
 
 def _alone(run: RunConfig, known: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

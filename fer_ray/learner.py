@@ -246,6 +246,5 @@ def mean_prediction(
 ) -> Float[Tensor, "batch class"]:
     """Mean softmax of all networks, over the image and, if asked, its mirror image."""
     view = plain_views(images)
-    views = torch.cat([view, view.flip(3)]) if flip_average else view
-    prob = torch.stack([learner.predict(views) for learner in learners]).mean(dim=0)
-    return torch.stack(prob.chunk(2)).mean(dim=0) if flip_average else prob
+    views = (view, view.flip(3)) if flip_average else (view,)
+    return torch.stack([x.predict(view) for x in learners for view in views]).mean(dim=0)

@@ -7,6 +7,7 @@ scaling: the numbers of the run stay what they are) and with a batch that grows 
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -36,9 +37,10 @@ from fer_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 
 Scaling = Literal["strong", "weak"]
 _SCALINGS: tuple[Scaling, ...] = ("strong", "weak")
-# After fewer epochs the networks keep very different numbers of labels, in turn, and one worker
+# After fewer steps the networks keep very different numbers of labels, in turn, and one worker
 # waits for the other.
-_WARMUP, _EPOCHS = 6, 4
+_WARMUP_STEPS, _MOST_WARMUP = 220, 6
+_EPOCHS = 4
 PARTS = ("compute", "communication", "split", "input")
 
 
@@ -86,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _scale(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    cases = make_cases(args)
-    data = open_run_data(cases[0][1])
+    data = open_run_data(RunConfig.from_dict(raw_config(args)))
+    cases = make_cases(args, len(data.train))
     check_run(cases[0][1], data)
     folder = choose_folder(args.storage, args.name, "scale", resume=False)
     console = Console()
@@ -114,8 +116,8 @@ def _scale(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def make_cases(args: argparse.Namespace) -> list[tuple[Scaling, RunConfig]]:
-    """The run of every point, checked.
+def make_cases(args: argparse.Namespace, num_images: int) -> list[tuple[Scaling, RunConfig]]:
+    """The run of every point, checked; its warm-up is as short as the training images allow.
 
     Raises:
         ConfigError: If a number of workers or epochs is no such number, or does not fit the run.
@@ -129,7 +131,8 @@ def make_cases(args: argparse.Namespace) -> list[tuple[Scaling, RunConfig]]:
     run = RunConfig.from_dict(raw)
     warmup = 0
     if hasattr(run.method, "warmup_epochs"):
-        warmup = _WARMUP
+        steps = max(1, num_images // run.optim.batch_size)
+        warmup = min(_MOST_WARMUP, math.ceil(_WARMUP_STEPS / steps))
         raw = with_overrides(raw, {"method.name": run.method.label, "method.warmup_epochs": warmup})
     # One more: in the first epoch after warm-up much happens for the first time.
     raw = with_overrides(raw, {"optim.epochs": warmup + 1 + args.epochs})

@@ -12,8 +12,8 @@ from fer_ray.config import ConfigError, RunConfig
 from fer_ray.plots import scaling_png
 
 
-def cases(*argv: str) -> list[tuple[str, RunConfig]]:
-    return [*scale.make_cases(scale.build_parser().parse_args(argv))]
+def cases(*argv: str, num_images: int = 100) -> list[tuple[str, RunConfig]]:
+    return [*scale.make_cases(scale.build_parser().parse_args(argv), num_images)]
 
 
 def test_the_batch_stays_or_grows_and_the_warmup_is_short() -> None:
@@ -23,6 +23,12 @@ def test_the_batch_stays_or_grows_and_the_warmup_is_short() -> None:
     for _, run in found:
         assert getattr(run.method, "warmup_epochs", None) == 6
         assert run.optim.epochs == 10
+
+
+@pytest.mark.parametrize(("num_images", "warmup"), [(30, 6), (2400, 6), (7200, 2), (10**6, 1)])
+def test_many_images_need_few_epochs_of_warmup(num_images: int, warmup: int) -> None:
+    ((_, run),) = cases("--workers", "1", "--scaling", "weak", num_images=num_images)
+    assert getattr(run.method, "warmup_epochs", None) == warmup
 
 
 def test_a_method_without_warmup_has_none() -> None:
