@@ -2,14 +2,13 @@
 
     python benchmarks/scale.py [--quick] [--repeats N] [--data SPEC] [--workers N ...] [--set K=V]
 
-Runs `python -m fer_ray.scale` several times, in turn for both ways to share the work: a network on
-each half of the workers, which meet once an epoch (`workers.parallel=networks`), and images of a
-batch, which meet at every step (`images`). In between the same runs, and those of weak scaling, are
-trained by plain processes of one thread without Ray, whose own processes take a share of a small
-machine; and, as the ceiling of all these, runs of one worker side by side in processes that never
-meet: what keeps them from being as fast as one alone is the machine. Speedups are medians over the
-repeats, each of figures taken right after one another. `--quick` leaves Ray out. Writes
-`results/scale-<hardware>.json`.
+Trains by plain processes of one thread, in turn, the runs of `python -m fer_ray.scale` for both
+ways to share the work: a network on each half of the workers, which meet once an epoch
+(`workers.parallel=networks`), and images of a batch, which meet at every step (`images`); and, as
+the ceiling of both, runs of one worker side by side in processes that never meet: what keeps them
+from being as fast as one alone is the machine. One worker alone is trained before each. The command
+itself is measured too, with Ray, whose own processes take a share of a small machine. Speedups are
+medians over the repeats. `--quick` leaves Ray out. Writes `results/scale-<hardware>.json`.
 """
 
 import argparse
@@ -43,6 +42,7 @@ from fer_ray.state import new_state
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ("networks", "images")
 Points = list[dict[str, Any]]
+Rows = list[dict[str, Any]]
 
 
 def main() -> None:
@@ -57,19 +57,17 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     data = "synthetic:train=200,test=70" if args.quick else args.data
-    words = ["--data", data, "--workers", *map(str, args.workers)]
+    words = ["--data", data, "--workers", *map(str, sorted({1, *args.workers}))]
     words += [word for value in args.set for word in ("--set", value)]
     if args.quick:
         words += ["--epochs", "1", "--scaling", "strong", "--set", "optim.batch_size=16"]
     measured: defaultdict[str, list[Points]] = defaultdict(list)
     for _ in range(1 if args.quick else args.repeats):
-        alone: dict[str, list[dict[str, Any]]] = {}
-        for way in WAYS[:1] if args.quick else WAYS:
-            own = [*words, "--set", f"workers.parallel={way}"]
-            measured[f"{way}/processes"].append(by_processes(own, alone))
-            if not args.quick:
-                measured[f"{way}/ray"].append(by_command([*own, "--scaling", "strong"]))
-        measured["ceiling/processes"].append(side_by_side([*words, "--scaling", "strong"], alone))
+        for name, points in one_round(words, WAYS[:1] if args.quick else WAYS).items():
+            measured[name].append(points)
+        if not args.quick:
+            ray = [*words, "--set", f"workers.parallel={WAYS[0]}", "--scaling", "strong"]
+            measured[f"{WAYS[0]}/ray"].append(by_command(ray))
     rows = [row for name, repeats in measured.items() for row in make_rows(name, repeats)]
     goals = make_goals(rows)
     report.print_table("Several workers", rows)
@@ -97,58 +95,59 @@ def by_command(words: Sequence[str], storage: Path | None = None) -> Points:
         return points
 
 
-def by_processes(words: Sequence[str], alone: dict[str, list[dict[str, Any]]]) -> Points:
-    """The same points of the same runs, by plain processes.
+def one_round(words: Sequence[str], ways: Sequence[str]) -> dict[str, Points]:
+    """The points of every way to share the work and of the ceiling, by plain processes.
+
+    One worker trains alone before each of them, for a machine is not as fast all the time; all are
+    compared with the median of those.
 
     Args:
         words: Options of `python -m fer_ray.scale`.
-        alone: Rows of runs of one worker that were trained already, by their configuration; grows.
+        ways: Values of `workers.parallel`.
     """
+    num_epochs = scale.build_parser().parse_args(words).epochs
+    one = _cases(words)[0][1]
+    one = RunConfig.from_dict(with_overrides(one.to_dict(), {"workers.num_workers": 1}))
+    alone: Rows = []
+    found: dict[str, list[tuple[scale.Scaling, RunConfig, Rows]]] = {}
+    for way in (*ways, "ceiling"):
+        alone += on_ranks(1, train, one.to_dict())[-num_epochs:]
+        options = ["--scaling", "strong"] if way == "ceiling" else [f"--set=workers.parallel={way}"]
+        found[way] = []
+        for scaling, run in _cases([*words, *options]):
+            num = run.workers.num_workers
+            if num > 1 and way == "ceiling":
+                rows = _side_by_side(num, one)
+            elif num > 1:
+                rows = on_ranks(num, train, run.to_dict())
+            else:
+                rows = []  # those of `alone`, which are not all there yet
+            found[way].append((scaling, run, rows[-num_epochs:]))
+    points: dict[str, Points] = {}
+    for way, runs in found.items():
+        own: list[scale.Point] = []
+        for scaling, run, rows in runs:
+            own.append(scale.make_point(scaling, run, rows or alone, own))
+        points[f"{way}/processes"] = [asdict(point) for point in own]
+    return points
+
+
+def _side_by_side(num: int, one: RunConfig) -> Rows:
+    """Several runs of one worker at once, in processes that never meet: what they make together."""
+    rows = on_ranks(num, train, one.to_dict(), meet=False)
+    return [row | {"time/images_per_s": num * row["time/images_per_s"]} for row in rows]
+
+
+def _cases(words: Sequence[str]) -> list[tuple[scale.Scaling, RunConfig]]:
+    """The runs of all points, that of one worker first."""
     args = scale.build_parser().parse_args(words)
-    points: list[scale.Point] = []
-    for scaling, run in _cases(args):
-        if run.workers.num_workers == 1:
-            rows = _alone(run, alone)
-        else:
-            rows = on_ranks(run.workers.num_workers, train, run.to_dict())
-        points.append(scale.make_point(scaling, run, rows[-args.epochs :], points))
-    return [asdict(point) for point in points]
-
-
-def side_by_side(words: Sequence[str], alone: dict[str, list[dict[str, Any]]]) -> Points:
-    """Runs of one worker, as many at once as a point has workers, in processes that never meet."""
-    args = scale.build_parser().parse_args(words)
-    cases = _cases(args)
-    one = next(run for _, run in cases if run.workers.num_workers == 1)
-    points: list[scale.Point] = []
-    for scaling, run in cases:
-        num = run.workers.num_workers
-        rows = _alone(one, alone) if num == 1 else on_ranks(num, train, one.to_dict(), meet=False)
-        together = [
-            row | {"time/images_per_s": num * row["time/images_per_s"]}
-            for row in rows[-args.epochs :]
-        ]
-        points.append(scale.make_point(scaling, run, together, points))
-    return [asdict(point) for point in points]
-
-
-def _cases(args: argparse.Namespace) -> list[tuple[scale.Scaling, RunConfig]]:
     num_gpus = torch.cuda.device_count()
     num_images = len(open_run_data(RunConfig.from_dict(raw_config(args))).train)
     cases = scale.make_cases(args, num_images)
     return [(scaling, resolve_gpus(run, num_gpus)) for scaling, run in cases]
 
 
-def _alone(run: RunConfig, known: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """All epochs of a run of one worker, trained once; how workers would share is no matter."""
-    raw = with_overrides(run.to_dict(), {"workers.parallel": "auto"})
-    key = json.dumps(raw, sort_keys=True)
-    if key not in known:
-        known[key] = on_ranks(1, train, raw)
-    return known[key]
-
-
-def train(raw: dict[str, Any]) -> list[dict[str, Any]]:
+def train(raw: dict[str, Any]) -> Rows:
     """All epochs of a run, on one rank."""
     run = RunConfig.from_dict(raw)
     device, data = use_device(run), open_run_data(run)
