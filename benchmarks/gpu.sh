@@ -7,7 +7,7 @@
 # 224, views, what speedups gain, the split, and one training of ResNet-18 on FER2013/FER+ (drawn
 # faces without a file). Figures go to benchmarks/results/ under the device's name. --quick proves
 # on any machine that every part runs, with small sizes, and writes nothing there. Needs Python with
-# this package's requirements; PYTHON names it (default: python).
+# this package's requirements, scikit-learn and pytest; PYTHON names it (default: python).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
