@@ -38,8 +38,8 @@ class LightSGD(SGD):
     """`torch.optim.SGD` for training loops that are not compiled themselves.
 
     Every method of torch's optimizers imports `torch._dynamo`, lest `torch.compile` traces them:
-    four seconds in every process that trains, most of them trials of a search, which never compile.
-    The arithmetic is the same.
+    one and a half seconds (four without bytecode) in every process that trains, most of them trials
+    of a search, which never compile. The arithmetic is the same.
     """
 
     add_param_group = _undecorated("add_param_group")
