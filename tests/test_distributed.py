@@ -235,7 +235,7 @@ def test_the_mean_over_ranks_has_the_gradient_of_one_process(gloo_pair: GlooRank
 
 def bands() -> FaceData:
     """One bright band a class. Even rows are labelled right, odd wrong: a rank has one kind."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     true_label = np.arange(80) // 2 % 4
     images = rng.normal(90, 12, (80, 1, 16, 16))
     for number, band in enumerate(true_label.tolist()):
@@ -285,7 +285,7 @@ def test_a_mixture_on_each_rank_would_divide_the_clean_and_the_noisy_alike() -> 
     for own in (loss[::2], loss[1::2]):
         scaled = normalize(own)
         kept = fit_mixture(scaled).clean_prob(scaled) > 0.5
-        assert 0.1 < float(kept.float().mean()) < 0.9
+        assert 0.2 < float(kept.float().mean()) < 0.9
 
 
 def fit_perceptron(method: str, overrides: dict[str, Any]) -> tuple[list[dict[str, Tensor]], str]:
