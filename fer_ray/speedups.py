@@ -55,9 +55,8 @@ def resolve_speedups(config: ComputeConfig, device: torch.device) -> Speedups:
     On CPUs by measurement (`benchmarks/speedups.py`): `fused` makes the optimizer's share of a step
     a third smaller and costs nothing, while `compile` saves up to a fifth of a step of the tiny
     network (3 % with bfloat16) only after half a minute or more of compiling, which thousands of
-    steps gain back (tens of thousands). On CUDA `fused`
-    launches fewer kernels for the same work; `compile` is not yet measured there, so it is for
-    those who ask for it.
+    steps gain back (tens of thousands). On CUDA `fused` launches fewer kernels for the same work;
+    `compile` is not yet measured there, so it is for those who ask for it.
     """
     del device  # every device has the same default so far
     return "fused" if config.speedups == "auto" else config.speedups
