@@ -35,7 +35,7 @@ from benchmarks import plan, report
 from benchmarks.runs import read_run
 from fer_ray.config import parse_assignments
 from fer_ray.data import FaceData
-from fer_ray.runtime import open_run_data
+from fer_ray.training.runtime import open_run_data
 
 QUICK_DATA = "synthetic:train=140,test=70,size=16"
 QUICK_COMMON = ("optim.batch_size=32", "method.warmup_epochs=1")

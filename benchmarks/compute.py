@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from benchmarks.report import Goal, Row, Timing, interleaved, paired_ratio
 from fer_ray.config import ComputeConfig, RunConfig
-from fer_ray.learner import Learner, resolve_compute
-from fer_ray.models import build_network
+from fer_ray.training.learner import Learner, resolve_compute
+from fer_ray.training.models import build_network
 
 Option = tuple[bool, bool]
 """bf16 and channels_last."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.runs import read_run, train_case
-from fer_ray import loop
-from fer_ray.evaluation import score
-from fer_ray.learner import Learner
+from fer_ray.core.types import Labeled
 from fer_ray.methods.dividemix import DivideMix
-from fer_ray.runtime import open_run_data
-from fer_ray.types import Labeled
+from fer_ray.training import loop
+from fer_ray.training.evaluation import score
+from fer_ray.training.learner import Learner
+from fer_ray.training.runtime import open_run_data
 
 BACKWARD = 2
 """Forwards that a backward costs."""

@@ -36,13 +36,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import report
 from benchmarks.reference_data import random_view
-from fer_ray.augment import draw_views, make_views
 from fer_ray.config import AugmentConfig
-from fer_ray.data.pack import open_pack, pack_faces, write_columns, write_manifest
-from fer_ray.data.prepare import prepare
+from fer_ray.core.augment import draw_views, make_views
+from fer_ray.data.packs.pack import open_pack, pack_faces, write_columns, write_manifest
+from fer_ray.data.packs.prepare import prepare
 from fer_ray.data.records import Records
-from fer_ray.data.synthetic import draw_faces
-from fer_ray.learner import Images
+from fer_ray.data.synthetic.faces import draw_faces
+from fer_ray.training.learner import Images
 
 CPU = torch.device("cpu")
 BATCH, NUM_WORKERS, LARGE_SIZE = 128, 2, 112
@@ -52,7 +52,7 @@ _OPENER = """
 import json, sys, time
 from pathlib import Path
 import numpy as np, psutil
-from fer_ray.data.pack import open_pack, pack_faces
+from fer_ray.data.packs.pack import open_pack, pack_faces
 def own():
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(1024 * int(x.split()[1]) for x in lines if x.startswith("Anonymous:"))

@@ -29,12 +29,12 @@ from benchmarks import report
 from benchmarks.compute import measure_compute
 from benchmarks.floor import NetworkPasses
 from benchmarks.reference_loop import ReferenceLoop
-from fer_ray.checkpoint import TrainState
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
-from fer_ray.loop import fit
-from fer_ray.runtime import open_run_data, resolve_gpus, use_device
-from fer_ray.state import new_state
+from fer_ray.training.checkpoint import TrainState
+from fer_ray.training.loop import fit
+from fer_ray.training.runtime import open_run_data, resolve_gpus, use_device
+from fer_ray.training.state import new_state
 
 QUICK_DATA = "synthetic:train=160,test=70"
 METHODS = ("cross_entropy", "co_divide", "dividemix")

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_ray.checkpoint import TrainState
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
-from fer_ray.learner import Learner, resolve_compute
 from fer_ray.methods.dividemix import DivideMix
+from fer_ray.training.checkpoint import TrainState
+from fer_ray.training.learner import Learner, resolve_compute
 
 
 @dataclass(frozen=True, slots=True)

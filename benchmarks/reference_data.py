@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
-from fer_ray.augment import ViewPolicy
+from fer_ray.core.augment import ViewPolicy
 from fer_ray.data import Faces
 
 Transform = Callable[[Image.Image], Tensor]

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 
 from benchmarks.reference_data import Batch, FaceDataset, plain_view, random_view
 from fer_ray.config import RunConfig
+from fer_ray.core.types import Scores, SplitResult
 from fer_ray.data import FaceData
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.methods.dividemix import DivideMix
-from fer_ray.models import FaceNetwork
-from fer_ray.types import Scores, SplitResult
+from fer_ray.training.models import FaceNetwork
 
 
 @dataclass(slots=True)

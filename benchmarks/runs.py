@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fer_ray.checkpoint import load_best, load_history
 from fer_ray.config import RunConfig
+from fer_ray.core.metrics import auroc, confusion_matrix, epoch_metrics
 from fer_ray.data import FaceData, Faces
-from fer_ray.evaluation import evaluate
-from fer_ray.learner import Images, Learner, mean_prediction
-from fer_ray.loop import fit
-from fer_ray.metrics import auroc, confusion_matrix, epoch_metrics
-from fer_ray.results import best_learners, finish_run
-from fer_ray.runtime import (
+from fer_ray.record.storage import Folder
+from fer_ray.training.checkpoint import load_best, load_history
+from fer_ray.training.evaluation import evaluate
+from fer_ray.training.finish import best_learners, finish_run
+from fer_ray.training.learner import Images, Learner, mean_prediction
+from fer_ray.training.loop import fit
+from fer_ray.training.runtime import (
     ProcessRuntime,
     Save,
     open_run_data,
@@ -28,8 +29,7 @@ from fer_ray.runtime import (
     train_run,
     use_device,
 )
-from fer_ray.state import new_state
-from fer_ray.storage import Folder
+from fer_ray.training.state import new_state
 
 ENSEMBLE_OFFSET = 1000
 """Between the seeds of the two networks of an ensemble."""

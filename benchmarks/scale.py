@@ -33,11 +33,11 @@ import torch
 from benchmarks import report
 from benchmarks.ranks import on_ranks
 from fer_ray import scale
-from fer_ray.commands import raw_config
+from fer_ray.commands.arguments import raw_config
 from fer_ray.config import RunConfig, with_overrides
-from fer_ray.loop import fit
-from fer_ray.runtime import open_run_data, resolve_gpus, use_device
-from fer_ray.state import new_state
+from fer_ray.training.loop import fit
+from fer_ray.training.runtime import open_run_data, resolve_gpus, use_device
+from fer_ray.training.state import new_state
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ("networks", "images")

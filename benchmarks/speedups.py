@@ -32,10 +32,10 @@ from torch import Tensor
 
 from benchmarks import report
 from fer_ray.config import ComputeConfig, RunConfig
-from fer_ray.learner import Learner, resolve_compute
-from fer_ray.models import build_network
-from fer_ray.speedups import resolve_speedups
-from fer_ray.state import new_optimizer
+from fer_ray.training.learner import Learner, resolve_compute
+from fer_ray.training.models import build_network
+from fer_ray.training.speedups import resolve_speedups
+from fer_ray.training.state import new_optimizer
 
 _NUM_CLASSES, _SIZE = 7, 48
 

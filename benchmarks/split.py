@@ -31,10 +31,10 @@ from torch import Tensor
 
 from benchmarks import report
 from benchmarks.ranks import on_ranks
-from fer_ray.distributed import from_rank_zero, gather_rows, rank
+from fer_ray.core.mixture import normalize
+from fer_ray.core.types import Scores, SplitResult
 from fer_ray.methods.co_divide import CoDivide
-from fer_ray.mixture import normalize
-from fer_ray.types import Scores, SplitResult
+from fer_ray.training.distributed import from_rank_zero, gather_rows, rank
 
 Kind = Literal["global", "class"]
 KINDS: tuple[Kind, ...] = ("global", "class")

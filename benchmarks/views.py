@@ -37,8 +37,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks import report
-from fer_ray.augment import ViewPolicy, draw_views, make_views, plain_views
 from fer_ray.config import AugmentConfig
+from fer_ray.core.augment import ViewPolicy, draw_views, make_views, plain_views
 
 BATCH, BATCHES = 64, 4
 GOALS = {"pil": ">= 5", "tensor": ">= 3"}
@@ -106,7 +106,7 @@ def several(way: Callable[[], object]) -> None:
 
 
 def ours(policy: ViewPolicy, generator: torch.Generator, images: Tensor) -> Tensor:
-    """The views of `fer_ray.augment`."""
+    """The views of `fer_ray.core.augment`."""
     return make_views(images, draw_views(policy, len(images), generator).to(images.device))
 
 

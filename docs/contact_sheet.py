@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fer_ray.data.synthetic import CLASS_NAMES, draw_faces
+from fer_ray.data.synthetic.faces import CLASS_NAMES, draw_faces
 
 _COLUMNS = 10
 _SIZE = 48

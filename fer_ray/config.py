@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from fer_ray.augment import ViewPolicy
+from fer_ray.core.augment import ViewPolicy
 from fer_ray.methods import METHODS, Method
 
 # What pydantic puts in the location of an error for each member of a union it tried.

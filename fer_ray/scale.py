@@ -21,19 +21,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fer_ray.cluster import Resources, connect, max_concurrent
-from fer_ray.commands import (
-    InterruptedRunError,
-    base_parser,
-    choose_folder,
-    command,
-    raw_config,
-)
+from fer_ray.commands.arguments import base_parser, raw_config
+from fer_ray.commands.folders import choose_folder
+from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.config import ConfigError, RunConfig, with_overrides
-from fer_ray.console import error_paragraph
-from fer_ray.plots import scaling_png
-from fer_ray.runtime import check_run, open_run_data, resolve_gpus
-from fer_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
+from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.record.plots import scaling_png
+from fer_ray.record.terminal import error_paragraph
+from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 
 Scaling = Literal["strong", "weak"]
 _SCALINGS: tuple[Scaling, ...] = ("strong", "weak")

@@ -12,20 +12,17 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from fer_ray.cluster import connect, max_concurrent
-from fer_ray.commands import (
-    InterruptedRunError,
-    choose_folder,
-    command,
-    print_result,
-    raw_config,
-    run_overrides,
-    run_parser,
-    wandb_directory,
-)
+from fer_ray.commands.arguments import raw_config, run_overrides, run_parser
+from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.process import InterruptedRunError, command
+from fer_ray.commands.tables import print_result
 from fer_ray.config import RunConfig, with_overrides
-from fer_ray.console import EpochProgress, error_paragraph
-from fer_ray.results import (
+from fer_ray.on_ray.cluster import connect, max_concurrent
+from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.record.storage import Folder
+from fer_ray.record.terminal import EpochProgress, error_paragraph
+from fer_ray.record.tracking import FanOut, JsonLinesTracker, open_wandb, sync_hint, wandb_mode
+from fer_ray.training.finish import (
     evaluation_device,
     fill_gap,
     finish_run,
@@ -33,10 +30,7 @@ from fer_ray.results import (
     newest_history,
     write_summary,
 )
-from fer_ray.runtime import check_run, open_run_data, resolve_gpus
-from fer_ray.storage import Folder
-from fer_ray.tracking import FanOut, JsonLinesTracker, open_wandb, sync_hint, wandb_mode
-from fer_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 
 _CHECKPOINTS = "checkpoints"
 

@@ -19,27 +19,15 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from fer_ray.cluster import Resources, connect, max_concurrent
-from fer_ray.commands import (
-    InterruptedRunError,
-    choose_folder,
-    command,
-    print_result,
-    run_overrides,
-    run_parser,
-    wandb_directory,
-)
+from fer_ray.commands.arguments import run_overrides, run_parser
+from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.process import InterruptedRunError, command
+from fer_ray.commands.tables import print_result
 from fer_ray.config import ConfigError, RunConfig, load_yaml
-from fer_ray.console import error_paragraph
 from fer_ray.data import FaceData
-from fer_ray.results import evaluation_device, finish_run, newest_checkpoint, write_summary
-from fer_ray.runtime import check_run, open_run_data, resolve_gpus
-from fer_ray.space import SearchSpace, parse_space
-from fer_ray.storage import Folder
-from fer_ray.sweep import EarlyTerminate
-from fer_ray.tracking import JsonLinesTracker, Mode, sync_hint, wandb_mode
-from fer_ray.trainer import quiet_ray
-from fer_ray.trials import (
+from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
+from fer_ray.on_ray.trainer import quiet_ray
+from fer_ray.on_ray.trials import (
     FAILURE,
     PARAMS,
     WARMUP,
@@ -50,7 +38,14 @@ from fer_ray.trials import (
     trial_name,
     trial_resources,
 )
-from fer_ray.warmup import shares_warmup
+from fer_ray.record.storage import Folder
+from fer_ray.record.terminal import error_paragraph
+from fer_ray.record.tracking import JsonLinesTracker, Mode, sync_hint, wandb_mode
+from fer_ray.search.space import SearchSpace, parse_space
+from fer_ray.search.sweep import EarlyTerminate
+from fer_ray.training.finish import evaluation_device, finish_run, newest_checkpoint, write_summary
+from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
+from fer_ray.training.warmup import shares_warmup
 
 _SEARCH_FILE = "search.yaml"
 _DEFAULT_TRIALS = 12

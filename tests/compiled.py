@@ -16,11 +16,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from fer_ray.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from fer_ray.config import ModelConfig
-from fer_ray.learner import Learner
-from fer_ray.models import build_network
-from fer_ray.state import new_state
+from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from fer_ray.training.learner import Learner
+from fer_ray.training.models import build_network
+from fer_ray.training.state import new_state
 from tests.samples import CPU, build_perceptron, built_by, faces, make_run, train
 
 # All of `torch.compile` but the C++ compiler, which takes a minute for the tiny network.

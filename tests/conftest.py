@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from fer_ray.data.cache import CACHE_VARIABLE
+from fer_ray.data.packs.cache import CACHE_VARIABLE
 from tests.gloo import GlooRanks
 
 # A busy machine is no failure, and a run of the tests does not depend on the one before.

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_ray.checkpoint import TrainState
 from fer_ray.config import ModelConfig, RunConfig, with_overrides
+from fer_ray.core.types import ModelOutput
 from fer_ray.data import FaceData, Faces
-from fer_ray.loop import fit
 from fer_ray.methods import METHODS
 from fer_ray.methods.base import SplitMethod
-from fer_ray.models import FaceNetwork
-from fer_ray.state import new_state
-from fer_ray.types import ModelOutput
+from fer_ray.training.checkpoint import TrainState
+from fer_ray.training.loop import fit
+from fer_ray.training.models import FaceNetwork
+from fer_ray.training.state import new_state
 
 CLASS_NAMES = ("neutral", "happiness", "fear", "anger")
 CPU = torch.device("cpu")
@@ -177,5 +177,5 @@ def build_oracle(
 @contextmanager
 def built_by(builder: Any) -> Iterator[None]:
     """Let the loop build its networks with `builder`."""
-    with mock.patch("fer_ray.state.build_network", builder):
+    with mock.patch("fer_ray.training.state.build_network", builder):
         yield

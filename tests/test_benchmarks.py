@@ -14,12 +14,12 @@ import torch.nn.functional as F
 
 from benchmarks import plan, report
 from benchmarks.reference_loop import ReferenceLoop
-from fer_ray.augment import plain_views
 from fer_ray.config import ConfigError, RunConfig
-from fer_ray.state import new_state
+from fer_ray.core.augment import plain_views
+from fer_ray.training.state import new_state
+from tests.paths import ROOT
 from tests.samples import CPU, faces
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = (
     "epoch",
     "compare",

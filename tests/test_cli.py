@@ -13,8 +13,9 @@ import yaml
 
 from fer_ray import train, tune
 from fer_ray.methods import METHODS
+from tests.paths import SPACES
 
-SMOKE = Path(__file__).parents[1] / "search_spaces" / "smoke.yaml"
+SMOKE = SPACES / "smoke.yaml"
 DATA = "synthetic:train=300,test=70"
 
 

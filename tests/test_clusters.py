@@ -24,8 +24,8 @@ from ray.scripts.scripts import cli as ray_cli
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
 from tests.kuberay_schema import SCHEMAS
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 CLUSTERS = ROOT / "clusters"
 LAUNCHERS = ["aws-gpu.yaml", "gcp-gpu.yaml", "onprem.yaml"]
 FILES = [*LAUNCHERS, "kuberay-rayjob.yaml", "slurm.sbatch", "README.md"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_ray.distributed import rank, world_size
+from fer_ray.training.distributed import rank, world_size
 from tests.gloo import GlooRanks
 
 

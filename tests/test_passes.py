@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.counting import PassCounter
 from benchmarks.passes import CHOICES, recall_goals
-from fer_ray.learner import Learner
+from fer_ray.training.learner import Learner
 from tests.samples import faces, make_run, train
 
 

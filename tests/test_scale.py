@@ -9,7 +9,7 @@ import pytest
 from benchmarks.scale import by_command
 from fer_ray import scale
 from fer_ray.config import ConfigError, RunConfig
-from fer_ray.plots import scaling_png
+from fer_ray.record.plots import scaling_png
 
 
 def cases(*argv: str, num_images: int = 100) -> list[tuple[str, RunConfig]]:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from fer_ray.config import RunConfig
-from fer_ray.runtime import ProcessRuntime, train_run
-from fer_ray.tracking import plain
+from fer_ray.record.tracking import plain
+from fer_ray.training.runtime import ProcessRuntime, train_run
 from tests.conftest import Command, Launch
 from tests.gloo import GlooRanks
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from fer_ray.config import RunConfig
-from fer_ray.runtime import ProcessRuntime, open_run_data, train_run
-from fer_ray.tracking import plain
+from fer_ray.record.tracking import plain
+from fer_ray.training.runtime import ProcessRuntime, open_run_data, train_run
 from tests.conftest import Command, Launch
 from tests.wandb_reader import read_runs
 

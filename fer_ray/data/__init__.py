@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from fer_ray.data.arrays import read_arrays
-from fer_ray.data.cache import cache_root
 from fer_ray.data.faces import DataError, FaceData, Faces, ImageRows
-from fer_ray.data.pack import Pack, open_pack, pack_faces
+from fer_ray.data.packs.cache import cache_root
+from fer_ray.data.packs.pack import Pack, open_pack, pack_faces
+from fer_ray.data.readers.arrays import read_arrays
 from fer_ray.data.records import IMAGE_SUFFIXES, Records, Source, parse_source
-from fer_ray.data.synthetic import read_synthetic
+from fer_ray.data.synthetic.faces import read_synthetic
 
 __all__ = [
     "LISTS",
@@ -141,8 +141,8 @@ def prepared(spec: str, *, size: int | None = None, max_missing_fraction: float 
         pack = open_pack(folder)
         pack.check_problems(max_missing_fraction)
         return pack
-    from fer_ray.data.prepare import auto_size, prepare  # here, for most runs find their pack
-    from fer_ray.data.progress import Preparing
+    from fer_ray.data.packs.prepare import auto_size, prepare  # here, for most runs find their pack
+    from fer_ray.data.packs.progress import Preparing
 
     records = _records(source)
     with Preparing(records) as progress:
@@ -171,7 +171,7 @@ def _records(source: Source) -> Records:
 
 
 def _module(scheme: str) -> ModuleType:
-    return importlib.import_module(f"fer_ray.data.{LISTS[scheme]}")
+    return importlib.import_module(f"fer_ray.data.readers.{LISTS[scheme]}")
 
 
 def _fingerprint(source: Source) -> Iterator[str]:

@@ -11,17 +11,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 
-from fer_ray.commands import absolute_spec, command
+from fer_ray.commands.arguments import absolute_spec
+from fer_ray.commands.process import command
 from fer_ray.data import READERS, list_records, open_data, prepared, split_spec
 from fer_ray.data.corruption import NOISES, corrupt
-from fer_ray.data.inspection import inspect
-from fer_ray.data.inspection_tables import tables
-from fer_ray.data.pack import Pack
-from fer_ray.data.page import write_page
-from fer_ray.data.prepare import auto_size, prepare
-from fer_ray.data.progress import Preparing
-from fer_ray.data.store import store_faces
-from fer_ray.data.subject import Subject
+from fer_ray.data.inspection.inspect import inspect
+from fer_ray.data.inspection.page import write_page
+from fer_ray.data.inspection.subject import Subject
+from fer_ray.data.inspection.tables import tables
+from fer_ray.data.packs.pack import Pack
+from fer_ray.data.packs.prepare import auto_size, prepare
+from fer_ray.data.packs.progress import Preparing
+from fer_ray.data.packs.store import store_faces
 
 
 def build_parser() -> argparse.ArgumentParser:

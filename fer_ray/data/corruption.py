@@ -6,19 +6,19 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_ray.data.classes import canonical_name
-from fer_ray.data.faces import UNKNOWN, DataError, take_images
-from fer_ray.data.pack import Pack
-from fer_ray.data.records import TEST, TRAIN
-from fer_ray.data.store import SOURCE_COLUMNS, write_pack
-from fer_ray.data.tables import csv_rows, table_lines
-from fer_ray.noise import (
+from fer_ray.core.label_noise import (
     FER2013_TRANSITION,
     corrupt_labels,
     long_tailed_rows,
     pair_transition,
     symmetric_transition,
 )
+from fer_ray.data.classes import canonical_name
+from fer_ray.data.faces import UNKNOWN, DataError, take_images
+from fer_ray.data.packs.pack import Pack
+from fer_ray.data.packs.store import SOURCE_COLUMNS, write_pack
+from fer_ray.data.readers.tables import csv_rows, table_lines
+from fer_ray.data.records import TEST, TRAIN
 
 NOISES = "symmetric:RATE, asymmetric:RATE, asymmetric:fear>surprise=0.3,..., fer2013, matrix:FILE"
 """What `--noise` takes beside `list:FILE`."""

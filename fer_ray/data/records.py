@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_ray.data.classes import CANONICAL
 from fer_ray.data.faces import UNKNOWN, DataError
-from fer_ray.data.stage import local_copy
+from fer_ray.data.packs.stage import local_copy
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")

@@ -6,11 +6,9 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from fer_ray.losses import confident_cross_entropy, contrast
-from fer_ray.methods.base import check_range, require_labeled
-from fer_ray.methods.dividing import SemiSupervised
-from fer_ray.thresholds import adaptive_margin
-from fer_ray.types import (
+from fer_ray.core.losses import confident_cross_entropy, contrast
+from fer_ray.core.thresholds import adaptive_margin
+from fer_ray.core.types import (
     Labeled,
     Network,
     Scores,
@@ -20,6 +18,8 @@ from fer_ray.types import (
     Unlabeled,
     Views,
 )
+from fer_ray.methods.base import check_range, require_labeled
+from fer_ray.methods.dividing import SemiSupervised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from fer_ray.thresholds import check_class_names
-from fer_ray.types import (
+from fer_ray.core.thresholds import check_class_names
+from fer_ray.core.types import (
     EmptySplitError,
     Labeled,
     Network,

@@ -9,7 +9,24 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from fer_ray.losses import prior_penalty
+from fer_ray.core.losses import prior_penalty
+from fer_ray.core.thresholds import (
+    DEFAULT,
+    DEFAULT_THRESHOLD,
+    adaptive_margin,
+    check_thresholds,
+    class_mean_confidence,
+    threshold_by_class,
+)
+from fer_ray.core.types import (
+    Labeled,
+    Network,
+    Scores,
+    SplitResult,
+    StepContext,
+    StepOutput,
+    Unlabeled,
+)
 from fer_ray.methods.base import (
     SplitMethod,
     check_prior,
@@ -19,23 +36,6 @@ from fer_ray.methods.base import (
     require_labeled,
 )
 from fer_ray.methods.dividing import class_shares, clean_probability
-from fer_ray.thresholds import (
-    DEFAULT,
-    DEFAULT_THRESHOLD,
-    adaptive_margin,
-    check_thresholds,
-    class_mean_confidence,
-    threshold_by_class,
-)
-from fer_ray.types import (
-    Labeled,
-    Network,
-    Scores,
-    SplitResult,
-    StepContext,
-    StepOutput,
-    Unlabeled,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class CoDivide(SplitMethod):
             expressions are harder than others when labelled right.
         shrinkage: In images: how strongly the mixture of a class is drawn towards the global one.
         threshold_rule: `fixed` compares w with `thresholds`; `adaptive_margin` and `class_mean`
-            compare p_y with thresholds of their own (see `fer_ray.thresholds`).
+            compare p_y with thresholds of their own (see `fer_ray.core.thresholds`).
         margin_floor: Smallest threshold of `adaptive_margin`, in [0, 1]; 0.8 in Ada-CM.
         thresholds: Clean probability in [0, 1] that a label of a class must exceed, by class name;
             `default` (0.5 unless given) covers the rest.

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 
-from fer_ray.losses import linear_rampup
+from fer_ray.core.losses import linear_rampup
+from fer_ray.core.types import Labeled, Network, StepContext, StepOutput, Unlabeled
 from fer_ray.methods.base import Method, check_range
-from fer_ray.types import Labeled, Network, StepContext, StepOutput, Unlabeled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fer_ray.losses import confident_cross_entropy
-from fer_ray.methods.base import check_range, require_labeled
-from fer_ray.methods.dividing import SemiSupervised, class_shares
-from fer_ray.types import (
+from fer_ray.core.losses import confident_cross_entropy
+from fer_ray.core.types import (
     Labeled,
     Network,
     Scores,
@@ -22,6 +20,8 @@ from fer_ray.types import (
     Unlabeled,
     Views,
 )
+from fer_ray.methods.base import check_range, require_labeled
+from fer_ray.methods.dividing import SemiSupervised, class_shares
 
 _SMALLEST = 1e-6
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from fer_ray.losses import (
+from fer_ray.core.losses import (
     linear_rampup,
     mixup,
     mixup_coefficient,
@@ -17,10 +17,8 @@ from fer_ray.losses import (
     sharpen,
     soft_cross_entropy,
 )
-from fer_ray.methods.base import SplitMethod, check_range, class_prior, require_labeled
-from fer_ray.methods.dividing import mixture_memory
-from fer_ray.mixture import fit_mixture, normalize
-from fer_ray.types import (
+from fer_ray.core.mixture import fit_mixture, normalize
+from fer_ray.core.types import (
     Labeled,
     Network,
     Scores,
@@ -30,6 +28,8 @@ from fer_ray.types import (
     Unlabeled,
     Views,
 )
+from fer_ray.methods.base import SplitMethod, check_range, class_prior, require_labeled
+from fer_ray.methods.dividing import mixture_memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fer_ray.methods.base import SplitMethod, check_range
-from fer_ray.mixture import (
+from fer_ray.core.mixture import (
     Mixture,
     clean_prob_by_class,
     fit_class_mixtures,
     fit_mixture,
     normalize,
 )
-from fer_ray.types import Scores
+from fer_ray.core.types import Scores
+from fer_ray.methods.base import SplitMethod, check_range
 
 
 def clean_probability(

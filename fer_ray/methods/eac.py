@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
+from fer_ray.core.types import Labeled, Network, StepContext, StepOutput
 from fer_ray.methods.base import WarmupMethod, check_range
-from fer_ray.types import Labeled, Network, StepContext, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

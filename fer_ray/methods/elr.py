@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from fer_ray.losses import mixup, mixup_coefficient, soft_cross_entropy
+from fer_ray.core.losses import mixup, mixup_coefficient, soft_cross_entropy
+from fer_ray.core.types import Labeled, Network, StepContext, StepOutput, Unlabeled, Views
 from fer_ray.methods.base import Method, check_range
-from fer_ray.types import Labeled, Network, StepContext, StepOutput, Unlabeled, Views
 
 # Probabilities stay this far from 0 and 1, hence 1 - <p, t> from 0, as in the authors' script.
 _SMALLEST = 1e-4

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fer_ray.data.records import Records
-from fer_ray.data.synthetic import draw_faces
+from fer_ray.data.synthetic.faces import draw_faces
 
 CLASS_NAMES = ("neutral", "happiness", "anger")
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fer_ray.data import DataError, open_data
 from fer_ray.data.__main__ import main
-from fer_ray.data.pack import open_pack
+from fer_ray.data.packs.pack import open_pack
 from tests.data.files import drawn, files_of
 from tests.samples import make_run, train
 

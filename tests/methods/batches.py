@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_ray.types import Labeled, Scores, StepContext, StepOutput, Unlabeled
+from fer_ray.core.types import Labeled, Scores, StepContext, StepOutput, Unlabeled
 from tests import reference
 from tests.samples import LinearNetwork
 

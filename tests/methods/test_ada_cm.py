@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from fer_ray.core.types import SplitResult
 from fer_ray.methods.ada_cm import AdaCM
 from fer_ray.methods.dividing import clean_probability
-from fer_ray.types import SplitResult
 from tests import reference
 from tests.methods.batches import (
     context,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from fer_ray.core.mixture import Mixture
+from fer_ray.core.types import EmptySplitError
 from fer_ray.methods.co_divide import CoDivide
-from fer_ray.mixture import Mixture
-from fer_ray.types import EmptySplitError
 from tests import reference
 from tests.methods.batches import (
     NAMES,

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fer_ray.checkpoint import copy_weights, load_checkpoint, save_checkpoint
 from fer_ray.config import RunConfig
+from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData
 from fer_ray.methods import METHODS, Method
-from fer_ray.state import new_state
-from fer_ray.types import SplitResult
+from fer_ray.training.checkpoint import copy_weights, load_checkpoint, save_checkpoint
+from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fer_ray.loop import fit
+from fer_ray.core.types import Scores, SplitResult
 from fer_ray.methods.crest import CReST, admit
-from fer_ray.state import begin_generation, new_state
-from fer_ray.types import Scores, SplitResult
+from fer_ray.training.loop import fit
+from fer_ray.training.state import begin_generation, new_state
 from tests import reference
 from tests.gloo import GlooRanks
 from tests.methods.batches import (
@@ -187,7 +187,7 @@ def generations(seed: int = 0) -> tuple[Tensor, list[int], Tensor]:
 
 def test_networks_start_anew_with_every_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[int] = []
-    from fer_ray import state
+    from fer_ray.training import state
 
     original = state._new_network
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_ray.losses import mixup_coefficient
+from fer_ray.core.losses import mixup_coefficient
 from fer_ray.methods.cross_entropy import CrossEntropy
 from tests import reference
 from tests.methods.batches import context, labeled_batch, numpy_weight, torch_gradient

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fer_ray.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.config import ConfigError, RunConfig
-from fer_ray.methods.dividemix import DivideMix
-from fer_ray.mixture import Mixture
-from fer_ray.state import new_state
-from fer_ray.types import (
+from fer_ray.core.mixture import Mixture
+from fer_ray.core.types import (
     EmptySplitError,
     Labeled,
     ModelOutput,
@@ -21,6 +18,9 @@ from fer_ray.types import (
     StepContext,
     Unlabeled,
 )
+from fer_ray.methods.dividemix import DivideMix
+from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from fer_ray.training.state import new_state
 from tests import reference
 from tests.gloo import GlooRanks
 from tests.methods.batches import (

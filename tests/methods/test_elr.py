@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_ray.losses import mixup_coefficient
+from fer_ray.core.losses import mixup_coefficient
 from fer_ray.methods.elr import EarlyLearning
 from tests import reference
 from tests.gloo import GlooRanks

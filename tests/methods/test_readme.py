@@ -2,16 +2,16 @@
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
 from fer_ray.methods import METHODS
+from tests.paths import ROOT
 from tests.samples import faces, make_run, train
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 
 def test_the_example_trains_by_the_labels_that_the_peer_would_give(

@@ -1,0 +1,1 @@
+"""What the commands share: arguments, folders, errors as one paragraph, signals, tables."""

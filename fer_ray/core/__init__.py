@@ -1,0 +1,1 @@
+"""Pure tensors and numbers: records, losses, mixtures, thresholds, metrics, views, label noise."""

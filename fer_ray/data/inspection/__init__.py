@@ -1,0 +1,1 @@
+"""What there is to know of a data set before training: tables and a page."""

@@ -1,0 +1,1 @@
+"""Packs: images decoded once, memory-mapped, with their labels and copies."""

@@ -1,0 +1,65 @@
+"""Data sets in an object store are copied to this machine once, before they are read."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from fer_ray.data.faces import DataError
+from fer_ray.data.packs.cache import cache_root
+from fer_ray.record.storage import Folder, StorageError
+
+
+def local_copy(place: str) -> Path:
+    """The path itself, or for a URI (`s3://`, `gs://`, `file://`, ...) a copy in the cache.
+
+    The copy is made once per machine: a second process waits for the first and then finds it. What
+    lies under a URI is taken not to change; remove the copy (under `staged` in the cache) to have
+    it made anew.
+
+    Raises:
+        DataError: If the URI is not understood, nothing is there or it cannot be read.
+    """
+    if "://" not in place:
+        return Path(place).expanduser().absolute()
+    try:
+        folder = Folder(place)
+        if folder.is_local:
+            return folder.local_path
+        return _staged(folder, place)
+    except (StorageError, OSError, ValueError, NotImplementedError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError.at(
+            _without_secrets(place),
+            expected="a place that can be read",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())}",
+            remedy="Check the URI, and that credentials are in the environment.",
+        ) from None
+
+
+def _without_secrets(place: str) -> str:
+    """Scheme, host and path: no password, no query that may hold a key."""
+    parts = urlsplit(place)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+
+def _staged(folder: Folder, place: str) -> Path:
+    root = cache_root() / "staged"
+    root.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(place.encode()).hexdigest()[:32]
+    target = root / key / folder.name
+    with FileLock(root / f"{key}.lock"):
+        if target.exists():
+            return target
+        part = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+        try:
+            folder.download("", part / folder.name)
+            target.parent.mkdir(exist_ok=True)
+            (part / folder.name).rename(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return target

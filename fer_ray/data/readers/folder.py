@@ -1,0 +1,96 @@
+"""Reads `folder:/path`: images in folders that are named after their expression.
+
+The root holds `train/<class>/...`, and optionally `val` (or `valid`, `validation`) and `test`; or
+the class folders themselves. An image in whatever depth below a class folder is of that class.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from fer_ray.data.classes import CANONICAL
+from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.readers.class_folders import Listing, left_beside, list_classes, visible
+from fer_ray.data.records import TEST, TRAIN, VAL, Records, Source, require_images
+
+KEYS: tuple[str, ...] = ()
+
+TEST_FRACTION = 0.2
+"""Share of the images that test where the folder names no test images."""
+_SPLITS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
+
+
+def list_folder(source: Source) -> Records:
+    """List images by split and class; folders without `test` give some of their images to test.
+
+    Without test images those of validation are the test set; without either, a fifth of the
+    training images, chosen by the path below the class folder and thus the same everywhere.
+
+    Raises:
+        DataError: If there are no images, class folders have unknown names (with all of them), or
+            a class has no training image.
+    """
+    root = source.path
+    tops = _split_folders(root)
+    listing = list_classes(root, tops or ("",))
+    code = {top: _SPLITS[top.lower()] for top in tops} | {"": TRAIN}
+    split, notes = _with_test(listing, np.array([code[top] for top in listing.top]))
+    class_names = tuple(name for name in CANONICAL if name in set(listing.class_name))
+    label = {name: i for i, name in enumerate(class_names)}
+    records = Records(
+        name=f"{source.scheme}:{root.name}",
+        root=root,
+        path=listing.path,
+        listed=("",) * len(listing.path),
+        label=np.array([label[name] for name in listing.class_name], dtype=np.int64),
+        true_label=np.full(len(listing.path), UNKNOWN, dtype=np.int64),
+        split=split,
+        class_names=class_names,
+        notes=(*notes, *left_beside(root, tops), *listing.notes),
+    )
+    require_images(records)
+    return records
+
+
+def _split_folders(root: Path) -> tuple[str, ...]:
+    """Names of the folders that are splits; none: the class folders lie in the root.
+
+    Raises:
+        DataError: If the root is no folder, or there is a split but no training images, or
+            two folders are one split.
+    """
+    if not root.is_dir():
+        raise DataError.at(
+            str(root), expected="a folder", got="a file", remedy="Give the folder of the images."
+        )
+    tops = tuple(
+        entry.name for entry in visible(root) if entry.name.lower() in _SPLITS and entry.is_dir()
+    )
+    codes = [_SPLITS[name.lower()] for name in tops]
+    if tops and (TRAIN not in codes or len(set(codes)) < len(codes)):
+        raise DataError.at(
+            str(root),
+            expected="train, and at most one each of val (valid, validation) and test",
+            got=", ".join(tops),
+            remedy="Rename the folders, or move them out.",
+        )
+    return tops
+
+
+def _with_test(listing: Listing, split: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The split with test images in any case, and what to say of it."""
+    if (split == TEST).any():
+        return split, ()
+    if (split == VAL).any():
+        note = "there are no test images: those of validation are the test set"
+        return np.where(split == VAL, TEST, split), (note,)
+    num_below = int(TEST_FRACTION * 2**64)
+    below = [listing.below_class(i).encode() for i in range(len(split))]
+    number = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in below]
+    is_test = np.array([value < num_below for value in number])
+    note = (
+        f"there are no test images: {int(is_test.sum())} of {len(split)} images, "
+        f"chosen by a hash of their path ({TEST_FRACTION:.0%}), are the test set"
+    )
+    return np.where(is_test, TEST, split), (note,)

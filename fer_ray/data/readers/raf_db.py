@@ -1,0 +1,307 @@
+"""Reads `raf-db:/path/basic`: the basic expressions of RAF-DB (Li et al. 2017), aligned faces.
+
+Two layouts are understood: the release (`EmoLabel/list_patition_label.txt` beside `Image/`), and
+the copy on Kaggle (`DATASET/{train,test}/{1..7}/`, with or without `train_labels.csv`). A published
+list of wrong training labels (`noise=FILE`) becomes the label; the official one is then the truth.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from fer_ray.data.classes import RAF_DB
+from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.readers.tables import csv_rows, table_lines, whole_number
+from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
+
+KEYS: tuple[str, ...] = ("noise",)
+
+_LIST = "EmoLabel/list_patition_label.txt"
+_NAME = re.compile(r"(train|test)_[0-9]+")
+_CODE = {"train": TRAIN, "test": TEST}
+
+
+class _Image(NamedTuple):
+    """An image as listed; `stem` is its name in the official list, such as `train_00001`."""
+
+    stem: str
+    path: str
+    native: int
+    listed: str
+
+    @property
+    def split(self) -> int:
+        return _CODE[self.stem.partition("_")[0]]
+
+
+def list_raf_db(source: Source) -> Records:
+    """List RAF-DB: its training images, and its test images.
+
+    Raises:
+        DataError: If neither layout is there, or a line of a list is not as it should be.
+    """
+    root, images, notes = _found(source.path)
+    given = np.array([image.native for image in images], dtype=np.int64)
+    truth = np.full(len(images), UNKNOWN, dtype=np.int64)
+    noise = source.file("noise")
+    if noise is not None:
+        truth, given = given, _noisy(noise, images)
+        is_train = np.array([image.split == TRAIN for image in images])
+        wrong = int((given != truth)[is_train].sum())
+        notes += (f"{wrong} of {int(is_train.sum())} training labels are wrong by {noise.name}",)
+    label, class_names = canonical_labels(given, RAF_DB)
+    records = Records(
+        name=f"{source.scheme}:{source.path.name}",
+        root=root,
+        path=tuple(image.path for image in images),
+        listed=tuple(image.listed for image in images),
+        label=label,
+        true_label=canonical_labels(truth, RAF_DB)[0],
+        split=np.array([image.split for image in images], dtype=np.int64),
+        class_names=class_names,
+        notes=notes,
+    )
+    require_images(records)
+    return records
+
+
+def _found(path: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
+    """Root, images and notes of whichever layout is there.
+
+    Raises:
+        DataError: If none is, or several folders hold a list and none of them is called basic.
+    """
+    children = sorted(path.iterdir()) if path.is_dir() else []
+    for roots in ([path], [path / "basic"], children):
+        listed = [root for root in roots if (root / _LIST).is_file()]
+        if len(listed) > 1:
+            raise DataError.at(
+                str(path),
+                expected=f"one folder with {_LIST}",
+                got=", ".join(root.name for root in listed),
+                remedy="Give the folder of the basic expressions itself.",
+            )
+        if listed:
+            return _release(listed[0])
+    for root in (path, path / "DATASET"):
+        if (root / "train" / "1").is_dir() and (root / "test" / "1").is_dir():
+            return _kaggle(root)
+    raise DataError.at(
+        str(path),
+        expected=f"{_LIST} (the release), or DATASET/train/1 to 7 (Kaggle's copy)",
+        got="neither",
+        remedy="Give the folder basic of the release, or the folder that holds DATASET.",
+    )
+
+
+def _release(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
+    aligned = (root / "Image" / "aligned").is_dir()
+    if not aligned and not (root / "Image" / "original").is_dir():
+        raise DataError.at(
+            str(root / "Image"),
+            expected="a folder aligned (or original)",
+            got="neither",
+            remedy="Unpack aligned.zip there.",
+        )
+    images, seen = [], set()
+    for number, line in table_lines(root / _LIST):
+        place = f"{root / _LIST}:{number}"
+        name, native = _words(place, line)
+        stem = _stem(place, name)
+        if stem in seen:
+            raise _repeated(place, name)
+        seen.add(stem)
+        file = f"aligned/{stem}_aligned.jpg" if aligned else f"original/{stem}.jpg"
+        label = whole_number(place, "label", native, RAF_DB)
+        listed = f"{PurePosixPath(_LIST).name}:{number}"
+        images.append(_Image(stem, f"Image/{file}", label, listed))
+    notes = () if aligned else ("there is no Image/aligned: faces are those of Image/original",)
+    return root, images, notes
+
+
+def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
+    """The folders, and where they are there the csv files, which must agree with them.
+
+    Raises:
+        DataError: If an image is in the wrong split, is there twice, or is in another folder than
+            its csv says; or if one csv is missing.
+    """
+    beside = _beside_classes(root)
+    tables = [
+        (split, folder / f"{split}_labels.csv")
+        for split in _CODE
+        for folder in (root, root.parent)
+        if (folder / f"{split}_labels.csv").is_file()
+    ]
+    if not tables:
+        return root, sorted(_of_folders(root)), beside
+    tabled = {split for split, _ in tables}
+    missing = [f"{split}_labels.csv" for split in _CODE if split not in tabled]
+    if missing:
+        raise DataError.at(
+            str(root), expected="both csv files or none", got=f"no {missing[0]}", remedy="Add it."
+        )
+    images = list(_of_tables(root, tables))
+    unlisted = {path for *_, path in _in_folders(root)} - {image.path for image in images}
+    if unlisted:
+        beside += (f"{len(unlisted)} images that no csv lists were left out",)
+    return root, images, beside
+
+
+def _of_folders(root: Path) -> Iterator[_Image]:
+    seen = set()
+    for split, native, path in _in_folders(root):
+        place = str(root / path)
+        stem = _stem(place, PurePosixPath(path).name, split)
+        if stem in seen:
+            raise _repeated(place, stem)
+        seen.add(stem)
+        yield _Image(stem, path, native, "")
+
+
+def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
+    paths_of = defaultdict(list)
+    for *_, path in _in_folders(root):
+        paths_of[PurePosixPath(path).name].append(path)
+    seen = set()
+    for split, table in tables:
+        for number, row in csv_rows(table, ("image", "label")):
+            place, name = f"{table}:{number}", row["image"]
+            stem = _stem(place, name, split)
+            if stem in seen:
+                raise _repeated(place, name)
+            seen.add(stem)
+            native = whole_number(place, "label", row["label"], RAF_DB)
+            path = f"{split}/{native}/{name}"
+            others = [other for other in paths_of[name] if other != path]
+            if others:
+                raise DataError.at(
+                    place,
+                    expected=f"the label of its folder, {others[0]}",
+                    got=f"{native} for {name}",
+                    remedy="The csv and the folders differ: unpack the data set again.",
+                )
+            yield _Image(stem, path, native, f"{table.name}:{number}")
+
+
+def _in_folders(root: Path) -> Iterator[tuple[str, int, str]]:
+    """Split, class and path below `root` of every visible file in a class folder."""
+    for split in _CODE:
+        for native in RAF_DB:
+            folder = root / split / str(native)
+            for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+                if not name.startswith("."):
+                    yield split, native, f"{split}/{native}/{name}"
+
+
+def _beside_classes(root: Path) -> tuple[str, ...]:
+    """A note on what lies beside the class folders, if anything does."""
+    known = set(map(str, RAF_DB))
+    names = [
+        f"{split}/{name}"
+        for split in _CODE
+        for name in sorted(os.listdir(root / split))
+        if name not in known and not name.startswith(".")
+    ]
+    note = "{} files or folders beside the classes 1 to 7 were left out, the first {}"
+    return (note.format(len(names), names[0]),) if names else ()
+
+
+def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
+    """Labels by a noise list; ids 1 to 7, or 0 to 6 if there is a 0.
+
+    Raises:
+        DataError: If a line is not as it should be, an image is listed twice or is unknown, a test
+            label is not the official one, or a training image is missing; with the line.
+    """
+    index = {image.stem: i for i, image in enumerate(images)}
+    found: dict[int, tuple[int, str]] = {}
+    for number, line in table_lines(path):
+        place = f"{path}:{number}"
+        name, word = _words(place, line)
+        stem = _stem(place, name)
+        if stem not in index:
+            raise DataError.at(
+                place, expected="an image of the data set", got=name, remedy="Take the line out."
+            )
+        if index[stem] in found:
+            raise _repeated(place, name)
+        found[index[stem]] = whole_number(place, "label", word, range(8)), place
+    first = _first_id(path, dict(found.values()))
+    given = np.array([image.native for image in images], dtype=np.int64)
+    for i, (native, place) in found.items():
+        value = native + 1 - first
+        if images[i].split == TEST and value != given[i]:
+            raise DataError.at(
+                place,
+                expected=f"the official label {given[i] - 1 + first} of a test image",
+                got=str(native),
+                remedy="Only training labels may be wrong: take the test lines out.",
+            )
+        given[i] = value
+    missing = [
+        image.stem for i, image in enumerate(images) if image.split == TRAIN and i not in found
+    ]
+    if missing:
+        raise DataError.at(
+            str(path),
+            expected="a label for every training image",
+            got=f"none for {len(missing)} of them, such as {missing[0]}",
+            remedy="Is this a list for another version of the data set?",
+        )
+    return given
+
+
+def _first_id(path: Path, ids: Mapping[int, str]) -> int:
+    """0 or 1: the id of surprise; `ids` has the line where each was found last.
+
+    Raises:
+        DataError: If ids do not tell, or are of both kinds.
+    """
+    if (0 in ids) != (7 in ids):
+        return 0 if 0 in ids else 1
+    raise DataError.at(
+        ids.get(0, str(path)),
+        expected="ids 1 to 7, or 0 to 6 with a 0 among them",
+        got=f"both 0 and 7 (the latter in {ids[7]})"
+        if 0 in ids
+        else "neither 0 nor 7, so that the first id is not known",
+        remedy="Write the ids of the official list, 1 (surprise) to 7 (neutral).",
+    )
+
+
+def _words(place: str, line: str) -> tuple[str, str]:
+    words = re.split(r"[\s,]+", line.strip())
+    if len(words) != 2:
+        raise DataError.at(
+            place,
+            expected="the name of an image and its label",
+            got=repr(line),
+            remedy="Repair the line.",
+        )
+    return words[0], words[1]
+
+
+def _stem(place: str, name: str, split: str = "") -> str:
+    """`train_00001` of `train_00001_aligned.jpg` or `train_00001.jpg`; of one split if told."""
+    stem = PurePosixPath(name).stem.removesuffix("_aligned")
+    if _NAME.fullmatch(stem) is None or not stem.startswith(split):
+        names = {"train": "train_00001.jpg", "test": "test_0001_aligned.jpg"}
+        raise DataError.at(
+            place,
+            expected=f"a name such as {names.get(split) or ' or '.join(names.values())}",
+            got=repr(name),
+            remedy="Is this another data set's file?",
+        )
+    return stem
+
+
+def _repeated(place: str, name: str) -> DataError:
+    return DataError.at(
+        place, expected="every image once", got=f"{name} again", remedy="Take one line out."
+    )

@@ -1,0 +1,215 @@
+"""A run on Ray Train workers, for `fer_ray.train` and for trials of two workers or more."""
+
+import contextlib
+import logging
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from fer_ray.config import RunConfig
+from fer_ray.core.mixture import MixtureError
+from fer_ray.core.types import EmptySplitError
+from fer_ray.record.storage import Folder
+from fer_ray.training.runtime import Save, train_run
+from fer_ray.training.warmup import SharedWarmup
+
+# Errors that would come again on every retry: they end the run by name instead.
+HOPELESS = (EmptySplitError, FloatingPointError, MixtureError)
+
+_POLL_S = 5.0  # only for a run whose end is not announced, for its queue died first
+_COLLECTIVE_TIMEOUT_S = 1800
+_KEEP = 3
+
+
+class RunFailedError(RuntimeError):
+    """A run that ended itself; `kind` is the name of the error in the loop."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type["RunFailedError"], tuple[str, str]]:
+        return type(self), (self.kind, str(self))
+
+
+class TrainRuntime:
+    """A Ray Train worker: rows and checkpoints go through `ray.train.report`."""
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """What Train resumes from: after a lost worker, or from an earlier command."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            yield None
+            return
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
+
+    def report(self, row: Mapping[str, Any], save: Save) -> None:
+        """Report on all ranks; rank zero brings the checkpoint."""
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if ray.train.get_context().get_world_rank() == 0:
+                save(Path(folder))
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(
+                dict(row),
+                checkpoint=checkpoint,
+                checkpoint_dir_name=f"epoch_{row['epoch']:04d}",
+            )
+
+
+def _worker(config: dict[str, Any]) -> dict[str, str] | None:
+    """What every worker runs; a hopeless error is returned, so that Train does not retry it."""
+    quiet_ray()
+    try:
+        run, folder = RunConfig.from_dict(config["run"]), config["warmup"]
+        warmup = SharedWarmup(Folder(folder), run) if folder else None
+        train_run(run, TrainRuntime(), warmup=warmup)
+    except HOPELESS as error:
+        return {"kind": type(error).__name__, "message": str(error)}
+    return None
+
+
+def quiet_ray() -> None:
+    """Silence Ray's own progress lines in this process; errors still come through."""
+    import ray.train.v2._internal.execution.context as context
+
+    # This one logger is named after its file.
+    for name in ("ray", "ray.tune", "ray.train", str(context.__file__)):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class _Relay(UserCallback):
+    """Runs in Train's controller: sends every report, and first of all the controller's handle."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._introduced = False
+
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
+        """Send rank zero's row and where its checkpoint lies."""
+        del run_context
+        handle = None if self._introduced else ray.get_runtime_context().current_actor
+        self._introduced = True
+        self._queue.put((metrics[0], checkpoint.path if checkpoint else None, handle))
+
+
+def fit_on_workers(
+    run: RunConfig,
+    *,
+    name: str,
+    storage: str,
+    on_report: Callable[[Mapping[str, Any], str], None],
+    max_failures: int = 2,
+    warmup: str | None = None,
+) -> None:
+    """Train on `run.workers` processes; the same name and storage resume where they stopped.
+
+    Args:
+        run: With a number for `workers.gpus_per_worker`.
+        name: Of Train's folder.
+        storage: Folder or URI around it.
+        on_report: Called in this thread with each row and the path of its checkpoint.
+        max_failures: How often lost workers are replaced.
+        warmup: Folder or URI of the warm-ups that runs share; `None` shares none.
+
+    Raises:
+        RunFailedError: If the loop ended itself: an empty split, a loss that is not finite.
+    """
+    queue = Queue(maxsize=8, actor_options={"num_cpus": 0})
+    trainer = _trainer(run, name, storage, queue, max_failures, warmup)
+    outcome: dict[str, Any] = {}
+    is_left = threading.Event()
+
+    def work() -> None:
+        try:
+            outcome["result"] = trainer.fit()
+        except BaseException as error:
+            outcome["error"] = error
+        if not is_left.is_set():
+            with contextlib.suppress(ray.exceptions.RayError):
+                queue.put(None)  # there will be no more
+
+    thread = threading.Thread(target=work, daemon=True, name="ray-train")
+    thread.start()
+    controller = None
+    try:
+        while thread.is_alive() or not queue.empty():
+            try:
+                report = queue.get(timeout=_POLL_S)
+            except Empty:
+                continue
+            if report is None:
+                break
+            row, path, handle = report
+            controller = handle or controller
+            on_report(row, path)
+    except BaseException:
+        # Stopped from outside: by Tune (SystemExit) or by the user (KeyboardInterrupt).
+        _abort(controller)
+        raise
+    finally:
+        is_left.set()
+        queue.shutdown(force=True)
+    if "error" in outcome:
+        raise outcome["error"]
+    failure = outcome["result"].return_value
+    if failure:
+        raise RunFailedError(failure["kind"], failure["message"])
+
+
+def _abort(controller: Any) -> None:
+    """Let the controller end its workers and give their resources back now."""
+    if controller is None:
+        return
+    try:
+        ray.get(controller.abort.remote(), timeout=10)
+    except Exception:
+        logging.getLogger(__name__).debug("the controller was gone already", exc_info=True)
+
+
+def _trainer(
+    run: RunConfig,
+    name: str,
+    storage: str,
+    queue: Queue,
+    max_failures: int,
+    warmup: str | None,
+) -> TorchTrainer:
+    gpus = run.workers.gpus_per_worker
+    assert gpus != "auto"
+    resources = {"CPU": run.workers.cpus_per_worker}
+    if gpus:
+        resources["GPU"] = gpus
+    return TorchTrainer(
+        _worker,
+        train_loop_config={"run": run.to_dict(), "warmup": warmup},
+        torch_config=TorchConfig(
+            backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=run.workers.num_workers,
+            use_gpu=bool(gpus),
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=storage,
+            callbacks=[_Relay(queue)],
+            failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=3),
+            checkpoint_config=CheckpointConfig(num_to_keep=_KEEP),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )

@@ -1,0 +1,357 @@
+"""A trial of a search: where its loop runs, and what the driver writes down of it."""
+
+import functools
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from ray import tune
+
+from fer_ray.config import DataConfig, RunConfig
+from fer_ray.data import FaceData
+from fer_ray.on_ray.cluster import DRIVER
+from fer_ray.on_ray.trainer import HOPELESS, RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.record.plots import confusion_png, losses_png
+from fer_ray.record.storage import Folder
+from fer_ray.record.terminal import TrialTable
+from fer_ray.record.tracking import (
+    JsonLinesTracker,
+    Mode,
+    NullTracker,
+    Tracker,
+    WandbTracker,
+    open_wandb,
+)
+from fer_ray.search.space import SearchSpace
+from fer_ray.training.finish import fill_gap, newest_checkpoint
+from fer_ray.training.runtime import Save, open_run_data, train_run
+from fer_ray.training.warmup import SharedWarmup
+
+TRAIN_RUNS = "train_runs"
+WARMUP = "warmup"
+FAILURE = "failure.json"
+PARAMS = "params.json"
+_FAILURE_KEY = "failure"
+_TRAIN_NAME = "train"
+
+Status = Literal["done", "stopped", "failed", "infeasible"]
+
+
+def trial_name(config: Mapping[str, Any]) -> str:
+    """The name of the trial that a configuration belongs to; its folder has it too."""
+    return f"trial_{config['trial'] + 1:03d}"
+
+
+class TuneRuntime:
+    """A trial of one worker: the loop runs inside the Tune trial, which owns the checkpoints."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Folder(folder)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """The newest checkpoint on file, which may be newer than what a killed driver knew of."""
+        if not any(name.startswith("checkpoint_") for name in self._folder.names()):
+            yield None
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            yield newest_checkpoint(self._folder, Path(scratch))
+
+    def report(self, row: Mapping[str, Any], save: Save) -> None:
+        """Hand row and checkpoint to Tune."""
+        with tempfile.TemporaryDirectory() as folder:
+            save(Path(folder))
+            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def run_trial(
+    config: Mapping[str, Any], *, space: SearchSpace, folder: str, shares_warmup: bool = True
+) -> None:
+    """Train one trial; a hopeless error is reported as the worst value and not retried."""
+    run = _run_of(config, space)
+    name = trial_name(config)
+    shared = str(Folder(folder) / WARMUP) if shares_warmup else None
+    epoch = 0
+    quiet_ray()
+
+    def report_row(row: Mapping[str, Any], checkpoint: str) -> None:
+        nonlocal epoch
+        epoch = row["epoch"]
+        with tempfile.TemporaryDirectory() as marker:
+            Path(marker, "train_checkpoint.txt").write_text(checkpoint, encoding="utf-8")
+            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(marker))
+
+    try:
+        if run.workers.num_workers == 1:
+            warmup = SharedWarmup(Folder(shared), run) if shared else None
+            data = _open_once(run.data)
+            train_run(run, TuneRuntime(str(Folder(folder) / name)), data=data, warmup=warmup)
+        else:
+            fit_on_workers(
+                run,
+                name=_TRAIN_NAME,
+                storage=str(Folder(folder) / TRAIN_RUNS / name),
+                on_report=report_row,
+                warmup=shared,
+            )
+    except HOPELESS as error:
+        _report_failure(run, type(error).__name__, str(error))
+    except RunFailedError as error:
+        _report_failure(run, error.kind, str(error))
+
+
+@functools.lru_cache(maxsize=1)
+def _open_once(config: DataConfig) -> FaceData:
+    """The data of a trial; the next trial of the same process finds them open."""
+    return open_run_data(RunConfig(data=config))
+
+
+def _report_failure(run: RunConfig, kind: str, message: str) -> None:
+    worst = -1.0 if run.mode == "max" else 1e9
+    failure = {"kind": kind, "message": message}
+    # One past the last epoch: no scheduler stops the trial before its failure is known.
+    tune.report({"epoch": run.optim.epochs, run.metric: worst, _FAILURE_KEY: failure})
+
+
+def trial_resources(
+    config: Mapping[str, Any], *, space: SearchSpace, drivers: float
+) -> tune.PlacementGroupFactory:
+    """What Tune reserves for a trial itself: the loop's share, or a driver's place."""
+    workers = _run_of(config, space).workers
+    gpus = workers.gpus_per_worker
+    assert gpus != "auto"
+    if workers.num_workers == 1:
+        own = {"CPU": workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+    else:
+        own = {DRIVER: 1.0} if drivers else {"CPU": 0.01}
+    return tune.PlacementGroupFactory([own])
+
+
+def _run_of(config: Mapping[str, Any], space: SearchSpace) -> RunConfig:
+    return space.run_config({key: value for key, value in config.items() if key != "trial"})
+
+
+def checkpoints_of(search: Folder, trial: str) -> Folder:
+    """Where a trial's checkpoints lie: in its own folder, or in that of its Train run."""
+    nested = search / TRAIN_RUNS / trial / _TRAIN_NAME
+    return nested if nested.exists() else search / trial
+
+
+class SearchLog(tune.Callback):
+    """Keeps the record of a search in the driver: rows, W&B runs, the live table.
+
+    Holds nothing but settings until `setup`, for Tune pickles it with the experiment.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        folder: str,
+        class_names: tuple[str, ...],
+        num_trials: int,
+        wandb: Mode,
+        wandb_dir: str,
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "space": space,
+            "folder": folder,
+            "class_names": class_names,
+            "num_trials": num_trials,
+            "wandb": wandb,
+            "wandb_dir": wandb_dir,
+        }
+        self._restore()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._settings
+
+    def __setstate__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._restore()
+
+    def _restore(self) -> None:
+        self._space: SearchSpace = self._settings["space"]
+        self._folder = Folder(self._settings["folder"])
+        self._names: tuple[str, ...] = self._settings["class_names"]
+        self._mode: Mode = self._settings["wandb"]
+        self._rows: dict[str, JsonLinesTracker] = {}
+        self._wandb: dict[str, Tracker] = {}
+        self._failures: dict[str, dict[str, str]] = {}
+        self._table: TrialTable | None = None
+
+    def setup(self, **info: Any) -> None:
+        """Open the table when the experiment begins, the first time or again."""
+        del info
+        self._table = TrialTable(
+            self._settings["num_trials"], metric=self._space.metric, mode=self._space.mode
+        )
+        self._table.__enter__()
+
+    def close(self) -> None:
+        """Close what is open; trials that did not end are marked as broken off in W&B."""
+        for name in list(self._wandb):
+            self._wandb.pop(name).finish(failed=True)
+        if self._table is not None:
+            self._table.__exit__(None, None, None)
+            self._table = None
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Show the trials that had ended before a search was resumed."""
+        del iteration, info
+        for trial in trials:
+            name = trial_name(trial.config)
+            if trial.is_finished() and name not in self._rows:
+                folder = self._folder / name
+                self._rows[name] = JsonLinesTracker(folder)
+                if folder.exists(FAILURE):
+                    self._failures[name] = json.loads(folder.read_text(FAILURE))
+                self._show(trial, self._status(trial))
+
+    def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+        """Show that the search is alive while its processes start."""
+        del iteration, trials, info
+        if self._table is not None:
+            self._table.tick()
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Show the trial as running and open its records."""
+        del iteration, trials, info
+        self._open(trial)
+        self._show(trial, "running")
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Write the row of an epoch."""
+        del iteration, trials, info
+        name = trial_name(trial.config)
+        rows, wandb = self._open(trial)
+        if _FAILURE_KEY in result:
+            self._failures[name] = result[_FAILURE_KEY]
+            (self._folder / name).write_text(FAILURE, json.dumps(result[_FAILURE_KEY]) + "\n")
+            return
+        row = {key: value for key, value in result.items() if key == "epoch" or "/" in key}
+        fill_gap(rows, row["epoch"], checkpoints_of(self._folder, name))
+        rows.log(row)
+        wandb.log(row)
+        self._show(trial, "running")
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Finish a trial that ended by itself or was stopped."""
+        del iteration, trials, info
+        self._open(trial)
+        self._finish(trial, self._status(trial))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Finish a trial that Tune gave up."""
+        del iteration, trials, info
+        error = trial.get_error()
+        failure = {"kind": type(error).__name__, "message": str(error)[-2000:]}
+        self._failures[trial_name(trial.config)] = failure
+        (self._folder / trial_name(trial.config)).write_text(FAILURE, json.dumps(failure) + "\n")
+        self._finish(trial, "failed")
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        """Close everything."""
+        del trials, info
+        self.close()
+
+    def _status(self, trial: Any) -> Status:
+        """How a trial ended, from what is on file of it."""
+        name = trial_name(trial.config)
+        if name in self._failures:
+            empty = self._failures[name]["kind"] == "EmptySplitError"
+            return "infeasible" if empty else "failed"
+        rows = self._rows[name].rows
+        is_done = rows and rows[-1]["epoch"] >= self._run(trial).optim.epochs
+        return "done" if is_done else "stopped"
+
+    def _run(self, trial: Any) -> RunConfig:
+        return self._space.run_config(_params(trial.config))
+
+    def _open(self, trial: Any) -> tuple[JsonLinesTracker, Tracker]:
+        name = trial_name(trial.config)
+        if name not in self._rows:
+            folder = self._folder / name
+            resume = folder.exists("metrics.jsonl")
+            folder.write_text(PARAMS, json.dumps(_params(trial.config)) + "\n")
+            config = yaml.safe_dump(self._run(trial).to_dict(), sort_keys=False)
+            folder.write_text("config.yaml", config)
+            self._rows[name] = JsonLinesTracker(folder)
+            self._wandb[name] = self._open_wandb(trial, resume=resume)
+        return self._rows[name], self._wandb.get(name, NullTracker())
+
+    def _open_wandb(self, trial: Any, *, resume: bool) -> Tracker:
+        tracker = open_wandb(
+            trial_name(trial.config),
+            group=self._folder.name,
+            mode=self._mode,
+            directory=Path(self._settings["wandb_dir"]),
+            class_names=self._names,
+            config={"sampled": _params(trial.config), **self._run(trial).to_dict()},
+            job_type="trial",
+            resume=resume,
+        )
+        if isinstance(tracker, WandbTracker):
+            self._mode = tracker.mode  # a server that did not answer is not asked again
+        return tracker
+
+    def _finish(self, trial: Any, status: Status) -> None:
+        name = trial_name(trial.config)
+        rows, wandb = self._open(trial)
+        self._show(trial, status)
+        wandb.finish(
+            failed=status in ("failed", "infeasible"),
+            summary={"status": status, **self._failures.get(name, {})},
+            pictures=self._pictures(rows.rows),
+        )
+        self._wandb.pop(name, None)
+
+    def _pictures(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
+        """The best epoch's confusion matrix and the last losses, for W&B."""
+        best = best_row(rows, self._space)
+        if best is None or self._mode == "disabled":
+            return {}
+        title = f"Validation, epoch {best['epoch']}"
+        pictures = {"val/confusion_best": confusion_png(best["val/confusion"], self._names, title)}
+        divided = [row for row in rows if "split/histogram" in row]
+        if divided:
+            last = divided[-1]
+            pictures["split/losses"] = losses_png(
+                last["split/histogram"], last.get("split/mixture"), f"Losses, epoch {last['epoch']}"
+            )
+        return pictures
+
+    def _show(self, trial: Any, status: Status | Literal["running"]) -> None:
+        if self._table is None:
+            return
+        rows = self._rows[trial_name(trial.config)].rows
+        best = best_row(rows, self._space)
+        self._table.update(
+            trial_name(trial.config),
+            status,
+            rows[-1]["epoch"] if rows else 0,
+            self._run(trial).optim.epochs,
+            rows[-1][self._space.metric] if rows else None,
+            best[self._space.metric] if best else None,
+            _params(trial.config),
+        )
+
+
+def _params(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sampled, by dotted key."""
+    return {key: value for key, value in config.items() if "." in key and not key.startswith("u:")}
+
+
+def best_row(rows: list[dict[str, Any]], space: SearchSpace) -> dict[str, Any] | None:
+    """The row with the best finite metric, the first of equals; `None` if there is none."""
+    scored = [row for row in rows if row.get(space.metric) is not None]
+    if not scored:
+        return None
+    sign = 1 if space.mode == "max" else -1
+    return max(scored, key=lambda row: sign * float(row[space.metric]))

@@ -1,0 +1,1 @@
+"""Where rows, pictures and files go: storage, JSON lines, W&B, terminal, plots."""

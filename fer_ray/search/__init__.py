@@ -1,0 +1,1 @@
+"""A search space: W&B's sweep format, distributions, conditions. Knows no Ray."""

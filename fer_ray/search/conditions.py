@@ -1,0 +1,70 @@
+"""Which parameters of a search depend on which: a method's fields on the choice of the method."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from fer_ray.config import ConfigError
+from fer_ray.methods import METHODS
+from fer_ray.search.domains import Domain
+from fer_ray.search.sweep import check_keys
+
+METHOD = "method.name"
+
+_ELSEWHERE = {
+    "data": "a section; search data.spec",
+    "method": f"a section; search {METHOD}",
+    "metric": "what the search is about; write it beside `parameters`",
+    "mode": "what the search is about; write metric.goal beside `parameters`",
+}
+
+
+def has_key(method: str, key: str) -> bool:
+    """Whether a run of this method has a dotted key; only the methods' own fields differ.
+
+    >>> has_key("cross_entropy", "method.thresholds.fear"), has_key("cross_entropy", "optim.epochs")
+    (False, True)
+    """
+    section, _, rest = key.partition(".")
+    own = [item.name for item in fields(METHODS[method])]
+    return section != "method" or rest.partition(".")[0] in own
+
+
+def lookup(nested: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, None if there is none.
+
+    A class without a value of its own has that of `default`.
+
+    >>> lookup({"method": {"thresholds": {"default": 0.5}}}, "method.thresholds.fear")
+    0.5
+    """
+    node: Any = nested
+    for part in key.split("."):
+        node = node.get(part, node.get("default")) if isinstance(node, Mapping) else None
+    return node
+
+
+def check_methods(parameters: Mapping[str, Domain], run: Mapping[str, Any], place: str) -> None:
+    """Refuse unknown methods, and keys that no method in the choice has.
+
+    Raises:
+        ConfigError: Naming the method or the key.
+    """
+    for key in parameters:
+        if key in _ELSEWHERE:
+            raise ConfigError(f"{place}: parameters.{key}: this is {_ELSEWHERE[key]}")
+    if METHOD not in parameters:
+        return
+    for method in parameters[METHOD].corners():
+        if not isinstance(method, str) or method not in METHODS:
+            raise ConfigError(
+                f"{place}: parameters.{METHOD}: expected values of {', '.join(METHODS)}; "
+                f"got {method!r}"
+            )
+    choice = parameters[METHOD].grid_values()
+    known = sorted({f"method.{item.name}" for name in choice for item in fields(METHODS[name])})
+    section = run.get("method", {})
+    fixed = section if isinstance(section, Mapping) else {}
+    check_keys([f"method.{key}" for key in fixed], known, f"{place}: run")
+    searched = [".".join(key.split(".")[:2]) for key in parameters if key.startswith("method.")]
+    check_keys(searched, known, f"{place}: parameters")

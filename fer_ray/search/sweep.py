@@ -1,0 +1,162 @@
+"""The parts of a W&B sweep file, apart from its distributions: keys, metric, caps, parameters."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fer_ray.config import ConfigError, RunConfig, check_metric
+from fer_ray.search.shapes import is_number
+
+Search = Literal["random", "grid", "bayes"]
+Mode = Literal["max", "min"]
+
+_FOR_WANDB = ("apiVersion", "kind", "program", "project", "entity", "command", "controller")
+_KEYS = (
+    *("name", "description", "run", "method", "metric", "run_cap", "early_terminate"),
+    *("parameters", *_FOR_WANDB),
+)
+_GOALS: dict[str, Mode] = {"maximize": "max", "minimize": "min"}
+_SEARCHES: dict[str, Search] = {"random": "random", "grid": "grid", "bayes": "bayes"}
+
+
+@dataclass(frozen=True)
+class EarlyTerminate:
+    """When trials that lag behind are stopped, in epochs: W&B's hyperband, Ray's ASHA.
+
+    Attributes:
+        min_iter: No trial is stopped before.
+        eta: Every rung keeps one trial in `eta`.
+    """
+
+    min_iter: int
+    eta: float = 3.0
+
+
+def check_keys(raw: Iterable[Any], known: Iterable[str], place: str) -> None:
+    """Refuse unknown keys.
+
+    Raises:
+        ConfigError: Naming the key, the nearest known one or all of them.
+    """
+    known = list(known)
+    for key in raw:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"{place}: {key}: unknown key; {hint}")
+
+
+def check_top_level(raw: Mapping[Any, Any], place: str) -> None:
+    """Refuse a file that is no sweep.
+
+    Raises:
+        ConfigError: If a key is unknown or a section is not one.
+    """
+    check_keys(raw, _KEYS, place)
+    for key in ("run", "parameters"):
+        if not isinstance(raw.get(key, {}), Mapping):
+            raise ConfigError(f"{place}: {key}: expected a section of keys, got {raw[key]!r}")
+    if not raw.get("parameters"):
+        raise ConfigError(f"{place}: parameters: expected at least one parameter, got none")
+
+
+def read_search(raw: Mapping[str, Any], place: str) -> Search:
+    """How values are chosen.
+
+    Raises:
+        ConfigError: If `method` is none of W&B's three.
+    """
+    search = raw.get("method")
+    if not isinstance(search, str) or search not in _SEARCHES:
+        raise ConfigError(
+            f"{place}: method: expected random, grid or bayes, got {search!r}; the method that a "
+            "run trains with stands under run.method.name"
+        )
+    return _SEARCHES[search]
+
+
+def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, Mode]:
+    """What is best, from `metric`; the run's own default if there is none.
+
+    Raises:
+        ConfigError: If the metric is not of the validation set, or the goal is missing or unknown.
+    """
+    for key in ("metric", "mode"):
+        if key in raw.get("run", {}):
+            raise ConfigError(
+                f"{place}: run.{key}: expected beside `run`, as metric: {{name: ..., goal: ...}}"
+            )
+    metric = raw.get("metric", {"name": RunConfig().metric, "goal": "maximize"})
+    if not isinstance(metric, Mapping):
+        raise ConfigError(f"{place}: metric: expected {{name: ..., goal: ...}}, got {metric!r}")
+    check_keys(metric, ("name", "goal"), f"{place}: metric")
+    name, goal = metric.get("name"), metric.get("goal")
+    try:
+        check_metric(str(name))
+    except ValueError as error:
+        raise ConfigError(f"{place}: metric.name: {error}") from None
+    if not isinstance(goal, str) or goal not in _GOALS:
+        raise ConfigError(f"{place}: metric.goal: expected maximize or minimize, got {goal!r}")
+    return str(name), _GOALS[goal]
+
+
+def read_run_cap(raw: Mapping[str, Any], place: str) -> int | None:
+    """How many trials, if the file says.
+
+    Raises:
+        ConfigError: If it is no whole number of at least 1.
+    """
+    cap = raw.get("run_cap")
+    if cap is None or (type(cap) is int and cap >= 1):
+        return cap
+    raise ConfigError(f"{place}: run_cap: expected a whole number of at least 1, got {cap!r}")
+
+
+def read_early_terminate(raw: Mapping[str, Any], place: str) -> EarlyTerminate | None:
+    """When trials are stopped, if the file says.
+
+    Raises:
+        ConfigError: If it is no hyperband, or a number is missing or out of range.
+    """
+    stop, where = raw.get("early_terminate"), f"{place}: early_terminate"
+    if stop is None:
+        return None
+    if not isinstance(stop, Mapping) or stop.get("type") != "hyperband":
+        got = stop.get("type") if isinstance(stop, Mapping) else stop
+        raise ConfigError(
+            f"{where}.type: expected {{type: hyperband, min_iter: 4, eta: 3}}, got {got!r}"
+        )
+    check_keys(stop, ("type", "min_iter", "eta"), where)
+    min_iter, eta = stop.get("min_iter"), stop.get("eta", 3)
+    if type(min_iter) is not int or min_iter < 1:
+        raise ConfigError(f"{where}.min_iter: expected whole epochs, at least 1, got {min_iter!r}")
+    if not is_number(eta) or eta <= 1:
+        raise ConfigError(f"{where}.eta: expected a number above 1, got {eta!r}")
+    return EarlyTerminate(min_iter, float(eta))
+
+
+def flat_parameters(raw: Mapping[Any, Any], place: str, prefix: str = "") -> dict[str, Any]:
+    """Parameters by dotted key, whether nested as W&B nests them or dotted already.
+
+    Raises:
+        ConfigError: If a key is no word, is given in both forms, or mixes both kinds of content.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        dotted = f"{prefix}{key}"
+        where = f"{place}: parameters.{dotted}"
+        if not isinstance(key, str) or not all(dotted.split(".")):
+            raise ConfigError(f"{where}: expected a dotted key such as optim.epochs, got {key!r}")
+        found = {dotted: value}
+        if isinstance(value, Mapping) and "parameters" in value:
+            inner = value["parameters"]
+            if len(value) > 1 or not isinstance(inner, Mapping) or not inner:
+                raise ConfigError(
+                    f"{where}: expected `parameters` alone, with keys below it, got {dict(value)}"
+                )
+            found = flat_parameters(inner, place, f"{dotted}.")
+        for name in found.keys() & flat.keys():
+            raise ConfigError(f"{place}: parameters.{name}: given twice, dotted and nested")
+        flat |= found
+    return flat

@@ -1,0 +1,204 @@
+"""What a run must not forget, and its way to a folder and back.
+
+A checkpoint is complete: networks, optimizers, the last split, the best networks so far, and every
+row reported. Random numbers need no state of their own, for generators derive from (seed, epoch,
+network, rank). Files hold tensors and plain values only and load with `weights_only=True`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from fer_ray.config import RunConfig
+from fer_ray.core.types import SplitResult
+from fer_ray.training.models import FaceNetwork
+
+Weights = list[dict[str, Tensor]]
+
+_STATE = "state.pt"
+_BEST = "best.pt"
+_HISTORY = "metrics.jsonl"
+_CONFIG = "config.yaml"
+
+
+@dataclass(slots=True, kw_only=True)
+class Best:
+    """The best epoch so far by the run's metric, and the networks it left.
+
+    Attributes:
+        epoch: 1-based.
+        value: Of the metric.
+        weights: A state dict per network, on the CPU.
+    """
+
+    epoch: int
+    value: float
+    weights: Weights
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """Everything that changes during a run.
+
+    Attributes:
+        epoch: Epochs finished.
+        networks: On their device.
+        optimizers: One per network.
+        averages: Moving average of every network; empty if the method keeps none.
+        memory: What each network keeps for every training image; empty if the method keeps none.
+        split: The last split; `None` before the first.
+        best: The best epoch so far.
+        history: The rows reported, one per epoch.
+    """
+
+    epoch: int
+    networks: list[FaceNetwork]
+    optimizers: list[torch.optim.SGD]
+    averages: list[FaceNetwork] = field(default_factory=list)
+    memory: list[Float[Tensor, "sample number"]] = field(default_factory=list)
+    split: SplitResult | None = None
+    best: Best | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def evaluated(self) -> list[FaceNetwork]:
+        """The networks that score, are validated and tested: the averages if there are any."""
+        return self.averages or self.networks
+
+    def trained_tensors(self, network: int) -> list[Tensor]:
+        """All that training a network changes, itself and not a copy, in the same order anywhere.
+
+        The momentum of one that was not trained here yet is made, as zeros: what it starts from.
+        """
+        modules = [self.networks[network], *self.averages[network : network + 1]]
+        tensors = [x for module in modules for x in module.state_dict().values()]
+        optimizer = self.optimizers[network]
+        for group in optimizer.param_groups:
+            for weight in group["params"] if group["momentum"] else []:
+                state = optimizer.state[weight]
+                if state.get("momentum_buffer") is None:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                tensors.append(state["momentum_buffer"])
+        return [*tensors, *self.memory[network : network + 1]]
+
+
+def copy_weights(networks: list[FaceNetwork]) -> Weights:
+    """State dicts on the CPU that later steps do not touch."""
+    return [
+        {key: value.detach().to("cpu", copy=True) for key, value in network.state_dict().items()}
+        for network in networks
+    ]
+
+
+def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
+    """Write a checkpoint into an empty folder."""
+    split = state.split
+    torch.save(
+        {
+            "epoch": state.epoch,
+            "networks": [network.state_dict() for network in state.networks],
+            "averages": [network.state_dict() for network in state.averages],
+            "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+            "memory": state.memory,
+            "split": None if split is None else _as_dict(split),
+        },
+        folder / _STATE,
+    )
+    if state.best is not None:
+        best = {"epoch": state.best.epoch, "value": state.best.value, "weights": state.best.weights}
+        torch.save(best, folder / _BEST)
+    lines = "".join(json.dumps(row) + "\n" for row in state.history)
+    (folder / _HISTORY).write_text(lines, encoding="utf-8")
+    (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), "utf-8")
+
+
+def load_checkpoint(state: TrainState, folder: Path) -> None:
+    """Bring `state`, freshly built from the same configuration, to where the checkpoint was.
+
+    Raises:
+        ValueError: If the folder holds no checkpoint or one of other networks.
+    """
+    saved = _load(folder / _STATE)
+    _load_networks(state.networks, saved["networks"], "networks", folder)
+    _load_networks(state.averages, saved["averages"], "moving averages", folder)
+    for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
+        _load_optimizer(optimizer, values)
+    for memory, values in zip(state.memory, saved["memory"], strict=True):
+        memory.copy_(values)
+    state.epoch = saved["epoch"]
+    state.split = None if saved["split"] is None else SplitResult(**saved["split"])
+    state.best = load_best(folder)
+    state.history = load_history(folder)
+
+
+def _load_optimizer(optimizer: torch.optim.SGD, saved: dict[str, Any]) -> None:
+    """Load all but how a step is computed, which is this run's choice and not the checkpoint's."""
+    groups = [
+        {**values, **{key: group[key] for key in ("foreach", "fused")}}
+        for values, group in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+
+
+def _load_networks(networks: list[FaceNetwork], saved: Weights, what: str, folder: Path) -> None:
+    remedy = "resume with the configuration that wrote it"
+    if len(saved) != len(networks):
+        raise ValueError(
+            f"{folder}: a checkpoint of {len(saved)} {what}, expected {len(networks)}; {remedy}"
+        )
+    try:
+        for network, weights in zip(networks, saved, strict=True):
+            network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: a checkpoint of another network; {remedy} ({error})") from None
+
+
+def load_best(folder: Path) -> Best | None:
+    """The best networks so far; `None` if no epoch had a finite metric.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    path = folder / _BEST
+    return Best(**_load(path)) if path.exists() else None
+
+
+def load_split(folder: Path) -> SplitResult | None:
+    """The last split of a checkpoint; `None` if there was none.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    split = _load(folder / _STATE)["split"]
+    return None if split is None else SplitResult(**split)
+
+
+def load_history(folder: Path) -> list[dict[str, Any]]:
+    """The rows reported up to the checkpoint."""
+    text = (folder / _HISTORY).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _as_dict(split: SplitResult) -> dict[str, Any]:
+    """Fields by name, the memory as a plain dict."""
+    values = {item.name: getattr(split, item.name) for item in fields(split)}
+    return values | {"memory": dict(split.memory)}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}: {error}); "
+            "delete its folder to fall back to the one before"
+        ) from None
+    assert isinstance(content, Mapping)
+    return dict(content)

@@ -1,0 +1,187 @@
+"""The end of a run: its best networks read the test set once, and everything is written down."""
+
+import io
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from fer_ray.config import ConfigError, RunConfig
+from fer_ray.core.metrics import epoch_metrics
+from fer_ray.core.types import SplitResult
+from fer_ray.data import FaceData
+from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
+from fer_ray.record.storage import Folder
+from fer_ray.record.tracking import JsonLinesTracker, plain
+from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
+from fer_ray.training.evaluation import evaluate
+from fer_ray.training.learner import Images, Learner, resolve_compute
+from fer_ray.training.state import new_networks
+
+
+def finish_run(
+    run: RunConfig, data: FaceData, checkpoint: Path, folder: Folder, device: torch.device
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Evaluate the best networks of a checkpoint on the test set and write a run's files.
+
+    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if the data
+    were divided), `curves.png` and `checkpoints/best.pt`.
+
+    Args:
+        run: The run that wrote the checkpoint.
+        data: Its data.
+        checkpoint: A folder on this machine.
+        folder: The run's folder.
+        device: Where the networks are evaluated.
+
+    Returns:
+        `best` and `test` as in `summary.json`, and the pictures as PNG by name.
+
+    Raises:
+        ValueError: If no epoch had a finite metric, or the checkpoint cannot be read.
+    """
+    best = load_best(checkpoint)
+    if best is None:
+        raise ValueError(
+            f"{checkpoint}: {run.metric} was finite in no epoch, so there is no best network; "
+            "look at metrics.jsonl, or choose another metric"
+        )
+    history, split = load_history(checkpoint), load_split(checkpoint)
+    learners = best_learners(run, data, best, device)
+    matrix, _ = evaluate(learners, Images(data.test, device), run, data.num_classes)
+    confusion = matrix.tolist()
+    pictures = {"confusion_matrix": confusion_png(confusion, data.class_names, "Test set")}
+    if len(history) > 1:
+        pictures["curves"] = curves_png(
+            history, _curve_keys(data), f"Validation, {run.method.label}"
+        )
+    divided = [row for row in history if "split/histogram" in row]
+    if divided:
+        last = divided[-1]
+        pictures["losses"] = losses_png(
+            last["split/histogram"], last.get("split/mixture"), f"Losses, epoch {last['epoch']}"
+        )
+    for name, png in pictures.items():
+        folder.write_bytes(f"{name}.png", png)
+    folder.write_text("config.yaml", yaml.safe_dump(run.to_dict(), sort_keys=False))
+    folder.write_text("confusion_matrix.csv", confusion_csv(confusion, data.class_names))
+    folder.write_bytes("split.npz", _split_file(data, split))
+    folder.write_bytes("checkpoints/best.pt", (checkpoint / "best.pt").read_bytes())
+    return _summary(run, data, best, history, confusion), pictures
+
+
+def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
+    """Write `summary.json`: strict JSON, what is not finite is null."""
+    folder.write_text("summary.json", json.dumps(plain(summary), indent=2) + "\n")
+
+
+def best_learners(
+    run: RunConfig, data: FaceData, best: Best, device: torch.device
+) -> list[Learner]:
+    """The best networks of a run, ready to predict."""
+    networks = new_networks(run, data, device)
+    for network, weights in zip(networks, best.weights, strict=True):
+        network.load_state_dict(weights)
+    bf16, channels_last = resolve_compute(run.compute, device)
+    return [Learner(network, bf16=bf16, channels_last=channels_last) for network in networks]
+
+
+def _summary(
+    run: RunConfig,
+    data: FaceData,
+    best: Best,
+    history: Sequence[Mapping[str, Any]],
+    confusion: list[list[int]],
+) -> dict[str, Any]:
+    row = next(row for row in history if row["epoch"] == best.epoch)
+    test = epoch_metrics(torch.tensor(confusion), data.class_names)
+    speeds = [row["time/images_per_s"] for row in history]
+    return {
+        "metric": run.metric,
+        "mode": run.mode,
+        "best": {
+            "epoch": best.epoch,
+            "config": run.to_dict(),
+            "val": {key: row[f"val/{key}"] for key in ("macro_recall", "accuracy", "loss")},
+        },
+        "test": {
+            "accuracy": test["accuracy"],
+            "macro_recall": test["macro_recall"],
+            "recall": {name: test[f"recall/{name}"] for name in data.class_names},
+            "confusion_matrix": confusion,
+        },
+        "classes": list(data.class_names),
+        "images_per_s": float(np.median(speeds)),
+        "seed": run.seed,
+    }
+
+
+def _curve_keys(data: FaceData) -> list[str]:
+    return ["val/macro_recall", "val/accuracy", *(f"val/recall/{x}" for x in data.class_names)]
+
+
+def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
+    """Per training image: source row, labels, clean probability and keeping by network, prediction.
+
+    Row k of `clean_prob` and `is_labeled` is what network k trained on. Without a split all labels
+    were kept, nobody judged them (NaN), and `prediction` is -1.
+    """
+    num = len(data.train)
+    arrays: dict[str, np.ndarray] = {
+        "index": np.arange(num),
+        "row": np.asarray(data.train.row),
+        "label": np.asarray(data.train.label),
+        "true_label": np.asarray(data.train.true_label),
+        "clean_prob": np.full((1, num), np.nan, np.float32),
+        "is_labeled": np.asarray(data.train.label)[None] >= 0,
+        "prediction": np.full(num, -1),
+        "class_names": np.array(data.class_names),
+    }
+    if split is not None:
+        arrays |= {
+            "clean_prob": split.clean_prob.numpy(),
+            "is_labeled": split.is_labeled.numpy(),
+            "prediction": split.memory["prediction"].numpy(),
+            "threshold": split.threshold.numpy(),
+        }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:
+    """The last whole checkpoint of a run, on this machine (fetched to `scratch` if it is remote).
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    for name in sorted(checkpoints.names(), reverse=True):
+        folder = checkpoints / name
+        if name.startswith(("epoch_", "checkpoint_")) and folder.exists("config.yaml"):
+            return folder.local_path if folder.is_local else checkpoints.download(name, scratch)
+    raise ConfigError(f"{checkpoints}: no checkpoint; the run ended before its first epoch did")
+
+
+def newest_history(checkpoints: Folder, scratch: Path) -> list[dict[str, Any]]:
+    """The rows of a run's newest checkpoint."""
+    return load_history(newest_checkpoint(checkpoints, scratch))
+
+
+def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> None:
+    """Before `epoch` is logged, put back rows that a killed command saved but did not log."""
+    known = rows.rows[-1]["epoch"] if rows.rows else 0
+    if epoch <= known + 1:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        history = newest_history(checkpoints, Path(scratch))
+    rows.log_history([row for row in history if known < row["epoch"] < epoch])
+
+
+def evaluation_device() -> torch.device:
+    """Where the driver evaluates."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

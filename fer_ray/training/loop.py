@@ -1,0 +1,228 @@
+"""The loop: score, split, step, evaluate; one generator behind every runtime.
+
+Knows ranks, but neither Ray nor W&B. All ranks run it in step.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fer_ray.config import RunConfig
+from fer_ray.core.metrics import epoch_metrics, selection_metrics
+from fer_ray.core.mixture import normalize
+from fer_ray.core.types import Scores, SplitResult
+from fer_ray.data import FaceData
+from fer_ray.training.checkpoint import Best, TrainState, copy_weights
+from fer_ray.training.distributed import Teams, broadcast, from_rank, from_rank_zero, world_size
+from fer_ray.training.evaluation import evaluate, score
+from fer_ray.training.learner import Images, Learners
+from fer_ray.training.phase import Phase, make_plan
+from fer_ray.training.state import begin_generation
+
+_HISTOGRAM_BINS = 50
+# Parts that lie within the others: images read and turned into views; gradients and statistics on
+# their way, after what overlaps with the backward; losses gathered, divided and handed on.
+_PARTS = ("input_s", "communication_s", "division_s")
+
+
+def fit(
+    run: RunConfig, data: FaceData, device: torch.device, state: TrainState
+) -> Iterator[dict[str, Any]]:
+    """Train from `state` to the last epoch, yielding a row of metrics per epoch.
+
+    `state` is up to date whenever a row is yielded, so it can be saved there. The numbers of a row
+    are the same on every rank.
+
+    Yields:
+        Flat metrics: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. Lists and
+        dicts among them are `val/confusion`, `split/histogram` and `split/mixture`.
+
+    Raises:
+        EmptySplitError: If a split leaves a network without labelled images; on every rank.
+        FloatingPointError: If a loss is not finite, naming epoch, network and step; on every rank.
+        MixtureError: If the losses cannot be divided; on every rank.
+    """
+    loop = _Loop(run, data, device, state)
+    while state.epoch < run.optim.epochs:
+        row = loop.epoch(state.epoch + 1)
+        state.epoch += 1
+        _keep_best(run, state, row)
+        state.history.append(row)
+        yield row
+
+
+def _keep_best(run: RunConfig, state: TrainState, row: dict[str, Any]) -> None:
+    value = row[run.metric]
+    if not math.isfinite(value):
+        return
+    sign = 1 if run.mode == "max" else -1
+    if state.best is None or sign * value > sign * state.best.value:
+        state.best = Best(epoch=state.epoch, value=value, weights=copy_weights(state.evaluated))
+
+
+class _Loop:
+    """The parts of an epoch, and what they share."""
+
+    def __init__(
+        self, run: RunConfig, data: FaceData, device: torch.device, state: TrainState
+    ) -> None:
+        self.run, self.data, self.device, self.state = run, data, device, state
+        self.train, self.val = Images(data.train, device), Images(data.val, device)
+        num_teams = run.num_teams(world_size())
+        self.teams = Teams(num_teams) if num_teams > 1 else None
+        self.learners = self._new_learners()
+
+    def _new_learners(self) -> Learners:
+        state = self.state
+        compute = self.run.compute
+        return Learners(state.networks, state.averages, compute, self.device, self.teams)
+
+    def epoch(self, epoch: int) -> dict[str, Any]:
+        """One epoch: (score, split,) train every network, evaluate."""
+        row: dict[str, Any] = {"epoch": epoch}
+        clock = _Clock()
+        if self.run.method.is_warmup(epoch) or not self.run.method.divides:
+            split = None
+        else:
+            split, figures = self._divide(epoch)
+            row |= figures
+            self.state.split = split
+            clock.lap("split_s")
+        logs, num_images = self._train(split, epoch)
+        row |= logs
+        clock.lap("train_s")
+        row |= self._validate()
+        clock.lap("val_s")
+        row |= clock.times
+        for key in _PARTS:
+            row[f"time/{key}"] = 0.0
+        for images in (self.train, self.val):
+            for key, seconds in images.stopwatch.read().items():
+                row[f"time/{key}"] += seconds
+        return row | {"time/images_per_s": num_images / clock.times["time/epoch_s"]}
+
+    def _divide(self, epoch: int) -> tuple[SplitResult, dict[str, Any]]:
+        """Score every image with every network, fit on rank zero, hand the split to all ranks."""
+        scored = score(
+            self.learners.judges,
+            self.train,
+            self.data.class_names,
+            self.run.compute.eval_batch_size,
+            with_prob=self.run.method.reads_prob,
+        )
+
+        def divide() -> tuple[SplitResult, dict[str, Any]]:
+            assert scored is not None
+            scores, prediction = scored
+            split = self.run.method.split(scores, self.state.split, epoch)
+            # What the networks say now, for the audit of labels; no method reads it.
+            split = replace(split, memory={**split.memory, "prediction": prediction})
+            return split, self._split_figures(split, scores)
+
+        with self.train.stopwatch.part("division_s"):
+            split, figures = from_rank_zero(divide)
+        if split.reset_networks:
+            state, run, device = self.state, self.run, self.device
+            begin_generation(state, run, self.data, device, epoch)
+            self.learners = self._new_learners()
+        return split, figures
+
+    def _split_figures(self, split: SplitResult, scores: Scores) -> dict[str, Any]:
+        """What is reported of a split: quality, the histogram of losses and the mixture over it."""
+        quality = selection_metrics(
+            split.is_labeled,
+            split.clean_prob,
+            self.train.label,
+            self.train.true_label,
+            self.data.class_names,
+        )
+        figures: dict[str, Any] = {f"split/{key}": value for key, value in quality.items()}
+        edges = torch.linspace(0, 1, _HISTOGRAM_BINS + 1)
+        clip = getattr(self.run.method, "clip_quantile", 1.0)
+        losses = scores.loss[:, scores.is_labeled]
+        counts = [torch.histc(normalize(row, clip), _HISTOGRAM_BINS, 0, 1) for row in losses]
+        figures["split/histogram"] = {
+            "edges": [round(float(edge), 4) for edge in edges],
+            "counts": torch.stack(counts).int().tolist(),
+        }
+        keys = ("mean", "std", "weight")
+        if all(f"mixture_{key}" in split.memory for key in keys):
+            figures["split/mixture"] = {
+                key: split.memory[f"mixture_{key}"].tolist() for key in keys
+            }
+        return figures
+
+    def _train(self, split: SplitResult | None, epoch: int) -> tuple[dict[str, float], int]:
+        """Train all networks; the mean of what they log and the images drawn."""
+        if self.teams is None:
+            networks = range(len(self.state.networks))
+            trained = [self._train_network(number, split, epoch) for number in networks]
+        else:
+            trained = self._train_apart(self.teams, split, epoch)
+        logs: dict[str, list[float]] = defaultdict(list)
+        for log, _ in trained:
+            for key, value in log.items():
+                logs[f"train/{key}"].append(value)
+        means = {key: sum(values) / len(values) for key, values in logs.items()}
+        return means, sum(num_images for _, num_images in trained)
+
+    def _train_network(
+        self, network: int, split: SplitResult | None, epoch: int
+    ) -> tuple[dict[str, float], int]:
+        """Train one network; what it logs and the images drawn."""
+        plan = make_plan(self.run, self.train, network, split, epoch)
+        names = self.data.class_names
+        phase = Phase(self.run, names, self.train, self.state, self.learners, plan)
+        return phase.train(), plan.num_images
+
+    def _train_apart(
+        self, teams: Teams, split: SplitResult | None, epoch: int
+    ) -> list[tuple[dict[str, float], int]]:
+        """Train a network on every team, then bring all networks to all ranks."""
+        outcome: tuple[dict[str, float], int] | Exception
+        try:
+            with teams.apart():
+                outcome = self._train_network(teams.own, split, epoch)
+        except Exception as error:  # raised below, on every rank
+            outcome = error
+
+        def result() -> tuple[dict[str, float], int]:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        with self.train.stopwatch.part("communication_s"):
+            trained = [from_rank(head, result) for head in teams.heads]
+            result()
+            for network, head in enumerate(teams.heads):
+                broadcast(self.state.trained_tensors(network), head)
+        return trained
+
+    def _validate(self) -> dict[str, Any]:
+        """Confusion matrix and loss of the mean prediction, summed over ranks before use."""
+        confusion, loss = evaluate(self.learners.judges, self.val, self.run, self.data.num_classes)
+        figures: dict[str, Any] = {
+            f"val/{key}": value
+            for key, value in epoch_metrics(confusion, self.data.class_names).items()
+        }
+        return figures | {"val/loss": loss, "val/confusion": confusion.tolist()}
+
+
+class _Clock:
+    """Seconds of the parts of an epoch."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.times: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Close a part; `time/epoch_s` is the sum so far."""
+        now = time.perf_counter()
+        self.times[f"time/{name}"] = now - self._last
+        self.times["time/epoch_s"] = now - self._start
+        self._last = now

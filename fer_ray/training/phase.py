@@ -1,0 +1,292 @@
+"""One network's steps of one epoch, while everything else is fixed."""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from fer_ray.config import RunConfig
+from fer_ray.core.augment import draw_views, make_several
+from fer_ray.core.types import (
+    EmptySplitError,
+    Labeled,
+    SplitResult,
+    StepContext,
+    StepOutput,
+    Unlabeled,
+    Views,
+)
+from fer_ray.training.checkpoint import TrainState
+from fer_ray.training.distributed import (
+    mean_over_ranks,
+    min_over_ranks,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
+from fer_ray.training.learner import (
+    METHOD,
+    ORDER,
+    Images,
+    Learner,
+    Learners,
+    generator_for,
+    move_average,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one network trains on in one epoch.
+
+    Attributes:
+        network: Which one.
+        epoch: 1-based.
+        is_warmup: Whether the steps are those of the warm-up.
+        views: Views that a step asks for.
+        split: The current split; `None` without one.
+        label: Label of every training image, as given or as the split says.
+        labeled: Rows of the training set that are learnt with their label.
+        unlabeled: Rows without a label; empty if none are drawn.
+        share: Labelled images a step, over all ranks.
+        num_steps: Steps of the epoch, the same on every rank.
+    """
+
+    network: int
+    epoch: int
+    is_warmup: bool
+    views: Views
+    split: SplitResult | None
+    label: Int[Tensor, " sample"]
+    labeled: Int[Tensor, " labeled"]
+    unlabeled: Int[Tensor, " unlabeled"]
+    share: int
+    num_steps: int
+
+    @property
+    def num_images(self) -> int:
+        """Images drawn in the epoch, over all ranks."""
+        return self.num_steps * self.share * (2 if len(self.unlabeled) else 1)
+
+
+def make_plan(
+    run: RunConfig, images: Images, network: int, split: SplitResult | None, epoch: int
+) -> Plan:
+    """What a network trains on.
+
+    An epoch is a pass over the labelled images, or over the unlabelled ones where the method wants
+    that and they are more. A rest that fills no batch is left out (the order is new every epoch); a
+    set smaller than a batch is one smaller step.
+
+    Raises:
+        EmptySplitError: If there are fewer than two labelled images per rank.
+    """
+    method, world = run.method, world_size()
+    is_warmup = method.is_warmup(epoch)
+    views = Views(labeled_strong=1) if is_warmup else method.views
+    every = torch.arange(len(images))
+    kept = images.label >= 0 if split is None else split.is_labeled[network]
+    num_labeled = int(kept.sum())
+    share = min(run.optim.batch_size, num_labeled - num_labeled % world)
+    if share < 2 * world:
+        raise EmptySplitError(
+            f"epoch {epoch}: {num_labeled} labelled images for {world} workers; at least "
+            f"{2 * world} are needed. Lower method.thresholds or lengthen method.warmup_epochs."
+        )
+    num_rest = len(every) - num_labeled
+    num_images = max(num_labeled, num_rest) if method.covers_unlabeled else num_labeled
+    draws_rest = split is not None and views.needs_unlabeled
+    return Plan(
+        network=network,
+        epoch=epoch,
+        is_warmup=is_warmup,
+        views=views,
+        split=split,
+        label=images.label if split is None else split.label[network],
+        labeled=every[kept],
+        unlabeled=every[~kept] if draws_rest else every[:0],
+        share=share,
+        num_steps=num_images // share,
+    )
+
+
+class Phase:
+    """Carries out a plan. Random numbers are functions of (seed, epoch, network, rank)."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        class_names: tuple[str, ...],
+        images: Images,
+        state: TrainState,
+        learners: Learners,
+        plan: Plan,
+    ) -> None:
+        self._run, self._plan, self._images = run, plan, images
+        self._class_names = class_names
+        self._learners = learners
+        self._watch = images.stopwatch
+        self._student = learners.students[plan.network]
+        self._optimizer = state.optimizers[plan.network]
+        self._memory = state.memory[plan.network] if state.memory else None
+        key = (run.seed, plan.epoch, plan.network)
+        # Order and views are those of the whole batch and the same on every rank; a method's own
+        # draws differ by rank.
+        self._order = generator_for(*key, ORDER)
+        self._own = generator_for(*key, rank(), METHOD)
+
+    def train(self) -> dict[str, float]:
+        """All steps; what they log, averaged over steps and ranks.
+
+        Raises:
+            FloatingPointError: If a loss is not finite, naming epoch, network and step; on every
+                rank.
+        """
+        plan = self._plan
+        labeled = self._draw_labeled()
+        num_drawn = plan.num_steps * plan.share
+        unlabeled = _shuffled(plan.unlabeled, num_drawn, self._order)
+        class_count = torch.bincount(plan.label[plan.labeled], minlength=len(self._class_names))
+        before = None if self._memory is None else self._memory.clone()
+        logs: dict[str, list[Tensor]] = defaultdict(list)
+        for step in range(plan.num_steps):
+            part = slice(step * plan.share, (step + 1) * plan.share)
+            context = StepContext(
+                class_names=self._class_names,
+                class_count=class_count,
+                split=plan.split,
+                network=plan.network,
+                epoch=plan.epoch - 1 + step / plan.num_steps,
+                memory=self._memory,
+                generator=self._own,
+                mean_over_ranks=self._mean_over_ranks,
+            )
+            self._set_learning_rate(context.epoch)
+            output = self._step(labeled[part], unlabeled[part], context)
+            self._optimizer.zero_grad(set_to_none=True)
+            output.loss.backward()
+            weights = self._student.module.parameters()
+            torch.nn.utils.clip_grad_norm_(weights, self._run.optim.clip_norm)
+            self._optimizer.step()
+            self._move_average(step)
+            for key, value in {"loss": output.loss.detach(), **output.logs}.items():
+                logs[key].append(value)
+        with self._watch.part("communication_s"):
+            self._learners.sync_statistics(plan.network)
+            if self._memory is not None and before is not None and world_size() > 1:
+                _share_memory(self._memory, before)
+            means = self._mean_logs(logs)
+        self._watch.add("communication_s", plan.num_steps * self._student.waiting_s)
+        return means
+
+    def _mean_over_ranks(self, value: Tensor) -> Tensor:
+        with self._watch.part("communication_s"):
+            return mean_over_ranks(value)
+
+    def _draw_labeled(self) -> Int[Tensor, " drawn"]:
+        """Every image once, or every class equally often."""
+        plan, num = self._plan, self._plan.num_steps * self._plan.share
+        if not self._run.method.balances_classes:
+            return _shuffled(plan.labeled, num, self._order)
+        label = plan.label[plan.labeled]
+        weight = torch.bincount(label).double().reciprocal()[label]
+        drawn = torch.multinomial(weight, num, replacement=True, generator=self._order)
+        return plan.labeled[drawn]
+
+    def _step(
+        self,
+        labeled_rows: Int[Tensor, " labeled"],
+        unlabeled_rows: Int[Tensor, " unlabeled"],
+        context: StepContext,
+    ) -> StepOutput:
+        method, plan, device = self._run.method, self._plan, self._images.device
+        views = plan.views
+        weak, strong, index = self._views(labeled_rows, views.labeled_weak, views.labeled_strong)
+        clean_prob = torch.ones(len(index))
+        if plan.split is not None:
+            clean_prob = plan.split.clean_prob[plan.network][index]
+        labeled = Labeled(
+            weak=weak,
+            strong=strong,
+            index=index,
+            label=plan.label[index].to(device, non_blocking=True),
+            clean_prob=clean_prob.to(device, non_blocking=True),
+        )
+        if plan.is_warmup:
+            return method.warmup_step(self._student, labeled, context)
+        unlabeled = None
+        if len(unlabeled_rows):
+            weak, strong, index = self._views(
+                unlabeled_rows, views.unlabeled_weak, views.unlabeled_strong
+            )
+            unlabeled = Unlabeled(weak=weak, strong=strong, index=index)
+        peer = self._learners.peer(plan.network) if method.asks_peer else None
+        return method.step(self._student, peer, labeled, unlabeled, context)
+
+    def _views(
+        self, rows: Int[Tensor, " batch"], num_weak: int, num_strong: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Int[Tensor, " part"]]:
+        """Draw views for the batch of all ranks, make those of this rank's rows."""
+        part = len(rows) // world_size()
+        mine = slice(rank() * part, (rank() + 1) * part)
+        augment = self._run.augment
+        policies = [augment.weak] * num_weak + [augment.strong] * num_strong
+        with self._watch.part("input_s"):
+            images = self._images.take(rows[mine])
+            params = [draw_views(policy, len(rows), self._order).rows(mine) for policy in policies]
+            views = make_several(images, [param.to(images.device) for param in params])
+        return tuple(views[:num_weak]), tuple(views[num_weak:]), rows[mine]
+
+    def _set_learning_rate(self, progress: float) -> None:
+        """Half a cosine over a cycle: a function of the progress, so resuming needs no state."""
+        first, last = self._run.method.cycle(self._plan.epoch, self._run.optim.epochs)
+        share = (progress - (first - 1)) / (last - (first - 1))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._run.optim.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+    def _move_average(self, step: int) -> None:
+        """Let the moving average of the network follow the step just done."""
+        if not self._learners.averages:
+            return
+        plan, method = self._plan, self._run.method
+        first, _ = method.cycle(plan.epoch, self._run.optim.epochs)
+        num_done = (plan.epoch - first) * plan.num_steps + step
+        average: Learner = self._learners.averages[plan.network]
+        move_average(average.module, self._student.module, method.average_decay, num_done)
+
+    def _mean_logs(self, logs: dict[str, list[Tensor]]) -> dict[str, float]:
+        table = torch.stack([torch.stack(values).float() for values in logs.values()])
+        steps = torch.arange(table.shape[1], device=table.device)
+        broken = torch.where(torch.isfinite(table[0]), table.shape[1], steps).min()
+        step = int(min_over_ranks(broken))
+        if step < table.shape[1]:
+            epoch = self._plan.epoch
+            raise FloatingPointError(
+                f"epoch {epoch}, network {self._plan.network}, step {step + 1} of "
+                f"{table.shape[1]}: the loss is not finite. The last good state is that of epoch "
+                f"{epoch - 1}. Lower optim.learning_rate, or set compute.bf16=false."
+            )
+        means = sum_over_ranks(table.mean(dim=1)) / world_size()
+        return dict(zip(logs, means.tolist(), strict=True))
+
+
+def _share_memory(memory: Tensor, before: Tensor) -> None:
+    """Bring the ranks' memories together: a row is the mean of what those say that changed it."""
+    change = memory - before
+    num_changed = sum_over_ranks((change != 0).any(dim=1).float())
+    memory.copy_(before + sum_over_ranks(change) / num_changed.clamp_min(1)[:, None])
+
+
+def _shuffled(
+    rows: Int[Tensor, " row"], num: int, generator: torch.Generator
+) -> Int[Tensor, " num"]:
+    """`num` rows from as many fresh permutations as needed; none of none."""
+    if len(rows) == 0:
+        return rows
+    laps = [
+        rows[torch.randperm(len(rows), generator=generator)] for _ in range(-(-num // len(rows)))
+    ]
+    return torch.cat(laps)[:num]

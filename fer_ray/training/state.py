@@ -1,0 +1,85 @@
+"""Networks, optimizers, averages and memory as a run or a generation of it begins."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fer_ray.config import RunConfig
+from fer_ray.data import FaceData
+from fer_ray.training.checkpoint import TrainState
+from fer_ray.training.learner import INIT, seed_for
+from fer_ray.training.models import FaceNetwork, build_network
+from fer_ray.training.speedups import LightSGD, resolve_speedups
+
+
+def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
+    """What there is before the first epoch, the same on every rank."""
+    networks = new_networks(run, data, device)
+    size = run.method.memory_size(data.num_classes)
+    return TrainState(
+        epoch=0,
+        networks=networks,
+        optimizers=[new_optimizer(run, net) for net in networks],
+        averages=_new_averages(run, networks),
+        memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
+    )
+
+
+def new_networks(run: RunConfig, data: FaceData, device: torch.device) -> list[FaceNetwork]:
+    """The networks of a run as it begins, which are enough to load and test trained ones."""
+    return [_new_network(run, data, device, x, 0) for x in range(run.method.num_networks)]
+
+
+def begin_generation(
+    state: TrainState, run: RunConfig, data: FaceData, device: torch.device, epoch: int
+) -> None:
+    """Put new networks, optimizers, averages and an empty memory into `state`."""
+    for number in range(len(state.networks)):
+        network = _new_network(run, data, device, number, epoch)
+        state.networks[number] = network
+        state.optimizers[number] = new_optimizer(run, network)
+    state.averages[:] = _new_averages(run, state.networks)
+    for memory in state.memory:
+        memory.zero_()
+
+
+def _new_network(
+    run: RunConfig, data: FaceData, device: torch.device, number: int, epoch: int
+) -> FaceNetwork:
+    network = build_network(
+        run.model,
+        num_classes=data.num_classes,
+        num_channels=data.num_channels,
+        image_size=min(data.image_size),
+        seed=seed_for(run.seed, epoch, number, INIT),
+    )
+    return network.to(device)
+
+
+def _new_averages(run: RunConfig, networks: Sequence[FaceNetwork]) -> list[FaceNetwork]:
+    """Copies of the networks as they start, which follow them slowly; none without a decay."""
+    if not run.method.average_decay:
+        return []
+    return [copy.deepcopy(network).requires_grad_(False) for network in networks]
+
+
+def new_optimizer(run: RunConfig, network: FaceNetwork) -> LightSGD:
+    """SGD of a network; vectors (biases, normalisation) are not decayed."""
+    matrices: list[Tensor] = [value for value in network.parameters() if value.ndim > 1]
+    vectors: list[Tensor] = [value for value in network.parameters() if value.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    speedups = resolve_speedups(run.compute, network.classifier.weight.device)
+    return LightSGD(
+        groups,
+        lr=run.optim.learning_rate,
+        momentum=run.optim.momentum,
+        weight_decay=run.optim.weight_decay,
+        nesterov=run.optim.momentum > 0,
+        fused=None if speedups == "none" else True,  # None: what torch takes by itself
+    )

@@ -1,0 +1,119 @@
+"""Warm-ups that runs share: trials that agree up to their first split train it once.
+
+Every epoch before the first split of one run is kept; another run that would compute the same to
+the last bit takes it from there and goes on.
+"""
+
+import hashlib
+import json
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from fer_ray.config import RunConfig
+from fer_ray.record.storage import Folder
+from fer_ray.search.conditions import METHOD
+from fer_ray.search.space import SearchSpace
+from fer_ray.training.checkpoint import TrainState, save_checkpoint
+from fer_ray.training.distributed import from_rank_zero, rank
+
+_COMPLETE = "complete"
+
+
+def warmup_key(run: RunConfig) -> str | None:
+    """What two runs have in common if their epochs before the first split are the same.
+
+    It covers the whole configuration but for the fields that `Method.warmup_fields` says have no
+    say before the first split; `None` if the method does not say so of any.
+    """
+    method = run.method
+    if method.warmup_fields is None:
+        return None
+    config = run.to_dict()
+    free = {item.name for item in fields(method)} - {"name", *method.warmup_fields}
+    config["method"] = {key: x for key, x in config["method"].items() if key not in free}
+    text = json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shares_warmup(space: SearchSpace) -> bool:
+    """Whether all trials of a method have the same warm-up, but for its length.
+
+    Only then is it worth keeping, for a checkpoint of every epoch of every trial would be many.
+    """
+    for method in space.methods:
+        fields_before = space.run_config(space.default_params(method)).method.warmup_fields
+        for key in space.active(method).keys() - {METHOD}:
+            section, _, rest = key.partition(".")
+            has_say = section != "method" or rest.partition(".")[0] in (fields_before or ())
+            if fields_before is None or has_say:
+                return False
+    return True
+
+
+class SharedWarmup:
+    """The warm-up epochs of all runs in a folder that are like those of one run.
+
+    Several runs may write at once, for every checkpoint has a folder of its own and counts when it
+    is complete. On several ranks rank zero looks and writes, and all read.
+    """
+
+    def __init__(self, folder: Folder, run: RunConfig) -> None:
+        """Look at the warm-ups in `folder` for those of `run`; nothing is made or read yet."""
+        self._run = run
+        key = warmup_key(run)
+        self._folder = None if key is None else folder / key
+
+    def after(self, epoch: int) -> list[str]:
+        """Names of the checkpoints of the next epochs, one each, as far as they go without a gap.
+
+        The same on every rank.
+        """
+        return from_rank_zero(lambda: self._after(epoch))
+
+    def _after(self, epoch: int) -> list[str]:
+        found: list[str] = []
+        if self._folder is None:
+            return found
+        by_epoch = {name.partition("-")[0]: name for name in self._complete()}
+        while self._is_shared(epoch + 1) and _stem(epoch + 1) in by_epoch:
+            epoch += 1
+            found.append(by_epoch[_stem(epoch)])
+        return found
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Path]:
+        """The folder of a checkpoint on this machine; in an object store it is fetched first."""
+        assert self._folder is not None
+        if self._folder.is_local:
+            yield self._folder.local_path / name
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            yield self._folder.download(name, scratch)
+
+    def keep(self, state: TrainState) -> None:
+        """Keep the epoch just finished, if it is of the warm-up and nobody did before."""
+        if rank() != 0 or self._folder is None or not self._is_shared(state.epoch):
+            return
+        stem = _stem(state.epoch)
+        if any(name.startswith(stem) for name in self._complete()):
+            return
+        own = self._folder / f"{stem}-{secrets.token_hex(4)}"
+        with tempfile.TemporaryDirectory() as scratch:
+            save_checkpoint(state, self._run, Path(scratch))
+            own.copy_tree_from(scratch)
+        own.write_text(_COMPLETE, "")
+
+    def _complete(self) -> list[str]:
+        assert self._folder is not None
+        return [x for x in self._folder.names() if self._folder.exists(f"{x}/{_COMPLETE}")]
+
+    def _is_shared(self, epoch: int) -> bool:
+        return epoch <= self._run.optim.epochs and self._run.method.is_warmup(epoch)
+
+
+def _stem(epoch: int) -> str:
+    return f"epoch_{epoch:04d}"

@@ -1,0 +1,228 @@
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_ray.data import DataError, FaceData, open_data
+from tests.paths import SHARED
+
+REAL = SHARED / "data" / "fer2013plus" / "fer2013plus-small.npz"
+FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def plain(num: int = 60) -> dict[str, Any]:
+    """Two classes in native order angry, neutral; row i is filled with the number i."""
+    return {
+        "images": np.repeat(np.arange(num, dtype=np.uint8), 20).reshape(num, 4, 5),
+        "labels": np.arange(num) % 2,
+        "split": np.arange(num) % 3,
+        "class_names": np.array(["angry", "neutral"]),
+    }
+
+
+def ferplus() -> dict[str, Any]:
+    """Seven training rows, one per class, twice; six test rows of which three can be used."""
+    label = np.tile(np.arange(7, dtype=np.int8), 3)[:20]
+    majority = label.copy()
+    majority[:3] = (6, 7, -1)  # wrong label, contempt, no majority
+    majority[14:20] = (0, 1, 2, 8, -1, 3)
+    near = np.zeros(20, dtype=np.float16)
+    near[[0, 19]] = 0.99
+    return {
+        "images": np.zeros((20, 4, 4), dtype=np.uint8),
+        "label_fer2013": label,
+        "majority_ferplus": majority,
+        "usage": np.repeat(np.array([0, 1], dtype=np.uint8), (14, 6)),
+        "near_train": near,
+        "dup_group": np.full(20, -1, dtype=np.int32),
+        "row": np.arange(100, 120, dtype=np.int32),
+        "class_names": np.array(FER2013),
+    }
+
+
+def write(folder: Path, arrays: dict[str, Any]) -> Path:
+    path = folder / "faces.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def read(folder: Path, arrays: dict[str, Any], **options: Any) -> FaceData:
+    return open_data(f"arrays:{write(folder, arrays)}", **options)
+
+
+def test_plain_layout(tmp_path: Path) -> None:
+    data = read(tmp_path, plain())
+    assert data.class_names == ("neutral", "anger")
+    assert [len(data.train), len(data.val), len(data.test)] == [20, 20, 20]
+    assert data.train.row.tolist() == list(range(0, 60, 3))
+    assert data.test.images.shape == (20, 1, 4, 5)
+    assert np.array_equal(np.asarray(data.test.images)[:, 0, 0, 0], data.test.row)
+    assert np.array_equal(data.val.label, 1 - data.val.row % 2)  # native 0 is anger, now 1
+    assert set(data.train.true_label.tolist()) == {-1}
+    assert data.name == "arrays:faces.npz"
+
+
+def test_training_images_may_come_without_a_label(tmp_path: Path) -> None:
+    labels = np.arange(60) % 2
+    labels[:10] = -1
+    split = np.where(np.arange(60) < 50, 0, 2)  # no validation rows: they are carved
+    data = read(tmp_path, {**plain(), "labels": labels, "split": split})
+    missing = np.flatnonzero(data.train.label == -1)
+    assert set(data.train.row[missing]) == set(range(10))
+    assert (data.val.label >= 0).all()
+    labels[-1] = -1
+    with pytest.raises(DataError, match=r"test label\[9\]: expected 0 to 1 .*got -1"):
+        read(tmp_path, {**plain(), "labels": labels, "split": split})
+
+
+def test_true_labels_follow_the_classes(tmp_path: Path) -> None:
+    data = read(tmp_path, {**plain(), "true_labels": np.r_[-1, np.zeros(59, dtype=np.int16)]})
+    assert data.train.true_label.tolist() == [-1] + [1] * 19
+
+
+def test_colour_becomes_channels_first(tmp_path: Path) -> None:
+    images = np.arange(60 * 4 * 5 * 3, dtype=np.int64).reshape(60, 4, 5, 3).astype(np.uint8)
+    data = read(tmp_path, {**plain(), "images": images})
+    assert data.num_channels == 3
+    assert np.array_equal(data.train.images[1], images[3].transpose(2, 0, 1))
+
+
+def test_validation_is_carved_where_there_is_none(tmp_path: Path) -> None:
+    split = np.repeat([0, 2], (40, 20))
+    group = np.r_[np.repeat(np.arange(10), 2), np.full(40, -1)]
+    data = read(tmp_path, {**plain(), "split": split, "dup_group": group}, val_fraction=0.25)
+    assert len(data.train) + len(data.val) == 40
+    assert 8 <= len(data.val) <= 12
+    assert not set(data.train.row // 2) & set(data.val.row[data.val.row < 20] // 2)
+    again = open_data(f"arrays:{tmp_path / 'faces.npz'}", val_fraction=0.25)
+    assert np.array_equal(again.val.row, data.val.row)
+    other = open_data(f"arrays:{tmp_path / 'faces.npz'}", val_fraction=0.25, seed=5)
+    assert not np.array_equal(other.val.row, data.val.row)
+
+
+def test_class_names_may_be_bytes(tmp_path: Path) -> None:
+    data = read(tmp_path, {**plain(), "class_names": np.array([b"happy", b"sad"])})
+    assert data.class_names == ("happiness", "sadness")
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    read(tmp_path, plain())
+    changed = plain()
+    changed["images"][:] = 7
+    path = write(tmp_path, changed)
+    os.utime(path, ns=(1, 1))
+    assert np.asarray(open_data(f"arrays:{path}").train.images).max() == 7
+
+
+def test_ferplus_layout(tmp_path: Path) -> None:
+    data = read(tmp_path, ferplus(), val_fraction=0.3)
+    assert data.class_names[0] == "neutral"
+    assert (len(data.train) + len(data.val), len(data.test)) == (14, 3)
+    assert data.test.row.tolist() == [114, 115, 116]
+    assert data.test.label.tolist() == [6, 5, 4]  # anger, disgust, fear
+    truth = dict(zip(data.train.row.tolist(), data.train.true_label.tolist(), strict=True))
+    truth |= dict(zip(data.val.row.tolist(), data.val.true_label.tolist(), strict=True))
+    assert [truth[row] for row in (100, 101, 102, 103)] == [0, -1, -1, 1]
+    assert "12 of these 14" in data.notes[0]
+    assert "of 6 images 2 were dropped" in data.notes[1]
+    assert "and 1 as copies" in data.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"images": np.zeros((60, 4, 5))},
+            r"npz: images: expected uint8 .*got float64 \[60, 4, 5\]",
+        ),
+        ({"images": np.zeros((60, 4), dtype=np.uint8)}, r"images: .*got uint8 \[60, 4\]"),
+        ({"labels": np.zeros(59, dtype=np.int64)}, r"labels: expected integers \[60\].*\[59\]"),
+        ({"labels": np.zeros(60)}, "labels: .*got float64"),
+        (
+            {"labels": np.full(60, 2)},
+            r"labels\[0\]: expected -1 .*to 1.*got 2 \(60 such rows\)",
+        ),
+        ({"true_labels": np.full(60, -2)}, r"true_labels\[0\]: expected -1 \(none\) to 1.*got -2"),
+        ({"split": np.full(60, 3)}, r"split\[0\]: expected 0 \(train\).*got 3"),
+        ({"split": np.zeros(60, dtype=np.int64)}, "test: expected at least one image"),
+        ({"class_names": np.array([1, 2])}, "class_names: expected text"),
+        ({"class_names": np.array(["angry", "bored"])}, r"npz: class name: .*got 'bored'"),
+        ({"class_names": np.array(["angry", "mad"])}, "both mean anger"),
+        ({"class_names": np.array(["sad", "mad", "happy"])}, "class happiness.*none in train"),
+        ({"images": np.array([{}], dtype=object)}, "expected an .npz file of plain arrays"),
+    ],
+)
+def test_bad_arrays_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, {**plain(), **changed})
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "split", "class_names"])
+def test_a_missing_array_lists_the_found(tmp_path: Path, name: str) -> None:
+    arrays = plain()
+    del arrays[name]
+    found = ", ".join(sorted(arrays))
+    with pytest.raises(DataError, match=f"{name}: expected an array .*got only {found}"):
+        read(tmp_path, arrays)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"usage": np.full(20, 2)}, r"usage: expected 0 \(Training\) .*got \[2\]"),
+        (
+            {"label_fer2013": np.full(20, 7)},
+            r"label_fer2013\[0\]: expected -1 .*to 6.*got 7",
+        ),
+        ({"near_train": np.array(["x"] * 20)}, r"near_train: expected numbers \[20\]"),
+    ],
+)
+def test_bad_ferplus_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, {**ferplus(), **changed})
+
+
+def test_files_that_are_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected an .npz file, got no such file"):
+        open_data(f"arrays:{tmp_path / 'absent.npz'}")
+    with pytest.raises(DataError, match="got no such file"):
+        open_data("arrays:")
+    with pytest.raises(DataError, match="got a folder"):
+        open_data(f"arrays:{tmp_path}")
+    text = tmp_path / "text.npz"
+    text.write_text("emotion,pixels")
+    single = tmp_path / "single.npy"
+    np.save(single, np.zeros(3))
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(write(tmp_path, plain()).read_bytes()[:-40])
+    for path in (text, single, cut):
+        with pytest.raises(DataError, match=f"{path.name}: expected an .npz file of plain arrays"):
+            open_data(f"arrays:{path}")
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL.name} with real faces is not on this machine")
+def test_real_noisy_faces() -> None:
+    data = open_data(f"arrays:{REAL}")
+    label = np.concatenate([data.train.label, data.val.label])
+    truth = np.concatenate([data.train.true_label, data.val.true_label])
+    counts = dict(zip(data.class_names, np.bincount(label).tolist(), strict=True))
+    assert counts == {
+        "anger": 556,
+        "disgust": 61,
+        "fear": 571,
+        "happiness": 1005,
+        "sadness": 673,
+        "surprise": 442,
+        "neutral": 692,
+    }
+    assert len(data.test) == 1000
+    assert np.bincount(data.test.label).tolist() == [395, 290, 105, 99, 15, 5, 91]
+    is_known = truth >= 0
+    assert is_known.sum() == 3457
+    assert (truth != label)[is_known].mean() == pytest.approx(0.318, abs=0.0005)
+    start = time.perf_counter()
+    open_data(f"arrays:{REAL}")
+    assert time.perf_counter() - start < 0.5

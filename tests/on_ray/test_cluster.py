@@ -1,0 +1,38 @@
+"""How many runs fit a cluster; the cluster itself is started by the tests of the commands."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_ray.config import ConfigError, WorkerConfig
+from fer_ray.on_ray.cluster import Resources, max_concurrent
+
+GPUS = st.sampled_from([0.0, 0.25, 1.0, 2.0])
+
+
+@given(st.integers(1, 9), st.sampled_from([0.5, 1.0, 3.0]), GPUS, st.integers(0, 64), GPUS)
+def test_as_many_run_at_once_as_fit(
+    num_workers: int, cpus: float, gpus: float, have_cpus: int, have_gpus: float
+) -> None:
+    gpus = gpus if num_workers == 1 else float(int(gpus))
+    workers = WorkerConfig(num_workers=num_workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+
+    def fits(number: int) -> bool:
+        needed = number * num_workers
+        return needed * cpus <= have_cpus and needed * gpus <= have_gpus
+
+    have = Resources(cpus=float(have_cpus), gpus=have_gpus, drivers=1000.0)
+    if fits(1):
+        number = max_concurrent(workers, have)
+        assert fits(number)
+        assert not fits(number + 1)
+    else:
+        with pytest.raises(ConfigError):
+            max_concurrent(workers, have)
+
+
+def test_too_many_workers_are_refused_with_both_numbers() -> None:
+    workers = WorkerConfig(num_workers=8, gpus_per_worker=0.0)
+    message = r"8 workers .* need 8 CPUs and 0 GPUs; the cluster has 2 and 0\. Lower .*--address"
+    with pytest.raises(ConfigError, match=message):
+        max_concurrent(workers, Resources(cpus=2.0, gpus=0.0, drivers=1000.0))

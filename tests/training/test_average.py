@@ -1,0 +1,151 @@
+"""Moving averages of networks: their arithmetic, their roles, their way through a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from fer_ray.config import ConfigError, ModelConfig
+from fer_ray.methods.elr import EarlyLearning
+from fer_ray.training.checkpoint import copy_weights, load_checkpoint, save_checkpoint
+from fer_ray.training.learner import Learner, Learners, move_average
+from fer_ray.training.models import FaceNetwork, build_network
+from fer_ray.training.state import new_state
+from tests.gloo import GlooRanks
+from tests.samples import CPU, faces, make_run, same_weights, timeless, train
+
+
+def network(seed: int) -> FaceNetwork:
+    return build_network(ModelConfig(), num_classes=3, num_channels=1, image_size=16, seed=seed)
+
+
+@pytest.mark.parametrize(("decay", "num_steps", "kept"), [(0.9, 0, 0.1), (0.5, 80, 0.5)])
+def test_an_average_keeps_its_share_and_less_at_first(
+    decay: float, num_steps: int, kept: float
+) -> None:
+    average, other = network(0), network(1)
+    other.backbone[1].running_mean.fill_(3.0)  # type: ignore[index, union-attr]
+    before = {key: value.clone() for key, value in average.state_dict().items()}
+    move_average(average, other, decay, num_steps)
+    for key, value in average.state_dict().items():
+        if value.is_floating_point():
+            expected = kept * before[key] + (1 - kept) * other.state_dict()[key]
+            torch.testing.assert_close(value, expected)
+
+
+def plus(**overrides: Any) -> Any:
+    return make_run("elr", method__variant="elr+", **overrides)
+
+
+def test_averages_follow_every_step_of_their_own_network() -> None:
+    calls: list[tuple[int, int, int]] = []
+
+    def noted(average: Any, module: Any, decay: float, num_steps: int) -> None:
+        calls.append((id(average), id(module), num_steps))
+        assert decay == 0.9
+
+    run = plus(method__network_decay=0.9, optim__epochs=2)
+    state = new_state(run, faces(), CPU)
+    with mock.patch("fer_ray.training.phase.move_average", noted):
+        train(run, faces(), state)
+    for number in range(2):
+        own = [call for call in calls if call[0] == id(state.averages[number])]
+        assert {module for _, module, _ in own} == {id(state.networks[number])}
+        assert [step for _, _, step in own] == list(range(6))  # two epochs of three steps
+
+
+def test_averages_judge_and_the_peer_is_the_average_of_the_other() -> None:
+    peers: list[tuple[int, Any]] = []
+    original = EarlyLearning.step
+
+    def noted(self: Any, student: Any, peer: Any, *rest: Any) -> Any:
+        peers.append((rest[2].network, peer.module))
+        return original(self, student, peer, *rest)
+
+    run, looked = plus(optim__epochs=1), []
+    logits = Learner.logits
+
+    def looking(self: Learner, images: Any) -> Any:
+        looked.append(self.module)
+        return logits(self, images)
+
+    state = new_state(run, faces(), CPU)
+    with (
+        mock.patch.object(EarlyLearning, "step", noted),
+        mock.patch.object(Learner, "logits", looking),
+    ):
+        train(run, faces(), state)
+    assert {(number, id(peer)) for number, peer in peers} == {
+        (0, id(state.averages[1])),
+        (1, id(state.averages[0])),
+    }
+    assert all(any(seen is average for average in state.averages) for seen in looked)
+    assert state.best is not None
+    for weights, average in zip(state.best.weights, state.averages, strict=True):
+        assert torch.equal(weights["classifier.weight"], average.classifier.weight)
+    assert not same_weights_as(state.networks, state.averages)
+
+
+def same_weights_as(first: list[FaceNetwork], second: list[FaceNetwork]) -> bool:
+    return torch.equal(first[0].classifier.weight, second[0].classifier.weight)
+
+
+@pytest.mark.parametrize("name", ["ada_cm", "crest"])
+def test_a_semi_supervised_network_is_judged_by_its_average(name: str) -> None:
+    run = make_run(name, method__network_decay=0.95)
+    assert run.method.average_decay == 0.95
+    state = new_state(run, faces(), CPU)
+    assert len(state.averages) == len(state.networks) == 1
+    assert state.evaluated == state.averages
+    learners = Learners(state.networks, state.averages, run.compute, CPU)
+    assert learners.judges == learners.averages
+    assert learners.peer(0) is learners.averages[0]
+
+
+def test_averages_get_no_gradient() -> None:
+    state, _ = train(plus(optim__epochs=1), faces())
+    assert all(value.grad is None for net in state.averages for value in net.parameters())
+    assert not any(value.requires_grad for net in state.averages for value in net.parameters())
+
+
+def test_a_resumed_run_has_the_averages_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    run, data = plus(), faces()
+    whole, _ = train(run, data)
+    half, _ = train(run, data, num_epochs=2)
+    save_checkpoint(half, run, tmp_path)
+    resumed = new_state(run, data, CPU)
+    load_checkpoint(resumed, tmp_path)
+    train(run, data, resumed)
+    assert same_weights(whole, resumed)
+    for one, other in zip(
+        copy_weights(whole.averages), copy_weights(resumed.averages), strict=True
+    ):
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+    assert timeless(whole.history) == timeless(resumed.history)
+
+
+def test_a_checkpoint_without_averages_is_refused(tmp_path: Path) -> None:
+    run, data = plus(), faces()
+    state = new_state(run, data, CPU)
+    state.averages.clear()
+    save_checkpoint(state, run, tmp_path)
+    with pytest.raises(ValueError, match="a checkpoint of 0 moving averages, expected 2; resume"):
+        load_checkpoint(new_state(run, data, CPU), tmp_path)
+
+
+def averages() -> list[dict[str, torch.Tensor]]:
+    state, _ = train(plus(optim__epochs=2), faces())
+    return copy_weights(state.averages)
+
+
+def test_ranks_have_the_same_averages(gloo_pair: GlooRanks) -> None:
+    first, second = gloo_pair.run(averages)
+    for one, other in zip(first, second, strict=True):
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_an_unknown_variant_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"method\.variant"):
+        make_run("elr", method__variant="elr2")

@@ -1,0 +1,255 @@
+"""Ranks in teams: a network on each, trained at the same time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fer_ray.methods import METHODS
+from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from fer_ray.training.distributed import (
+    Teams,
+    broadcast,
+    from_rank,
+    mean_over_ranks,
+    min_over_ranks,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
+from fer_ray.training.loop import fit
+from fer_ray.training.state import new_state
+from tests.gloo import GlooRanks
+from tests.samples import CPU, build_perceptron, built_by, faces, make_run, timeless, train
+
+
+@pytest.fixture(scope="module")
+def four_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooRanks]:
+    """Enough for two teams of two."""
+    ranks = GlooRanks(tmp_path_factory.mktemp("four"), num_ranks=4)
+    yield ranks
+    ranks.stop()
+
+
+# --- teams ----------------------------------------------------------------------------------------
+
+
+def reduce_apart() -> dict[str, Any]:
+    teams, own = Teams(2), torch.tensor([float(rank())], requires_grad=True)
+    with teams.apart():
+        within = (rank(), world_size())
+        mean = mean_over_ranks(own)
+        (mean * (1.0 + dist.get_rank())).sum().backward()
+        sums = [float(f(own.detach())) for f in (sum_over_ranks, min_over_ranks)]
+    return {
+        "team": teams.own,
+        "heads": teams.heads,
+        "within": within,
+        "without": (rank(), world_size()),
+        "reduced": [*sums, float(mean.detach())],
+        "gradient": own.grad.tolist() if own.grad is not None else None,
+        "all": float(sum_over_ranks(own.detach())),
+    }
+
+
+def test_within_a_team_there_are_only_its_ranks(four_ranks: GlooRanks) -> None:
+    found = four_ranks.run(reduce_apart)
+    assert [x["team"] for x in found] == [0, 0, 1, 1]
+    assert [x["within"] for x in found] == [(0, 2), (1, 2), (0, 2), (1, 2)]
+    assert [x["without"] for x in found] == [(number, 4) for number in range(4)]
+    assert [x["reduced"] for x in found] == [[1, 0, 0.5]] * 2 + [[5, 2, 2.5]] * 2
+    assert [x["gradient"] for x in found] == [[1.5]] * 2 + [[3.5]] * 2  # the team's mean of 1..4
+    assert all(x["all"] == 6 and x["heads"] == [0, 2] for x in found)
+
+
+def leave_by_error() -> tuple[int, int]:
+    with pytest.raises(KeyError), Teams(2).apart():
+        raise KeyError
+    return rank(), world_size()
+
+
+def test_an_error_ends_the_time_apart(four_ranks: GlooRanks) -> None:
+    assert four_ranks.run(leave_by_error) == [(number, 4) for number in range(4)]
+
+
+def ask(source: int, failing: int) -> str:
+    def make() -> str:
+        if rank() == failing:
+            raise KeyError("fear")
+        return f"of {rank()}"
+
+    return from_rank(source, make)
+
+
+def test_any_rank_hands_on_what_it_has_or_raises(four_ranks: GlooRanks) -> None:
+    assert four_ranks.run(ask, 2, 0) == ["of 2"] * 4
+    for error in four_ranks.outcomes(ask, [(2, 2)] * 4):
+        assert isinstance(error, KeyError)
+
+
+def overwrite() -> list[Tensor]:
+    own = float(rank())
+    tensors = [torch.full((2, 3), own), torch.full((), int(own)), torch.full((3,), own).half()]
+    strided = torch.full((3, 2), own).T
+    broadcast([*tensors, strided], 1)
+    assert strided.stride() == (1, 2)
+    return [*tensors, strided]
+
+
+def test_tensors_are_overwritten_where_they_lie(gloo_pair: GlooRanks) -> None:
+    for tensors in gloo_pair.run(overwrite):
+        assert [x.dtype for x in tensors[:3]] == [torch.float32, torch.int64, torch.float16]
+        assert all(bool((x == 1).all()) for x in tensors)
+
+
+# --- what training changes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_everything_that_training_changes_is_handed_on(method: str) -> None:
+    run, data = make_run(method), faces()
+    state, _ = train(run, data, num_epochs=3)
+    known = {x.data_ptr() for k in range(len(state.networks)) for x in state.trained_tensors(k)}
+    changed = [state.networks, state.averages]
+    held = [x for part in changed for module in part for x in module.state_dict().values()]
+    held += state.memory
+    held += [x for o in state.optimizers for s in o.state.values() for x in s.values()]
+    assert {x.data_ptr() for x in held if isinstance(x, Tensor)} == known
+    fresh = new_state(run, data, CPU)
+    for network in range(len(state.networks)):
+        there, here = state.trained_tensors(network), fresh.trained_tensors(network)
+        assert [(x.shape, x.dtype) for x in there] == [(x.shape, x.dtype) for x in here]
+
+
+# --- two ranks, a network on each -----------------------------------------------------------------
+
+APART = {
+    "co_divide": {},
+    "dividemix": {"method__guesses": "scored", "method__unlabeled_weight": 1.0},
+}
+
+
+def train_apart(method: str, overrides: dict[str, Any], folder: str) -> str:
+    """All rows; rank zero also leaves a checkpoint."""
+    run = make_run(method, **overrides)
+    state, rows = train(run, faces(num_train=91))
+    if rank() == 0:
+        save_checkpoint(state, run, Path(folder))
+    return timeless(rows)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """What a checkpoint holds, but for learning rates, which every step sets anew."""
+    saved: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+    for optimizer in saved["optimizers"]:
+        for group in optimizer["param_groups"]:
+            del group["lr"]
+    return saved | {"best": torch.load(folder / "best.pt", weights_only=True)}
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """Equal to the last bit, however deep."""
+    if isinstance(first, Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        assert_same(list(first.values()), list(second.values()))
+    elif isinstance(first, list | tuple):
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    else:
+        assert first == second
+
+
+@pytest.mark.parametrize("method", sorted(APART))
+def test_two_ranks_apart_compute_what_one_process_does_to_the_last_bit(
+    method: str, gloo_pair: GlooRanks, tmp_path: Path
+) -> None:
+    """Only in scores and validation do images share batches with others: all else is the same."""
+    overrides = {**APART[method], "compute__eval_batch_size": 1}
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "apart").mkdir()
+    alone = train_apart(method, overrides, str(tmp_path / "alone"))
+    assert gloo_pair.run(train_apart, method, overrides, str(tmp_path / "apart")) == [alone] * 2
+    assert_same(contents(tmp_path / "alone"), contents(tmp_path / "apart"))
+
+
+def resume_apart(folder: str) -> tuple[str, str]:
+    run, data = make_run("co_divide", optim__epochs=5), faces()
+    whole, _ = train(run, data)
+    half, _ = train(run, data, num_epochs=3)
+    from_rank(0, lambda: save_checkpoint(half, run, Path(folder)) if rank() == 0 else None)
+    fresh: TrainState = new_state(run, data, CPU)
+    load_checkpoint(fresh, Path(folder))
+    list(fit(run, data, CPU, fresh))
+    return timeless(whole.history), timeless(fresh.history)
+
+
+def test_a_resumed_run_apart_equals_the_uninterrupted_one(
+    gloo_pair: GlooRanks, tmp_path: Path
+) -> None:
+    for whole, resumed in gloo_pair.run(resume_apart, str(tmp_path)):
+        assert whole == resumed
+
+
+def steps_by_network(method: str, overrides: dict[str, Any]) -> list[int]:
+    """How many steps this rank made of each network."""
+    run, data = make_run(method, **overrides), faces()
+    state = new_state(run, data, CPU)
+    counts = [0, 0]
+    for number, optimizer in enumerate(state.optimizers):
+
+        def count(*_: Any, number: int = number) -> None:
+            counts[number] += 1
+
+        optimizer.register_step_post_hook(count)
+    train(run, data, state, num_epochs=3)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "is_apart"),
+    [
+        ("co_divide", {}, True),
+        ("co_divide", {"workers__parallel": "networks"}, True),
+        ("co_divide", {"workers__parallel": "images"}, False),
+        ("dividemix", {}, False),
+        ("dividemix", {"method__guesses": "scored"}, True),
+        ("co_teaching", {}, False),
+    ],
+)
+def test_a_rank_trains_one_network_where_networks_do_not_look_at_each_other(
+    method: str, overrides: dict[str, Any], is_apart: bool, gloo_pair: GlooRanks
+) -> None:
+    alone = steps_by_network(method, overrides)
+    first, second = gloo_pair.run(steps_by_network, method, overrides)
+    if is_apart:
+        assert (first, second) == ([alone[0], 0], [0, alone[1]])
+    else:
+        assert first == second
+        assert min(first) > 0
+
+
+# --- four ranks, two on each ----------------------------------------------------------------------
+
+
+def fit_perceptron() -> tuple[list[dict[str, Tensor]], str]:
+    run = make_run("co_divide", method__penalty_weight=5.0, optim__epochs=4)
+    with built_by(build_perceptron):
+        state, rows = train(run, faces())
+    return [dict(network.state_dict()) for network in state.networks], timeless(rows)
+
+
+def test_two_teams_of_two_step_like_one_process(four_ranks: GlooRanks) -> None:
+    alone, _ = fit_perceptron()
+    found = four_ranks.run(fit_perceptron)
+    assert len({rows for _, rows in found}) == 1
+    for weights, _ in found:
+        for network, expected in zip(weights, alone, strict=True):
+            for key, value in network.items():
+                torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-5)
+        assert_same(weights, found[0][0])
