@@ -40,12 +40,12 @@ from fer_ray.on_ray.trials import (
 )
 from fer_ray.record.storage import Folder
 from fer_ray.record.terminal import error_paragraph
-from fer_ray.record.tracking import JsonLinesTracker, Mode, sync_hint, wandb_mode
+from fer_ray.record.tracking import JsonLinesTracker, WandbMode, sync_hint, wandb_mode
+from fer_ray.search.sharing import shares_warmup
 from fer_ray.search.space import SearchSpace, parse_space
 from fer_ray.search.sweep import EarlyTerminate
 from fer_ray.training.finish import evaluation_device, finish_run, newest_checkpoint, write_summary
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
-from fer_ray.training.warmup import shares_warmup
 
 _SEARCH_FILE = "search.yaml"
 _DEFAULT_TRIALS = 12
@@ -55,7 +55,7 @@ _KEEP = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SearchPlan:
     """A search that has been checked and can start.
 
     Attributes:
@@ -76,7 +76,7 @@ class Plan:
     num_trials: int
     folder: Folder
     data: FaceData
-    wandb: Mode
+    wandb: WandbMode
     is_resumed: bool
     shares_warmup: bool
 
@@ -123,7 +123,7 @@ def _tune(argv: Sequence[str] | None) -> int:
     return _report(plan, console, time.perf_counter() - started)
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace) -> SearchPlan:
     """Check everything that can be wrong before a process is started.
 
     Raises:
@@ -145,7 +145,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise ConfigError(f"--trials: at least 1, got {num_trials}")
     if space.search == "grid":
         num_trials = min(num_trials, len(space.grid_points()))
-    return Plan(
+    return SearchPlan(
         space=space,
         overrides=overrides,
         source=source,
@@ -187,7 +187,7 @@ def _stored(
     )
 
 
-def _search(plan: Plan, have: Resources) -> None:
+def _search(plan: SearchPlan, have: Resources) -> None:
     """Run the trials that are not finished.
 
     Raises:
@@ -226,19 +226,19 @@ def _search(plan: Plan, have: Resources) -> None:
     plan.folder.delete(WARMUP)
 
 
-def _is_over(plan: Plan, result: Any) -> bool:
+def _is_over(plan: SearchPlan, result: Any) -> bool:
     """Whether a trial ended; a search that was interrupted has some that did not."""
     return bool(result.error) or bool((result.metrics or {}).get("done"))
 
 
-def _interrupted(plan: Plan) -> InterruptedRunError:
+def _interrupted(plan: SearchPlan) -> InterruptedRunError:
     return InterruptedRunError(
         f"interrupted; {plan.folder} keeps every trial. Go on with the same command and "
         f"--name {plan.folder.name} --resume"
     )
 
 
-def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
+def _restored(plan: SearchPlan, trainable: Any) -> tune.Tuner | None:
     """The interrupted experiment; `None` if it was broken off before Tune saved anything."""
     path = str(plan.folder)
     if not tune.Tuner.can_restore(path):
@@ -247,7 +247,7 @@ def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
 
 
 def _tuner(
-    plan: Plan, trainable: Any, run: RunConfig, concurrent: int, log: SearchLog
+    plan: SearchPlan, trainable: Any, run: RunConfig, concurrent: int, log: SearchLog
 ) -> tune.Tuner:
     space = plan.space
     return tune.Tuner(
@@ -328,7 +328,7 @@ def _suggest(space: SearchSpace, trial: Any) -> dict[str, Any]:
     return {**space.suggest(trial), "trial": trial.number}
 
 
-def _report(plan: Plan, console: Console, wall_s: float) -> int:
+def _report(plan: SearchPlan, console: Console, wall_s: float) -> int:
     """Test the best trial once, write `trials.csv` and `summary.json`, print the tables."""
     table = _trial_table(plan)
     plan.folder.write_text("trials.csv", _csv(table))
@@ -356,7 +356,7 @@ def _report(plan: Plan, console: Console, wall_s: float) -> int:
     return 0
 
 
-def _trial_table(plan: Plan) -> list[dict[str, Any]]:
+def _trial_table(plan: SearchPlan) -> list[dict[str, Any]]:
     """A row per trial from what it left on file."""
     table = []
     for name in plan.folder.names():
@@ -393,7 +393,7 @@ def _csv(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _print(
-    plan: Plan,
+    plan: SearchPlan,
     console: Console,
     best: Mapping[str, Any],
     summary: Mapping[str, Any],

@@ -20,9 +20,9 @@ from fer_ray.record.storage import Folder
 from fer_ray.record.terminal import TrialTable
 from fer_ray.record.tracking import (
     JsonLinesTracker,
-    Mode,
     NullTracker,
     Tracker,
+    WandbMode,
     WandbTracker,
     open_wandb,
 )
@@ -38,7 +38,7 @@ PARAMS = "params.json"
 _FAILURE_KEY = "failure"
 _TRAIN_NAME = "train"
 
-Status = Literal["done", "stopped", "failed", "infeasible"]
+TrialEnd = Literal["done", "stopped", "failed", "infeasible"]
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
@@ -154,7 +154,7 @@ class SearchLog(tune.Callback):
         folder: str,
         class_names: tuple[str, ...],
         num_trials: int,
-        wandb: Mode,
+        wandb: WandbMode,
         wandb_dir: str,
     ) -> None:
         self._settings: dict[str, Any] = {
@@ -178,7 +178,7 @@ class SearchLog(tune.Callback):
         self._space: SearchSpace = self._settings["space"]
         self._folder = Folder(self._settings["folder"])
         self._names: tuple[str, ...] = self._settings["class_names"]
-        self._mode: Mode = self._settings["wandb"]
+        self._mode: WandbMode = self._settings["wandb"]
         self._rows: dict[str, JsonLinesTracker] = {}
         self._wandb: dict[str, Tracker] = {}
         self._failures: dict[str, dict[str, str]] = {}
@@ -261,7 +261,7 @@ class SearchLog(tune.Callback):
         del trials, info
         self.close()
 
-    def _status(self, trial: Any) -> Status:
+    def _status(self, trial: Any) -> TrialEnd:
         """How a trial ended, from what is on file of it."""
         name = trial_name(trial.config)
         if name in self._failures:
@@ -301,7 +301,7 @@ class SearchLog(tune.Callback):
             self._mode = tracker.mode  # a server that did not answer is not asked again
         return tracker
 
-    def _finish(self, trial: Any, status: Status) -> None:
+    def _finish(self, trial: Any, status: TrialEnd) -> None:
         name = trial_name(trial.config)
         rows, wandb = self._open(trial)
         self._show(trial, status)
@@ -327,7 +327,7 @@ class SearchLog(tune.Callback):
             )
         return pictures
 
-    def _show(self, trial: Any, status: Status | Literal["running"]) -> None:
+    def _show(self, trial: Any, status: TrialEnd | Literal["running"]) -> None:
         if self._table is None:
             return
         rows = self._rows[trial_name(trial.config)].rows

@@ -20,9 +20,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 Number = int | float
-Status = Literal["pending", "running", "stopped", "done", "failed", "infeasible"]
+TrialStatus = Literal["pending", "running", "stopped", "done", "failed", "infeasible"]
 
-_STYLE: dict[Status, str] = {
+_STYLE: dict[TrialStatus, str] = {
     "running": "bold cyan",
     "done": "green",
     "stopped": "yellow",
@@ -91,7 +91,7 @@ class _View:
 @dataclass(frozen=True, slots=True)
 class _Trial:
     name: str
-    status: Status
+    status: TrialStatus
     epoch: int
     epochs: int
     metric: Number | None
@@ -142,7 +142,7 @@ class TrialTable(_View):
     def update(
         self,
         trial: str,
-        status: Status,
+        status: TrialStatus,
         epoch: int,
         epochs: int,
         metric: Number | None,

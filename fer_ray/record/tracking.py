@@ -21,8 +21,8 @@ from fer_ray.record.storage import Folder
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["offline", "online", "disabled"]
-_OTHER_MODES: dict[str, Mode] = {"dryrun": "offline", "run": "online", "shared": "online"}
+WandbMode = Literal["offline", "online", "disabled"]
+_OTHER_MODES: dict[str, WandbMode] = {"dryrun": "offline", "run": "online", "shared": "online"}
 _MAX_ID = 64
 
 
@@ -133,7 +133,9 @@ class WandbTracker:
         url: The run's page, when there is one.
     """
 
-    def __init__(self, run: Any, class_names: Sequence[str], *, mode: Mode = "offline") -> None:
+    def __init__(
+        self, run: Any, class_names: Sequence[str], *, mode: WandbMode = "offline"
+    ) -> None:
         self._run, self._class_names = run, tuple(class_names)
         self.mode, self.url = mode, run.url
         self._folder = Path(run.dir).parent
@@ -184,7 +186,7 @@ class WandbTracker:
             self._run = None
 
 
-def wandb_mode(requested: Mode | None = None) -> Mode:
+def wandb_mode(requested: WandbMode | None = None) -> WandbMode:
     """What W&B should do: as asked, else as `WANDB_MODE` says, else online if there is a key.
 
     Args:
@@ -196,7 +198,7 @@ def wandb_mode(requested: Mode | None = None) -> Mode:
     if requested:
         return requested
     value = os.environ.get("WANDB_MODE", "")
-    modes: dict[str, Mode] = {mode: mode for mode in get_args(Mode)} | _OTHER_MODES
+    modes: dict[str, WandbMode] = {mode: mode for mode in get_args(WandbMode)} | _OTHER_MODES
     if value:
         if value not in modes:
             raise ValueError(f"WANDB_MODE: expected one of {', '.join(modes)}, got {value!r}")
@@ -212,7 +214,7 @@ def open_wandb(
     trial: str,
     *,
     group: str,
-    mode: Mode,
+    mode: WandbMode,
     directory: Path,
     class_names: Sequence[str],
     config: Mapping[str, Any],

@@ -9,11 +9,11 @@ from fer_ray.methods import METHODS
 from fer_ray.search.domains import Domain
 from fer_ray.search.sweep import check_keys
 
-METHOD = "method.name"
+METHOD_KEY = "method.name"
 
 _ELSEWHERE = {
     "data": "a section; search data.spec",
-    "method": f"a section; search {METHOD}",
+    "method": f"a section; search {METHOD_KEY}",
     "metric": "what the search is about; write it beside `parameters`",
     "mode": "what the search is about; write metric.goal beside `parameters`",
 }
@@ -53,15 +53,15 @@ def check_methods(parameters: Mapping[str, Domain], run: Mapping[str, Any], plac
     for key in parameters:
         if key in _ELSEWHERE:
             raise ConfigError(f"{place}: parameters.{key}: this is {_ELSEWHERE[key]}")
-    if METHOD not in parameters:
+    if METHOD_KEY not in parameters:
         return
-    for method in parameters[METHOD].corners():
+    for method in parameters[METHOD_KEY].corners():
         if not isinstance(method, str) or method not in METHODS:
             raise ConfigError(
-                f"{place}: parameters.{METHOD}: expected values of {', '.join(METHODS)}; "
+                f"{place}: parameters.{METHOD_KEY}: expected values of {', '.join(METHODS)}; "
                 f"got {method!r}"
             )
-    choice = parameters[METHOD].grid_values()
+    choice = parameters[METHOD_KEY].grid_values()
     known = sorted({f"method.{item.name}" for name in choice for item in fields(METHODS[name])})
     section = run.get("method", {})
     fixed = section if isinstance(section, Mapping) else {}

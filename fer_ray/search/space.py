@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from fer_ray.config import ConfigError, RunConfig, load_yaml, with_overrides
-from fer_ray.search.conditions import METHOD, check_methods, has_key, lookup
+from fer_ray.search.conditions import METHOD_KEY, check_methods, has_key, lookup
 from fer_ray.search.distributions import parse_domain
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
 from fer_ray.search.sweep import (
     EarlyTerminate,
-    Mode,
+    MetricMode,
     Search,
     check_top_level,
     flat_parameters,
@@ -57,7 +57,7 @@ class SearchSpace:
     run: Mapping[str, Any]
     search: Search
     metric: str
-    mode: Mode
+    mode: MetricMode
     run_cap: int | None
     early_terminate: EarlyTerminate | None
     parameters: Mapping[str, Domain]
@@ -82,9 +82,9 @@ class SearchSpace:
             method: One of `methods`; by default the one that a run has without a search.
         """
         method = method or self._default_method
-        base = with_overrides(self._bases[method], {METHOD: method})
+        base = with_overrides(self._bases[method], {METHOD_KEY: method})
         return {
-            key: method if key == METHOD else domain.nearest(lookup(base, key))
+            key: method if key == METHOD_KEY else domain.nearest(lookup(base, key))
             for key, domain in self.active(method).items()
         }
 
@@ -112,9 +112,9 @@ class SearchSpace:
             ConfigError: If a value does not fit the run.
         """
         values = trial_params(params)
-        method = values.get(METHOD, self._default_method)
+        method = values.get(METHOD_KEY, self._default_method)
         if method not in self._bases:
-            raise ConfigError(f"{METHOD}: expected {' or '.join(self.methods)}, got {method!r}")
+            raise ConfigError(f"{METHOD_KEY}: expected {' or '.join(self.methods)}, got {method!r}")
         return RunConfig.from_dict(with_overrides(self._bases[method], values))
 
     def to_wandb_sweep(self) -> dict[str, Any]:
@@ -124,14 +124,14 @@ class SearchSpace:
     @property
     def methods(self) -> list[str]:
         """The methods that trials may have."""
-        if METHOD in self.parameters:
-            return self.parameters[METHOD].grid_values()
+        if METHOD_KEY in self.parameters:
+            return self.parameters[METHOD_KEY].grid_values()
         return [self._default_method]
 
     def active(self, method: str) -> dict[str, Domain]:
         """The parameters that trials of a method have, `method.name` first."""
-        ordered = sorted(self.parameters.items(), key=lambda item: item[0] != METHOD)
-        if METHOD not in self.parameters:
+        ordered = sorted(self.parameters.items(), key=lambda item: item[0] != METHOD_KEY)
+        if METHOD_KEY not in self.parameters:
             return dict(ordered)
         return {key: domain for key, domain in ordered if has_key(method, key)}
 
@@ -141,7 +141,7 @@ class SearchSpace:
         named = section.get("name") if isinstance(section, Mapping) else None
         if named is None:
             named = RunConfig().to_dict()["method"]["name"]
-        domain = self.parameters.get(METHOD)
+        domain = self.parameters.get(METHOD_KEY)
         return str(named if domain is None else domain.nearest(named))
 
     @cached_property
@@ -151,7 +151,7 @@ class SearchSpace:
         for method in self.methods:
             run = with_overrides(self.run, {"metric": self.metric, "mode": self.mode})
             section = run.get("method", {})
-            if METHOD in self.parameters:
+            if METHOD_KEY in self.parameters:
                 fixed = section if isinstance(section, Mapping) else {}
                 run["method"] = {
                     key: value for key, value in fixed.items() if has_key(method, f"method.{key}")
@@ -162,10 +162,10 @@ class SearchSpace:
     def _choose(self, choose: Callable[[str, Domain], Any]) -> dict[str, Any]:
         """A value for every active parameter; the method is chosen first, for it decides which."""
         params: dict[str, Any] = {}
-        if METHOD in self.parameters:
-            params[METHOD] = choose(METHOD, self.parameters[METHOD])
-        for key, domain in self.active(params.get(METHOD, self._default_method)).items():
-            if key != METHOD:
+        if METHOD_KEY in self.parameters:
+            params[METHOD_KEY] = choose(METHOD_KEY, self.parameters[METHOD_KEY])
+        for key, domain in self.active(params.get(METHOD_KEY, self._default_method)).items():
+            if key != METHOD_KEY:
                 params[key] = choose(key, domain)
         return params
 
@@ -174,7 +174,7 @@ class SearchSpace:
         values: dict[str, list[Any]] = {}
         for key, domain in self.active(method).items():
             try:
-                values[key] = [method] if key == METHOD else domain.grid_values()
+                values[key] = [method] if key == METHOD_KEY else domain.grid_values()
                 check_grid_size(math.prod(map(len, values.values())))
             except ValueError as error:
                 raise ConfigError(f"{self.place}: parameters.{key}: {error}") from None
@@ -250,7 +250,7 @@ def _check_corners(space: SearchSpace) -> None:
     except ConfigError as error:
         raise ConfigError(f"{space.place}: run: {error}") from None
     for method in methods:
-        named = {METHOD: method} if METHOD in space.parameters else {}
+        named = {METHOD_KEY: method} if METHOD_KEY in space.parameters else {}
         defaults = space.default_params(method)
         for key, value in defaults.items():
             _try(space, named, {key: value})
@@ -258,7 +258,7 @@ def _check_corners(space: SearchSpace) -> None:
         ends = [
             (key, value)
             for key, domain in space.active(method).items()
-            for value in ([] if key == METHOD else domain.corners())
+            for value in ([] if key == METHOD_KEY else domain.corners())
         ]
         for end in ends:
             _try(space, defaults, dict([end]))

@@ -9,14 +9,14 @@ from fer_ray.config import ConfigError, RunConfig, check_metric
 from fer_ray.search.shapes import is_number
 
 Search = Literal["random", "grid", "bayes"]
-Mode = Literal["max", "min"]
+MetricMode = Literal["max", "min"]
 
 _FOR_WANDB = ("apiVersion", "kind", "program", "project", "entity", "command", "controller")
 _KEYS = (
     *("name", "description", "run", "method", "metric", "run_cap", "early_terminate"),
     *("parameters", *_FOR_WANDB),
 )
-_GOALS: dict[str, Mode] = {"maximize": "max", "minimize": "min"}
+_GOALS: dict[str, MetricMode] = {"maximize": "max", "minimize": "min"}
 _SEARCHES: dict[str, Search] = {"random": "random", "grid": "grid", "bayes": "bayes"}
 
 
@@ -76,7 +76,7 @@ def read_search(raw: Mapping[str, Any], place: str) -> Search:
     return _SEARCHES[search]
 
 
-def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, Mode]:
+def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, MetricMode]:
     """What is best, from `metric`; the run's own default if there is none.
 
     Raises:

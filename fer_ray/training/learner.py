@@ -23,7 +23,7 @@ from fer_ray.training.speedups import Forward, compiled_forward, resolve_speedup
 from fer_ray.training.stopwatch import Stopwatch
 
 # Streams of random numbers of one (seed, epoch, network).
-INIT, ORDER, METHOD = 0, 1, 2
+INIT_STREAM, ORDER_STREAM, METHOD_STREAM = 0, 1, 2
 # Share of a GPU's free memory that packed images may take; a larger set stays on the host.
 _DEVICE_SHARE = 0.4
 # torch 2.15 renamed the option and warns of the old name; older ones know the old name only.

@@ -21,7 +21,7 @@ from fer_ray.training.checkpoint import Best, TrainState, copy_weights
 from fer_ray.training.distributed import Teams, broadcast, from_rank, from_rank_zero, world_size
 from fer_ray.training.evaluation import evaluate, score
 from fer_ray.training.learner import Images, Learners
-from fer_ray.training.phase import Phase, make_plan
+from fer_ray.training.phase import Phase, plan_phase
 from fer_ray.training.state import begin_generation
 
 _HISTOGRAM_BINS = 50
@@ -175,7 +175,7 @@ class _Loop:
         self, network: int, split: SplitResult | None, epoch: int
     ) -> tuple[dict[str, float], int]:
         """Train one network; what it logs and the images drawn."""
-        plan = make_plan(self.run, self.train, network, split, epoch)
+        plan = plan_phase(self.run, self.train, network, split, epoch)
         names = self.data.class_names
         phase = Phase(self.run, names, self.train, self.state, self.learners, plan)
         return phase.train(), plan.num_images

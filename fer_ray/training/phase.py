@@ -28,8 +28,8 @@ from fer_ray.training.distributed import (
     world_size,
 )
 from fer_ray.training.learner import (
-    METHOD,
-    ORDER,
+    METHOD_STREAM,
+    ORDER_STREAM,
     Images,
     Learner,
     Learners,
@@ -39,7 +39,7 @@ from fer_ray.training.learner import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PhasePlan:
     """What one network trains on in one epoch.
 
     Attributes:
@@ -72,9 +72,9 @@ class Plan:
         return self.num_steps * self.share * (2 if len(self.unlabeled) else 1)
 
 
-def make_plan(
+def plan_phase(
     run: RunConfig, images: Images, network: int, split: SplitResult | None, epoch: int
-) -> Plan:
+) -> PhasePlan:
     """What a network trains on.
 
     An epoch is a pass over the labelled images, or over the unlabelled ones where the method wants
@@ -99,7 +99,7 @@ def make_plan(
     num_rest = len(every) - num_labeled
     num_images = max(num_labeled, num_rest) if method.covers_unlabeled else num_labeled
     draws_rest = split is not None and views.needs_unlabeled
-    return Plan(
+    return PhasePlan(
         network=network,
         epoch=epoch,
         is_warmup=is_warmup,
@@ -123,7 +123,7 @@ class Phase:
         images: Images,
         state: TrainState,
         learners: Learners,
-        plan: Plan,
+        plan: PhasePlan,
     ) -> None:
         self._run, self._plan, self._images = run, plan, images
         self._class_names = class_names
@@ -135,8 +135,8 @@ class Phase:
         key = (run.seed, plan.epoch, plan.network)
         # Order and views are those of the whole batch and the same on every rank; a method's own
         # draws differ by rank.
-        self._order = generator_for(*key, ORDER)
-        self._own = generator_for(*key, rank(), METHOD)
+        self._order = generator_for(*key, ORDER_STREAM)
+        self._own = generator_for(*key, rank(), METHOD_STREAM)
 
     def train(self) -> dict[str, float]:
         """All steps; what they log, averaged over steps and ranks.

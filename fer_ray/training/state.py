@@ -10,7 +10,7 @@ from torch import Tensor
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.training.checkpoint import TrainState
-from fer_ray.training.learner import INIT, seed_for
+from fer_ray.training.learner import INIT_STREAM, seed_for
 from fer_ray.training.models import FaceNetwork, build_network
 from fer_ray.training.speedups import LightSGD, resolve_speedups
 
@@ -54,7 +54,7 @@ def _new_network(
         num_classes=data.num_classes,
         num_channels=data.num_channels,
         image_size=min(data.image_size),
-        seed=seed_for(run.seed, epoch, number, INIT),
+        seed=seed_for(run.seed, epoch, number, INIT_STREAM),
     )
     return network.to(device)
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from fer_ray.config import RunConfig
 from fer_ray.record.storage import Folder
-from fer_ray.search.conditions import METHOD
-from fer_ray.search.space import SearchSpace
 from fer_ray.training.checkpoint import TrainState, save_checkpoint
 from fer_ray.training.distributed import from_rank_zero, rank
 
@@ -37,21 +35,6 @@ def warmup_key(run: RunConfig) -> str | None:
     config["method"] = {key: x for key, x in config["method"].items() if key not in free}
     text = json.dumps(config, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def shares_warmup(space: SearchSpace) -> bool:
-    """Whether all trials of a method have the same warm-up, but for its length.
-
-    Only then is it worth keeping, for a checkpoint of every epoch of every trial would be many.
-    """
-    for method in space.methods:
-        fields_before = space.run_config(space.default_params(method)).method.warmup_fields
-        for key in space.active(method).keys() - {METHOD}:
-            section, _, rest = key.partition(".")
-            has_say = section != "method" or rest.partition(".")[0] in (fields_before or ())
-            if fields_before is None or has_say:
-                return False
-    return True
 
 
 class SharedWarmup:

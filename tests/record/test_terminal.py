@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from fer_ray.record.terminal import (
     EpochProgress,
-    Status,
+    TrialStatus,
     TrialTable,
     abbreviate,
     confusion_table,
@@ -53,7 +53,7 @@ def drawn(view: RenderableType, width: int = 80) -> list[str]:
 def add(
     table: TrialTable,
     trial: str,
-    status: Status,
+    status: TrialStatus,
     epoch: int = 3,
     best: float | None = None,
     config: dict[str, Any] = CONFIG,
@@ -63,7 +63,7 @@ def add(
 
 def test_table_fits_the_terminal() -> None:
     table = TrialTable(30, console=make_console(terminal=True))
-    statuses: list[Status] = ["done", "infeasible", "running", "pending"]
+    statuses: list[TrialStatus] = ["done", "infeasible", "running", "pending"]
     for number in range(24):
         add(table, f"a_long_name_{number:05}", statuses[number % 4], best=0.1 * (number % 7))
     lines = drawn(table.render())

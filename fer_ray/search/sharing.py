@@ -1,0 +1,19 @@
+"""Which warm-ups the trials of a search have in common."""
+
+from fer_ray.search.conditions import METHOD_KEY
+from fer_ray.search.space import SearchSpace
+
+
+def shares_warmup(space: SearchSpace) -> bool:
+    """Whether all trials of a method have the same warm-up, but for its length.
+
+    Only then is it worth keeping, for a checkpoint of every epoch of every trial would be many.
+    """
+    for method in space.methods:
+        fields_before = space.run_config(space.default_params(method)).method.warmup_fields
+        for key in space.active(method).keys() - {METHOD_KEY}:
+            section, _, rest = key.partition(".")
+            has_say = section != "method" or rest.partition(".")[0] in (fields_before or ())
+            if fields_before is None or has_say:
+                return False
+    return True
