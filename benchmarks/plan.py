@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.runs import Cost, calibrate, num_warmup, read_run, train_case
-from fer_ray.config import ConfigError, RunConfig, with_overrides
+from fer_ray.config import RunConfig, with_overrides
+from fer_ray.core.errors import ConfigError
 
 ENSEMBLE_OF = "cross_entropy"
 _NOT_TUNED = ("data", "workers", "compute", "seed")

@@ -24,7 +24,8 @@ from rich.table import Table
 from fer_ray.commands.arguments import base_parser, raw_config
 from fer_ray.commands.folders import choose_folder
 from fer_ray.commands.process import InterruptedRunError, command
-from fer_ray.config import ConfigError, RunConfig, with_overrides
+from fer_ray.config import RunConfig, with_overrides
+from fer_ray.core.errors import ConfigError
 from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
 from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.plots import scaling_png

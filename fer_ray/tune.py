@@ -23,7 +23,9 @@ from fer_ray.commands.arguments import run_overrides, run_parser
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_result
-from fer_ray.config import ConfigError, RunConfig, load_yaml
+from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
+from fer_ray.core.yaml_input import load_yaml
 from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
 from fer_ray.on_ray.trainer import quiet_ray

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 
 from benchmarks import plan, report
 from benchmarks.reference_loop import ReferenceLoop
-from fer_ray.config import ConfigError, RunConfig
+from fer_ray.config import RunConfig
 from fer_ray.core.augment import plain_views
+from fer_ray.core.errors import ConfigError
 from fer_ray.training.state import new_state
 from tests.paths import ROOT
 from tests.samples import CPU, faces

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.scale import by_command
 from fer_ray import scale
-from fer_ray.config import ConfigError, RunConfig
+from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.record.plots import scaling_png
 
 

@@ -4,12 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fer_ray.config import (
-    RunConfig,
-    load_yaml,
-    parse_assignments,
-    with_overrides,
-)
+from fer_ray.config import RunConfig, with_overrides
+from fer_ray.core.yaml_input import load_yaml, parse_assignments
 from fer_ray.data.records import split_words
 from fer_ray.methods import METHODS
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fer_ray.config import ConfigError
+from fer_ray.core.errors import ConfigError
 from fer_ray.record.storage import Folder
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from fer_ray.config import ConfigError
+from fer_ray.core.errors import ConfigError
 from fer_ray.data import DataError
 from fer_ray.record.storage import StorageError
 from fer_ray.record.terminal import error_paragraph

@@ -7,14 +7,15 @@ not depend on the number of ranks or on the device.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from fer_ray.core.bounds import bounded, check_bounds
 
 # Smallest deviation, in grey levels, that an image is scaled by: a black frame stays all zero.
 _MIN_STD = 8.0
@@ -35,26 +36,17 @@ class ViewPolicy:
         erase_area: Largest share of the image that is blanked, in [0, 1].
     """
 
-    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
-
-    flip: float = 0.5
-    rotate_deg: float = 5.0
-    scale: float = 0.05
-    shift: float = 0.03
-    brightness: float = 0.1
-    contrast: float = 0.1
-    erase: float = 0.0
-    erase_area: float = 0.2
+    flip: float = bounded(0.5, "[0, 1]")
+    rotate_deg: float = bounded(5.0, "[0, 180]")
+    scale: float = bounded(0.05, "[0, 1)")
+    shift: float = bounded(0.03, "[0, 1)")
+    brightness: float = bounded(0.1, "[0, 1]")
+    contrast: float = bounded(0.1, "[0, 1)")
+    erase: float = bounded(0.0, "[0, 1]")
+    erase_area: float = bounded(0.2, "[0, 1]")
 
     def __post_init__(self) -> None:
-        for key in ("flip", "erase", "erase_area", "brightness"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key}: in [0, 1], got {getattr(self, key)}")
-        for key in ("scale", "shift", "contrast"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"{key}: in [0, 1), got {getattr(self, key)}")
-        if not 0 <= self.rotate_deg <= 180:
-            raise ValueError(f"rotate_deg: in [0, 180], got {self.rotate_deg}")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

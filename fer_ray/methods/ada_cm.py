@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import confident_cross_entropy, contrast
 from fer_ray.core.thresholds import adaptive_margin
 from fer_ray.core.types import (
@@ -18,7 +19,7 @@ from fer_ray.core.types import (
     Unlabeled,
     Views,
 )
-from fer_ray.methods.base import check_range, require_labeled
+from fer_ray.methods.base import require_labeled
 from fer_ray.methods.dividing import SemiSupervised
 
 
@@ -51,17 +52,11 @@ class AdaCM(SemiSupervised):
     warmup_fields: ClassVar[tuple[str, ...] | None] = ("network_decay",)
 
     name: Literal["ada_cm"] = "ada_cm"
-    margin_floor: float = 0.8
-    labeled_weight: float = 0.5
-    pseudo_weight: float = 1.0
-    contrast_weight: float = 0.1
-    temperature: float = 0.07
-
-    def __post_init__(self) -> None:
-        SemiSupervised.__post_init__(self)
-        check_range(self, "[0, 1]", "margin_floor")
-        check_range(self, "[0, inf)", "labeled_weight", "pseudo_weight", "contrast_weight")
-        check_range(self, "(0, inf)", "temperature")
+    margin_floor: float = bounded(0.8, "[0, 1]")
+    labeled_weight: float = bounded(0.5, "[0, inf)")
+    pseudo_weight: float = bounded(1.0, "[0, inf)")
+    contrast_weight: float = bounded(0.1, "[0, inf)")
+    temperature: float = bounded(0.07, "(0, inf)")
 
     @property
     def views(self) -> Views:

@@ -3,7 +3,6 @@
 A method holds no state, opens no file, knows no rank, Ray or W&B. True labels never reach it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded, check_bounds
 from fer_ray.core.thresholds import check_class_names
 from fer_ray.core.types import (
     EmptySplitError,
@@ -37,7 +37,11 @@ class Method:
     # The fields that have a say before the first split, so that runs which agree in them can share
     # their warm-up; None: perhaps all.
     warmup_fields: ClassVar[tuple[str, ...] | None] = None
-    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        # Called as Method.__post_init__(self): `super()` without arguments does not work in
+        # dataclasses with slots.
+        check_bounds(self)
 
     @property
     def label(self) -> str:
@@ -167,40 +171,11 @@ class SplitMethod(Method):
         warmup_epochs: Epochs of plain cross-entropy on all images before the first split.
     """
 
-    warmup_epochs: int = 6
-
-    def __post_init__(self) -> None:
-        if self.warmup_epochs < 1:
-            raise ValueError(
-                f"warmup_epochs: at least 1, for losses of new networks tell nothing; "
-                f"got {self.warmup_epochs}"
-            )
+    warmup_epochs: int = bounded(6, "[1, inf)")
 
     def is_warmup(self, epoch: int) -> bool:
         """Whether this epoch (1-based) comes before the first split."""
         return epoch <= self.warmup_epochs
-
-
-def check_range(method: Method, interval: str, *keys: str) -> None:
-    """Check that fields lie in an interval, written as `[0, 1)`, `(0, inf)` and so on.
-
-    Raises:
-        ValueError: Naming the field, the interval and the value.
-
-    >>> check_range(SplitMethod(), "[7, inf)", "warmup_epochs")
-    Traceback (most recent call last):
-    ValueError: warmup_epochs: at least 7, got 6
-    """
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    words = f"in {interval}"
-    if math.isinf(high):
-        words = f"{'at least' if interval[0] == '[' else 'above'} {low:g}"
-    for key in keys:
-        value = getattr(method, key)
-        is_above = value >= low if interval[0] == "[" else value > low
-        is_below = value <= high if interval[-1] == "]" else value < high
-        if not (is_above and is_below):
-            raise ValueError(f"{key}: {words}, got {value}")
 
 
 def class_prior(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import prior_penalty
 from fer_ray.core.thresholds import (
     DEFAULT,
@@ -28,10 +29,10 @@ from fer_ray.core.types import (
     Unlabeled,
 )
 from fer_ray.methods.base import (
+    Method,
     SplitMethod,
     check_prior,
     check_prior_classes,
-    check_range,
     class_prior,
     require_labeled,
 )
@@ -77,23 +78,19 @@ class CoDivide(SplitMethod):
 
     name: Literal["co_divide"] = "co_divide"
     mixture: Literal["global", "class"] = "global"
-    shrinkage: float = 100.0
+    shrinkage: float = bounded(100.0, "[0, inf)")
     threshold_rule: Literal["fixed", "adaptive_margin", "class_mean"] = "fixed"
-    margin_floor: float = 0.8
+    margin_floor: float = bounded(0.8, "[0, 1]")
     thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: DEFAULT_THRESHOLD})
-    penalty_weight: float = 1.0
+    penalty_weight: float = bounded(1.0, "[0, inf)")
     prior: str | Mapping[str, float] = "uniform"
-    clip_quantile: float = 0.99
+    clip_quantile: float = bounded(0.99, "[0.5, 1]")
     monotone: bool = True
 
     def __post_init__(self) -> None:
-        # Explicit base: `super()` without arguments does not work in dataclasses with slots.
-        SplitMethod.__post_init__(self)
+        Method.__post_init__(self)
         check_thresholds(self.thresholds)
         check_prior(self.prior)
-        check_range(self, "[0, inf)", "penalty_weight", "shrinkage")
-        check_range(self, "[0, 1]", "margin_floor")
-        check_range(self, "[0.5, 1]", "clip_quantile")
 
     @property
     def reads_prob(self) -> bool:

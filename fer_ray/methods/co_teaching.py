@@ -5,9 +5,10 @@ from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import linear_rampup
 from fer_ray.core.types import Labeled, Network, StepContext, StepOutput, Unlabeled
-from fer_ray.methods.base import Method, check_range
+from fer_ray.methods.base import Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +34,9 @@ class CoTeaching(Method):
     divides: ClassVar[bool] = False
 
     name: Literal["co_teaching"] = "co_teaching"
-    forget_rate: float = 0.2
-    rampup_epochs: float = 10.0
-    exponent: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_range(self, "[0, 1)", "forget_rate")
-        check_range(self, "[0, inf)", "rampup_epochs")
-        check_range(self, "(0, inf)", "exponent")
+    forget_rate: float = bounded(0.2, "[0, 1)")
+    rampup_epochs: float = bounded(10.0, "[0, inf)")
+    exponent: float = bounded(1.0, "(0, inf)")
 
     def is_warmup(self, epoch: int) -> bool:
         """Never: R(T) starts at 1."""

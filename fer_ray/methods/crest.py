@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import confident_cross_entropy
 from fer_ray.core.types import (
     Labeled,
@@ -20,7 +21,7 @@ from fer_ray.core.types import (
     Unlabeled,
     Views,
 )
-from fer_ray.methods.base import check_range, require_labeled
+from fer_ray.methods.base import require_labeled
 from fer_ray.methods.dividing import SemiSupervised, class_shares
 
 _SMALLEST = 1e-6
@@ -70,20 +71,13 @@ class CReST(SemiSupervised):
     )
 
     name: Literal["crest"] = "crest"
-    num_generations: int = 3
-    generation_epochs: int = 8
-    power: float = 1 / 3
-    confidence: float = 0.95
-    pseudo_weight: float = 1.0
+    num_generations: int = bounded(3, "[1, inf)")
+    generation_epochs: int = bounded(8, "[1, inf)")
+    power: float = bounded(1 / 3, "(0, inf)")
+    confidence: float = bounded(0.95, "[0, 1]")
+    pseudo_weight: float = bounded(1.0, "[0, inf)")
     alignment: Literal["progressive", "none"] = "progressive"
-    alignment_end: float = 0.5
-
-    def __post_init__(self) -> None:
-        SemiSupervised.__post_init__(self)
-        check_range(self, "[1, inf)", "num_generations", "generation_epochs")
-        check_range(self, "[0, 1]", "confidence", "alignment_end")
-        check_range(self, "(0, inf)", "power")
-        check_range(self, "[0, inf)", "pseudo_weight")
+    alignment_end: float = bounded(0.5, "[0, 1]")
 
     @property
     def views(self) -> Views:

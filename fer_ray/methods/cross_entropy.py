@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import mixup, mixup_coefficient
 from fer_ray.core.types import Labeled, Network, StepContext, StepOutput
-from fer_ray.methods.base import WarmupMethod, check_range
+from fer_ray.methods.base import WarmupMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +33,10 @@ class CrossEntropy(WarmupMethod):
     paper: ClassVar[str] = "baseline: trains on every label as given"
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: float = 0.0
-    mixup_alpha: float = 0.0
+    label_smoothing: float = bounded(0.0, "[0, 1)")
+    mixup_alpha: float = bounded(0.0, "[0, inf)")
     sampling: Literal["natural", "class_balanced"] = "natural"
     balanced_softmax: bool = False
-
-    def __post_init__(self) -> None:
-        check_range(self, "[0, 1)", "label_smoothing")
-        check_range(self, "[0, inf)", "mixup_alpha")
 
     @property
     def balances_classes(self) -> bool:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import (
     linear_rampup,
     mixup,
@@ -28,7 +29,7 @@ from fer_ray.core.types import (
     Unlabeled,
     Views,
 )
-from fer_ray.methods.base import SplitMethod, check_range, class_prior, require_labeled
+from fer_ray.methods.base import SplitMethod, class_prior, require_labeled
 from fer_ray.methods.dividing import mixture_memory
 
 
@@ -78,27 +79,18 @@ class DivideMix(SplitMethod):
 
     name: Literal["dividemix"] = "dividemix"
     form: Literal["cifar", "clothing1m"] = "clothing1m"
-    clean_threshold: float = 0.5
-    temperature: float = 0.5
-    alpha: float = 0.5
-    unlabeled_weight: float = 0.0
-    rampup_epochs: float = 16.0
-    penalty_weight: float = 1.0
-    confidence_weight: float = 0.0
-    loss_history: int = 1
+    clean_threshold: float = bounded(0.5, "[0, 1]")
+    temperature: float = bounded(0.5, "(0, inf)")
+    alpha: float = bounded(0.5, "(0, inf)")
+    unlabeled_weight: float = bounded(0.0, "[0, inf)")
+    rampup_epochs: float = bounded(16.0, "[0, inf)")
+    penalty_weight: float = bounded(1.0, "[0, inf)")
+    confidence_weight: float = bounded(0.0, "[0, inf)")
+    loss_history: int = bounded(1, "[1, inf)")
     gradient_views: Literal["weak", "strong"] = "strong"
-    num_views: int = 2
+    num_views: int = bounded(2, "[1, inf)")
     guesses: Literal["fresh", "scored"] = "fresh"
-    guess_momentum: float = 0.6
-
-    def __post_init__(self) -> None:
-        SplitMethod.__post_init__(self)
-        check_range(self, "[0, 1]", "clean_threshold")
-        check_range(self, "(0, inf)", "temperature", "alpha")
-        weights = ("unlabeled_weight", "penalty_weight", "confidence_weight")
-        check_range(self, "[0, inf)", *weights, "rampup_epochs")
-        check_range(self, "[1, inf)", "loss_history", "num_views")
-        check_range(self, "[0, 1)", "guess_momentum")
+    guess_momentum: float = bounded(0.6, "[0, 1)")
 
     @property
     def views(self) -> Views:

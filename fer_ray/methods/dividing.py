@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.mixture import (
     Mixture,
     clean_prob_by_class,
@@ -16,7 +17,7 @@ from fer_ray.core.mixture import (
     normalize,
 )
 from fer_ray.core.types import Scores
-from fer_ray.methods.base import SplitMethod, check_range
+from fer_ray.methods.base import SplitMethod
 
 
 def clean_probability(
@@ -93,14 +94,9 @@ class SemiSupervised(SplitMethod):
     """
 
     labels: Literal["noisy", "trusted"] = "noisy"
-    clean_threshold: float = 0.5
+    clean_threshold: float = bounded(0.5, "[0, 1]")
     mixture: Literal["global", "class"] = "class"
-    network_decay: float = 0.999
-
-    def __post_init__(self) -> None:
-        SplitMethod.__post_init__(self)
-        check_range(self, "[0, 1]", "clean_threshold")
-        check_range(self, "(0, 1)", "network_decay")
+    network_decay: float = bounded(0.999, "(0, 1)")
 
     @property
     def average_decay(self) -> float:

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.types import Labeled, Network, StepContext, StepOutput
-from fer_ray.methods.base import WarmupMethod, check_range
+from fer_ray.methods.base import WarmupMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,7 @@ class ErasingAttention(WarmupMethod):
     paper: ClassVar[str] = "EAC (Zhang et al. 2022): attention of an erased face and its mirror"
 
     name: Literal["eac"] = "eac"
-    consistency_weight: float = 5.0
-
-    def __post_init__(self) -> None:
-        check_range(self, "[0, inf)", "consistency_weight")
+    consistency_weight: float = bounded(5.0, "[0, inf)")
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy on one strong view; consistency with its mirror image."""

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import mixup, mixup_coefficient, soft_cross_entropy
 from fer_ray.core.types import Labeled, Network, StepContext, StepOutput, Unlabeled, Views
-from fer_ray.methods.base import Method, check_range
+from fer_ray.methods.base import Method
 
 # Probabilities stay this far from 0 and 1, hence 1 - <p, t> from 0, as in the authors' script.
 _SMALLEST = 1e-4
@@ -46,15 +47,10 @@ class EarlyLearning(Method):
 
     name: Literal["elr"] = "elr"
     variant: Literal["elr", "elr+"] = "elr"
-    weight: float = 3.0
-    momentum: float = 0.7
-    alpha: float = 1.0
-    network_decay: float = 0.997
-
-    def __post_init__(self) -> None:
-        check_range(self, "[0, inf)", "weight", "alpha")
-        check_range(self, "[0, 1)", "momentum")
-        check_range(self, "(0, 1)", "network_decay")
+    weight: float = bounded(3.0, "[0, inf)")
+    momentum: float = bounded(0.7, "[0, 1)")
+    alpha: float = bounded(1.0, "[0, inf)")
+    network_decay: float = bounded(0.997, "(0, 1)")
 
     @property
     def num_networks(self) -> int:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fer_ray.core.bounds import bounded
 from fer_ray.core.types import Labeled, Network, StepContext, StepOutput
-from fer_ray.methods.base import WarmupMethod, check_range
+from fer_ray.methods.base import Method, WarmupMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +36,15 @@ class RobustLoss(WarmupMethod):
 
     name: Literal["robust_loss"] = "robust_loss"
     loss: Literal["gce", "sce"] = "gce"
-    q: float = 0.7
-    ce_weight: float = 0.1
-    rce_weight: float = 1.0
-    log_zero: float = -4.0
+    q: float = bounded(0.7, "(0, 1]")
+    ce_weight: float = bounded(0.1, "[0, inf)")
+    rce_weight: float = bounded(1.0, "[0, inf)")
+    log_zero: float = bounded(-4.0, "(-inf, 0)")
 
     def __post_init__(self) -> None:
-        check_range(self, "(0, 1]", "q")
-        weights = (self.ce_weight, self.rce_weight)
-        if min(weights) < 0 or sum(weights) == 0:
-            raise ValueError(f"ce_weight, rce_weight: at least 0, not both 0; got {weights}")
-        if self.log_zero >= 0:
-            raise ValueError(f"log_zero: below 0, got {self.log_zero}")
+        Method.__post_init__(self)
+        if self.ce_weight == self.rce_weight == 0:
+            raise ValueError("ce_weight, rce_weight: at least one above 0, got 0 and 0")
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """The chosen loss on one strong view."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import ray
 
-from fer_ray.config import ConfigError, WorkerConfig
+from fer_ray.config import WorkerConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.on_ray.environment import RAY_SETTINGS
 
 _OBJECT_STORE_BYTES = 200 * 2**20

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from fer_ray.config import ConfigError
+from fer_ray.core.errors import ConfigError
 from fer_ray.methods import METHODS
 from fer_ray.search.domains import Domain
 from fer_ray.search.sweep import check_keys

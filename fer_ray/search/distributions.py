@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fer_ray.config import ConfigError
+from fer_ray.core.errors import ConfigError
 from fer_ray.search.domains import (
     Choice,
     Constant,

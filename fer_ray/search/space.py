@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.config import ConfigError, RunConfig, load_yaml, with_overrides
+from fer_ray.config import RunConfig, with_overrides
+from fer_ray.core.errors import ConfigError
+from fer_ray.core.yaml_input import load_yaml
 from fer_ray.search.conditions import METHOD_KEY, check_methods, has_key, lookup
 from fer_ray.search.distributions import parse_domain
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fer_ray.config import ConfigError, RunConfig, check_metric
+from fer_ray.config import RunConfig, check_metric
+from fer_ray.core.errors import ConfigError
 from fer_ray.search.shapes import is_number
 
 Search = Literal["random", "grid", "bayes"]

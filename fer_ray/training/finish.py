@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import yaml
 
-from fer_ray.config import ConfigError, RunConfig
+from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.metrics import epoch_metrics
 from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData

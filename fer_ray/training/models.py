@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fer_ray.config import ConfigError, ModelConfig
+from fer_ray.config import ModelConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import ModelOutput
 
 SMALL_IMAGE = 64

@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from fer_ray.config import ConfigError, RunConfig
+from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData, open_data
 from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.training.distributed import rank

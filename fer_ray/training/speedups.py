@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from fer_ray.config import ComputeConfig, ConfigError
+from fer_ray.config import ComputeConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import ModelOutput
 
 Speedups = Literal["none", "fused", "compile"]

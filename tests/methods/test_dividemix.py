@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_ray.config import ConfigError, RunConfig
+from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.mixture import Mixture
 from fer_ray.core.types import (
     EmptySplitError,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_ray.config import ConfigError, WorkerConfig
+from fer_ray.config import WorkerConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.on_ray.cluster import Resources, max_concurrent
 
 GPUS = st.sampled_from([0.0, 0.25, 1.0, 2.0])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fer_ray.config import ConfigError
+from fer_ray.core.errors import ConfigError
 from fer_ray.search.distributions import DISTRIBUTIONS, parse_domain
 from fer_ray.search.domains import Choice, Constant, Domain, Integers, Quantized, Real
 

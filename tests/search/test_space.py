@@ -10,7 +10,7 @@ import optuna
 import pytest
 import yaml
 
-from fer_ray.config import ConfigError
+from fer_ray.core.errors import ConfigError
 from fer_ray.search.space import SearchSpace, load_space, parse_space, trial_params
 from fer_ray.search.sweep import EarlyTerminate
 from tests.paths import SPACES

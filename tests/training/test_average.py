@@ -7,7 +7,8 @@ from unittest import mock
 import pytest
 import torch
 
-from fer_ray.config import ConfigError, ModelConfig
+from fer_ray.config import ModelConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.methods.elr import EarlyLearning
 from fer_ray.training.checkpoint import copy_weights, load_checkpoint, save_checkpoint
 from fer_ray.training.learner import Learner, Learners, move_average

@@ -7,7 +7,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fer_ray.config import ConfigError, ModelConfig, RunConfig
+from fer_ray.config import ModelConfig, RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.training.models import FaceNetwork, build_network
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from fer_ray.config import ComputeConfig, ConfigError
+from fer_ray.config import ComputeConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.training import speedups as speedups_module
 from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from fer_ray.training.speedups import LightSGD, _missing_for, resolve_speedups
