@@ -43,8 +43,9 @@ from fer_ray.on_ray.trials import (
 from fer_ray.record.storage import Folder
 from fer_ray.record.terminal import error_paragraph
 from fer_ray.record.tracking import JsonLinesTracker, WandbMode, sync_hint, wandb_mode
+from fer_ray.search.reading import parse_space
 from fer_ray.search.sharing import shares_warmup
-from fer_ray.search.space import SearchSpace, parse_space
+from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import EarlyTerminate
 from fer_ray.training.finish import evaluation_device, finish_run, newest_checkpoint, write_summary
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus

@@ -1,8 +1,9 @@
-"""Reading one parameter of a sweep file: every distribution of W&B's format by its name.
+"""Reading one parameter of a sweep file: the distributions of W&B's format by their names.
 
-https://docs.wandb.ai/models/sweeps/sweep-config-keys lists the format. Two readings differ from
-W&B's, both towards what the file says: multiples of `q` stay inside the bounds, and unbounded
-distributions end 4.75 standard deviations out, so that every corner of a space can be tried.
+https://docs.wandb.ai/models/sweeps/sweep-config-keys lists the format; `inv_log_uniform`, `beta`
+and their variants are not read. Two readings differ from W&B's, both towards what the file says:
+multiples of `q` stay inside the bounds, and unbounded distributions end 4.75 standard deviations
+out, so that every corner of a space can be tried.
 """
 
 import math
@@ -10,15 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.search.continuous import Quantized, Real
 from fer_ray.search.domains import (
     Choice,
     Constant,
     Domain,
     Integers,
-    Quantized,
-    Real,
 )
-from fer_ray.search.shapes import Beta, Log, Normal, Number, Shape, Uniform, is_number, tidy
+from fer_ray.search.shapes import Number, Shape, is_number, tidy
 
 
 def _bounds(raw: Mapping[str, Any], positive: bool) -> tuple[Number, Number]:
@@ -37,42 +37,39 @@ def _positive(raw: Mapping[str, Any], *keys: str) -> None:
 
 def _uniform(raw: Mapping[str, Any]) -> Real:
     low, high = map(float, _bounds(raw, positive=False))
-    return Real(Uniform(low, high), low, high, "linear")
+    return Real(Shape("uniform", (low, high - low)), low, high, "linear")
 
 
-def _log_uniform(raw: Mapping[str, Any], sign: int = 1) -> Real:
-    """Bounds are natural logarithms; of 1 / value if `sign` is -1."""
-    first, last = sorted(float(sign * bound) for bound in _bounds(raw, positive=False))
-    if max(abs(first), abs(last)) > 300:
+def _log_uniform(raw: Mapping[str, Any]) -> Real:
+    """Bounds are natural logarithms."""
+    low, high = _bounds(raw, positive=False)
+    if max(abs(low), abs(high)) > 300:
         raise ValueError(
-            f"takes natural logarithms, got min={raw['min']} max={raw['max']}, too large to "
-            "raise e to; log_uniform_values takes the values themselves"
+            f"takes natural logarithms, got min={low} max={high}, too large to raise e to; "
+            "log_uniform_values takes the values themselves"
         )
-    return Real(Log(Uniform(first, last)), math.exp(first), math.exp(last), "log")
+    return _log_uniform_values({"min": math.exp(low), "max": math.exp(high)})
 
 
 def _log_uniform_values(raw: Mapping[str, Any]) -> Real:
     low, high = map(float, _bounds(raw, positive=True))
-    return Real(Log(Uniform(math.log(low), math.log(high))), low, high, "log")
-
-
-def _unbounded(shape: Shape) -> Real:
-    return Real(shape, tidy(shape.ppf(0.0)), tidy(shape.ppf(1.0)))
+    return Real(Shape("loguniform", (low, high)), low, high, "log")
 
 
 def _normal(raw: Mapping[str, Any]) -> Real:
     _positive(raw, "sigma")
-    return _unbounded(Normal(float(raw["mu"]), float(raw["sigma"])))
+    return _unbounded(Shape("norm", (float(raw["mu"]), float(raw["sigma"]))))
 
 
 def _log_normal(raw: Mapping[str, Any]) -> Real:
     _positive(raw, "sigma")
-    return _unbounded(Log(Normal(float(raw["mu"]), float(raw["sigma"]))))
+    if abs(raw["mu"]) + 5 * raw["sigma"] > 300:
+        raise ValueError(f"takes natural logarithms, got mu={raw['mu']} sigma={raw['sigma']}")
+    return _unbounded(Shape("lognorm", (float(raw["sigma"]), 0.0, math.exp(raw["mu"]))))
 
 
-def _beta(raw: Mapping[str, Any]) -> Real:
-    _positive(raw, "a", "b")
-    return _unbounded(Beta(float(raw["a"]), float(raw["b"])))
+def _unbounded(shape: Shape) -> Real:
+    return Real(shape, tidy(shape.ppf(0.0)), tidy(shape.ppf(1.0)))
 
 
 def _quantized(real: Real, q: Number) -> Quantized:
@@ -118,17 +115,14 @@ def _integers(raw: Mapping[str, Any]) -> Integers:
     return Integers(low, high)
 
 
-_BOUNDS, _MOMENTS, _SHAPE = ("min", "max"), ("mu", "sigma"), ("a", "b")
-_DEFAULTS: dict[str, Number] = {"q": 1, "mu": 0.0, "sigma": 1.0, "a": 1.0, "b": 1.0}
+_BOUNDS, _MOMENTS = ("min", "max"), ("mu", "sigma")
+_DEFAULTS: dict[str, Number] = {"q": 1, "mu": 0.0, "sigma": 1.0}
 _REALS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Real]]] = {
     "uniform": (_BOUNDS, _uniform),
     "log_uniform": (_BOUNDS, _log_uniform),
     "log_uniform_values": (_BOUNDS, _log_uniform_values),
-    "inv_log_uniform": (_BOUNDS, lambda raw: _log_uniform(raw, sign=-1)),
-    "inv_log_uniform_values": (_BOUNDS, _log_uniform_values),
     "normal": (_MOMENTS, _normal),
     "log_normal": (_MOMENTS, _log_normal),
-    "beta": (_SHAPE, _beta),
 }
 _OTHERS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Domain]]] = {
     "constant": (("value",), lambda raw: Constant(raw["value"])),
@@ -136,11 +130,7 @@ _OTHERS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Domain]]
     "categorical_w_probabilities": (("values", "probabilities"), _weighted_choice),
     "int_uniform": (_BOUNDS, _integers),
 }
-DISTRIBUTIONS = (
-    *_OTHERS,
-    *_REALS,
-    *(f"q_{name}" for name in _REALS if not name.startswith("inv_")),
-)
+DISTRIBUTIONS = (*_OTHERS, *_REALS, *(f"q_{name}" for name in _REALS))
 
 
 def parse_domain(raw: object, place: str) -> Domain:

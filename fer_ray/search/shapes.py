@@ -1,89 +1,43 @@
-"""Continuous distributions, as quantile and distribution function. Pure."""
+"""Continuous distributions of `scipy.stats` as quantile and distribution function, and numbers."""
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
-
-from scipy.special import betainc, betaincinv, ndtr, ndtri
+from typing import Any, Literal
 
 Number = int | float
-_TAIL = 1e-6  # 4.75 standard deviations of a normal distribution.
+_TAIL = 1e-6
+"""Share cut off at an unbounded end: 4.75 standard deviations of a normal distribution."""
 
 
-@runtime_checkable
-class Shape(Protocol):
-    """A continuous distribution."""
+@dataclass(frozen=True)
+class Shape:
+    """A distribution of `scipy.stats` by its name there.
+
+    Attributes:
+        name: Such as `loguniform`.
+        args: Its parameters there.
+    """
+
+    name: Literal["uniform", "loguniform", "norm", "lognorm"]
+    args: tuple[float, ...]
 
     def ppf(self, u: float) -> float:
-        """The value below which a share `u` lies."""
-        ...
+        """The value below which a share `u` in [0, 1] lies; finite at 0 and 1 too."""
+        if self.name in ("norm", "lognorm"):
+            u = min(max(u, _TAIL), 1 - _TAIL)
+        return float(_frozen(self.name, self.args).ppf(u))
 
     def cdf(self, value: float) -> float:
         """The share below `value`."""
-        ...
+        return float(_frozen(self.name, self.args).cdf(value))
 
 
-@dataclass(frozen=True)
-class Uniform:
-    """Equally likely between two bounds."""
+@functools.cache
+def _frozen(name: str, args: tuple[float, ...]) -> Any:
+    from scipy import stats  # here, because a trial's process draws nothing
 
-    low: float
-    high: float
-
-    def ppf(self, u: float) -> float:
-        """Linear between the bounds."""
-        return self.low + u * (self.high - self.low)
-
-    def cdf(self, value: float) -> float:
-        """Linear between the bounds, 0 and 1 outside."""
-        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
-
-
-@dataclass(frozen=True)
-class Normal:
-    """A normal distribution without its outermost tails."""
-
-    mu: float
-    sigma: float
-
-    def ppf(self, u: float) -> float:
-        """Finite at 0 and 1."""
-        return self.mu + self.sigma * float(ndtri(min(max(u, _TAIL), 1 - _TAIL)))
-
-    def cdf(self, value: float) -> float:
-        """The normal distribution function."""
-        return float(ndtr((value - self.mu) / self.sigma))
-
-
-@dataclass(frozen=True)
-class Beta:
-    """A beta distribution on [0, 1] without its outermost tails."""
-
-    a: float
-    b: float
-
-    def ppf(self, u: float) -> float:
-        """The inverse of the regularised incomplete beta function."""
-        return float(betaincinv(self.a, self.b, min(max(u, _TAIL), 1 - _TAIL)))
-
-    def cdf(self, value: float) -> float:
-        """The regularised incomplete beta function."""
-        return float(betainc(self.a, self.b, min(max(value, 0.0), 1.0)))
-
-
-@dataclass(frozen=True)
-class Log:
-    """A distribution whose logarithm has the distribution `log`."""
-
-    log: Uniform | Normal
-
-    def ppf(self, u: float) -> float:
-        """The exponential of the logarithm's quantile."""
-        return math.exp(self.log.ppf(u))
-
-    def cdf(self, value: float) -> float:
-        """The share below the logarithm of a positive value."""
-        return self.log.cdf(math.log(value)) if value > 0 else 0.0
+    return getattr(stats, name)(*args)
 
 
 def is_number(value: Any) -> bool:

@@ -1,36 +1,22 @@
-"""A search space: a W&B sweep file whose keys lead into the run. Knows nothing of Ray.
-
-What is fixed stands under `run`, what is searched under `parameters`; a key that no run has, or a
-value that no run can have, ends here, before anything is started.
-"""
+"""A search space that has been checked: configurations, defaults, runs. Knows nothing of Ray."""
 
 import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fer_ray.config import RunConfig, with_overrides
+from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
-from fer_ray.core.yaml_input import load_yaml
-from fer_ray.search.conditions import METHOD_KEY, check_methods, has_key, lookup
-from fer_ray.search.distributions import parse_domain
+from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
 from fer_ray.search.sweep import (
     EarlyTerminate,
     MetricMode,
     Search,
-    check_top_level,
-    flat_parameters,
-    read_early_terminate,
-    read_metric,
-    read_run_cap,
-    read_search,
 )
 
 
@@ -44,7 +30,8 @@ class SearchSpace:
     Attributes:
         name: Of the search; the file's stem if it gives none.
         place: The file, for messages.
-        run: What is fixed, nested.
+        bases: The run of every method that trials may have, as it is without a search.
+        default_method: The method of the first trial.
         search: How values are chosen.
         metric: What is best; a `val/...` key.
         mode: Whether the best metric is the largest or the smallest.
@@ -56,7 +43,8 @@ class SearchSpace:
 
     name: str
     place: str
-    run: Mapping[str, Any]
+    bases: Mapping[str, RunConfig]
+    default_method: str
     search: Search
     metric: str
     mode: MetricMode
@@ -83,8 +71,8 @@ class SearchSpace:
         Args:
             method: One of `methods`; by default the one that a run has without a search.
         """
-        method = method or self._default_method
-        base = with_overrides(self._bases[method], {METHOD_KEY: method})
+        method = method or self.default_method
+        base = self.bases[method].to_dict()
         return {
             key: method if key == METHOD_KEY else domain.nearest(lookup(base, key))
             for key, domain in self.active(method).items()
@@ -114,10 +102,22 @@ class SearchSpace:
             ConfigError: If a value does not fit the run.
         """
         values = trial_params(params)
-        method = values.get(METHOD_KEY, self._default_method)
-        if method not in self._bases:
-            raise ConfigError(f"{METHOD_KEY}: expected {' or '.join(self.methods)}, got {method!r}")
-        return RunConfig.from_dict(with_overrides(self._bases[method], values))
+        method = values.get(METHOD_KEY, self.default_method)
+        if method not in self.bases:
+            raise ConfigError(f"{METHOD_KEY}: expected {' or '.join(self.bases)}, got {method!r}")
+        return self.bases[method].with_values(values)
+
+    def fixed(self, values: Mapping[str, Any]) -> "SearchSpace":
+        """The same search with some values fixed, by dotted key; they are not searched any more.
+
+        Raises:
+            ConfigError: If a value does not fit the run.
+        """
+        return replace(
+            self,
+            bases={method: run.with_values(values) for method, run in self.bases.items()},
+            parameters={key: x for key, x in self.parameters.items() if key not in values},
+        )
 
     def to_wandb_sweep(self) -> dict[str, Any]:
         """The file as W&B reads it: without `run`, all parameters by dotted key."""
@@ -126,9 +126,7 @@ class SearchSpace:
     @property
     def methods(self) -> list[str]:
         """The methods that trials may have."""
-        if METHOD_KEY in self.parameters:
-            return self.parameters[METHOD_KEY].grid_values()
-        return [self._default_method]
+        return list(self.bases)
 
     def active(self, method: str) -> dict[str, Domain]:
         """The parameters that trials of a method have, `method.name` first."""
@@ -137,36 +135,12 @@ class SearchSpace:
             return dict(ordered)
         return {key: domain for key, domain in ordered if has_key(method, key)}
 
-    @property
-    def _default_method(self) -> str:
-        section = self.run.get("method", {})
-        named = section.get("name") if isinstance(section, Mapping) else None
-        if named is None:
-            named = RunConfig().to_dict()["method"]["name"]
-        domain = self.parameters.get(METHOD_KEY)
-        return str(named if domain is None else domain.nearest(named))
-
-    @cached_property
-    def _bases(self) -> dict[str, dict[str, Any]]:
-        """The resolved run of every method, nested."""
-        bases = {}
-        for method in self.methods:
-            run = with_overrides(self.run, {"metric": self.metric, "mode": self.mode})
-            section = run.get("method", {})
-            if METHOD_KEY in self.parameters:
-                fixed = section if isinstance(section, Mapping) else {}
-                run["method"] = {
-                    key: value for key, value in fixed.items() if has_key(method, f"method.{key}")
-                } | {"name": method}
-            bases[method] = RunConfig.from_dict(run).to_dict()
-        return bases
-
     def _choose(self, choose: Callable[[str, Domain], Any]) -> dict[str, Any]:
         """A value for every active parameter; the method is chosen first, for it decides which."""
         params: dict[str, Any] = {}
         if METHOD_KEY in self.parameters:
             params[METHOD_KEY] = choose(METHOD_KEY, self.parameters[METHOD_KEY])
-        for key, domain in self.active(params.get(METHOD_KEY, self._default_method)).items():
+        for key, domain in self.active(params.get(METHOD_KEY, self.default_method)).items():
             if key != METHOD_KEY:
                 params[key] = choose(key, domain)
         return params
@@ -184,58 +158,6 @@ class SearchSpace:
         return [dict(zip(values, row, strict=True)) for row in rows]
 
 
-def load_space(path: Path | str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
-    """Read a search space from a file; see `parse_space`.
-
-    Raises:
-        ConfigError: If the file cannot be read, is not YAML, or says something that no run can do.
-    """
-    return parse_space(load_yaml(Path(path)), str(path), overrides)
-
-
-def parse_space(
-    raw: Mapping[str, Any], place: str, overrides: Mapping[str, Any] | None = None
-) -> SearchSpace:
-    """Read a search space and try its corners.
-
-    Args:
-        raw: A W&B sweep configuration with our `run`.
-        place: Where it comes from, for messages.
-        overrides: Dotted keys of the run that are fixed; such a key is not searched any more.
-
-    Raises:
-        ConfigError: If it says something that no run can do; one paragraph with the dotted key.
-    """
-    check_top_level(raw, place)
-    fixed = overrides or {}
-    metric, mode = read_metric(raw, place)
-    run = dict(raw.get("run", {}))
-    if isinstance(run.get("method"), str):
-        run["method"] = {"name": run["method"]}
-    every = flat_parameters(raw["parameters"], place)
-    searched = {key: value for key, value in every.items() if key not in fixed}
-    space = SearchSpace(
-        name=str(raw.get("name") or Path(place).stem),
-        place=place,
-        run=with_overrides(run, fixed),
-        search=read_search(raw, place),
-        metric=fixed.get("metric", metric),
-        mode=fixed.get("mode", mode),
-        run_cap=read_run_cap(raw, place),
-        early_terminate=read_early_terminate(raw, place),
-        parameters={
-            key: parse_domain(value, f"{place}: parameters.{key}")
-            for key, value in searched.items()
-        },
-        source={**raw, "parameters": searched},
-    )
-    check_methods(space.parameters, space.run, place)
-    _check_corners(space)
-    if space.search == "grid":
-        space.grid_points()
-    return space
-
-
 def trial_params(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a configuration, without the helpers that Optuna was asked for.
 
@@ -243,35 +165,3 @@ def trial_params(config: Mapping[str, Any]) -> dict[str, Any]:
     {'optim.momentum': 0.9}
     """
     return {key: value for key, value in config.items() if not key.startswith(HELPER)}
-
-
-def _check_corners(space: SearchSpace) -> None:
-    """Build the run of every extreme value, alone and in pairs, all else at its default."""
-    try:
-        methods = list(space._bases)
-    except ConfigError as error:
-        raise ConfigError(f"{space.place}: run: {error}") from None
-    for method in methods:
-        named = {METHOD_KEY: method} if METHOD_KEY in space.parameters else {}
-        defaults = space.default_params(method)
-        for key, value in defaults.items():
-            _try(space, named, {key: value})
-        _try(space, defaults, {})
-        ends = [
-            (key, value)
-            for key, domain in space.active(method).items()
-            for value in ([] if key == METHOD_KEY else domain.corners())
-        ]
-        for end in ends:
-            _try(space, defaults, dict([end]))
-        for first, second in itertools.combinations(ends, 2):
-            if first[0] != second[0]:
-                _try(space, defaults, dict([first, second]))
-
-
-def _try(space: SearchSpace, params: Mapping[str, Any], blamed: Mapping[str, Any]) -> None:
-    try:
-        space.run_config({**params, **blamed})
-    except ConfigError as error:
-        what = " with ".join(f"parameters.{key}={value!r}" for key, value in blamed.items())
-        raise ConfigError(f"{space.place}: {what or 'the default values'}: {error}") from None

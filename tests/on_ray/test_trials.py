@@ -12,7 +12,7 @@ from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.on_ray import trials
 from fer_ray.on_ray.trials import SearchLog, trial_name, trial_resources
-from fer_ray.search.space import parse_space
+from fer_ray.search.reading import parse_space
 from fer_ray.search.sweep import EarlyTerminate
 from fer_ray.tune import largest_run, make_scheduler
 from tests.samples import faces

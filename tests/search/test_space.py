@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from fer_ray.core.errors import ConfigError
-from fer_ray.search.space import SearchSpace, load_space, parse_space, trial_params
+from fer_ray.search.reading import load_space, parse_space
+from fer_ray.search.space import SearchSpace, trial_params
 from fer_ray.search.sweep import EarlyTerminate
 from tests.paths import SPACES
 
@@ -21,7 +22,7 @@ CONDITIONAL: dict[str, Any] = {
     "method.penalty_weight": {"distribution": "log_uniform_values", "min": 0.1, "max": 10},
     "method.alpha": {"values": [1.0, 4.0]},
     FEAR: {"distribution": "q_uniform", "min": 0.2, "max": 0.8, "q": 0.1},
-    "optim.momentum": {"distribution": "beta", "a": 9, "b": 1},
+    "optim.momentum": {"distribution": "normal", "mu": 0.8, "sigma": 0.04},
     "method.name": {"values": ["cross_entropy", "co_divide", "dividemix"]},
 }
 
@@ -141,7 +142,7 @@ def test_defaults_come_from_the_run_and_move_to_allowed_values() -> None:
 
 
 def test_mapped_parameters_leave_helpers_that_are_stripped() -> None:
-    space = space_of({"optim.momentum": {"distribution": "beta", "a": 9, "b": 1}})
+    space = space_of({"optim.momentum": {"distribution": "normal", "mu": 0.8, "sigma": 0.04}})
     point = space.default_point()
     assert list(point) == ["u:optim.momentum"]
     assert trial_params(point | {"optim.momentum": 0.9}) == {"optim.momentum": 0.9}

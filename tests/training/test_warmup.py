@@ -12,8 +12,8 @@ from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.methods import METHODS
 from fer_ray.record.storage import Folder
+from fer_ray.search.reading import load_space
 from fer_ray.search.sharing import shares_warmup
-from fer_ray.search.space import load_space
 from fer_ray.training.loop import _Loop
 from fer_ray.training.runtime import ProcessRuntime, train_run
 from fer_ray.training.warmup import SharedWarmup, warmup_key
