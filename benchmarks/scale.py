@@ -28,15 +28,17 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+
 import torch
 
 from benchmarks import report
 from benchmarks.ranks import on_ranks
-from fer_ray import scale
-from fer_ray.commands.arguments import raw_config
-from fer_ray.config import RunConfig, with_overrides
+from fer_ray.commands.arguments import read_run
+from fer_ray.config import RunConfig
+from fer_ray.scale import build_parser
 from fer_ray.training.loop import fit
 from fer_ray.training.runtime import open_run_data, resolve_gpus, use_device
+from fer_ray.training.scaling import Point, Scaling, make_cases, make_point
 from fer_ray.training.state import new_state
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,11 +107,11 @@ def one_round(words: Sequence[str], ways: Sequence[str]) -> dict[str, Points]:
         words: Options of `python -m fer_ray.scale`.
         ways: Values of `workers.parallel`.
     """
-    num_epochs = scale.build_parser().parse_args(words).epochs
+    num_epochs = build_parser().parse_args(words).epochs
     one = _cases(words)[0][1]
-    one = RunConfig.from_dict(with_overrides(one.to_dict(), {"workers.num_workers": 1}))
+    one = one.with_values({"workers.num_workers": 1})
     alone: Rows = []
-    found: dict[str, list[tuple[scale.Scaling, RunConfig, Rows]]] = {}
+    found: dict[str, list[tuple[Scaling, RunConfig, Rows]]] = {}
     for way in (*ways, "ceiling"):
         alone += on_ranks(1, train, one.to_dict())[-num_epochs:]
         options = ["--scaling", "strong"] if way == "ceiling" else [f"--set=workers.parallel={way}"]
@@ -125,9 +127,9 @@ def one_round(words: Sequence[str], ways: Sequence[str]) -> dict[str, Points]:
             found[way].append((scaling, run, rows[-num_epochs:]))
     points: dict[str, Points] = {}
     for way, runs in found.items():
-        own: list[scale.Point] = []
+        own: list[Point] = []
         for scaling, run, rows in runs:
-            own.append(scale.make_point(scaling, run, rows or alone, own))
+            own.append(make_point(scaling, run, rows or alone, own))
         points[f"{way}/processes"] = [asdict(point) for point in own]
     return points
 
@@ -138,13 +140,18 @@ def _side_by_side(num: int, one: RunConfig) -> Rows:
     return [row | {"time/images_per_s": num * row["time/images_per_s"]} for row in rows]
 
 
-def _cases(words: Sequence[str]) -> list[tuple[scale.Scaling, RunConfig]]:
+def _cases(words: Sequence[str]) -> list[tuple[Scaling, RunConfig]]:
     """The runs of all points, that of one worker first."""
-    args = scale.build_parser().parse_args(words)
-    num_gpus = torch.cuda.device_count()
-    num_images = len(open_run_data(RunConfig.from_dict(raw_config(args))).train)
-    cases = scale.make_cases(args, num_images)
-    return [(scaling, resolve_gpus(run, num_gpus)) for scaling, run in cases]
+    args = build_parser().parse_args(words)
+    run = read_run(args)
+    cases = make_cases(
+        run,
+        len(open_run_data(run).train),
+        workers=args.workers,
+        num_epochs=args.epochs,
+        scalings=args.scaling,
+    )
+    return [(scaling, resolve_gpus(run, torch.cuda.device_count())) for scaling, run in cases]
 
 
 def train(raw: dict[str, Any]) -> Rows:

@@ -12,13 +12,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from fer_ray.commands.arguments import raw_config, run_overrides, run_parser
+from fer_ray.commands.arguments import read_run, run_overrides, run_parser, with_absolute_data
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.process import InterruptedRunError, command
-from fer_ray.commands.tables import print_result
+from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.on_ray.cluster import connect, max_concurrent
-from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.storage import Folder
 from fer_ray.record.terminal import EpochProgress, error_paragraph
 from fer_ray.record.tracking import FanOut, JsonLinesTracker, open_wandb, sync_hint, wandb_mode
@@ -38,7 +37,9 @@ _CHECKPOINTS = "checkpoints"
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_ray.train`."""
     parser = run_parser("train", "Train one run: co-trained networks on noisy, imbalanced labels.")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML of the run")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file of the run (default: all defaults)"
+    )
     return parser
 
 
@@ -49,16 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    raw = _raw_config(args)
-    run = RunConfig.from_dict(raw)
-    data = open_run_data(run)
+    run, console = _read_run(args), Console()
+    if args.print_config:
+        print_config(console, run)
+        return 0
+    data = open_run_data(run, refresh=args.refresh)
     check_run(run, data)
     folder = choose_folder(args.storage, args.name, run.method.label, resume=args.resume)
     mode = wandb_mode(args.wandb)
-    console = Console()
-    for note in data.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    print_notes(console, data.notes)
     with connect(args.address) as have:
+        from fer_ray.on_ray.trainer import RunFailedError  # imports Ray, whose environment is set
+
         run = resolve_gpus(run, have.gpus)
         max_concurrent(run.workers, have)
         folder.write_text("config.yaml", yaml.safe_dump(run.to_dict(), sort_keys=False))
@@ -98,17 +101,21 @@ def _train(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _raw_config(args: argparse.Namespace) -> dict[str, Any]:
+def _read_run(args: argparse.Namespace) -> RunConfig:
     """The run as the file, `--set`, `--data` and `--workers` give it; a resumed one as it began."""
     if args.resume and args.name is not None and args.config is None:
         stored = Folder(args.storage) / args.name
         if stored.exists("config.yaml"):
             base: dict[str, Any] = yaml.safe_load(stored.read_text("config.yaml"))
-            return with_overrides(base, run_overrides(args))
-    return raw_config(args)
+            return with_absolute_data(
+                RunConfig.from_dict(with_overrides(base, run_overrides(args)))
+            )
+    return read_run(args)
 
 
 def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> None:
+    from fer_ray.on_ray.trainer import fit_on_workers, quiet_ray
+
     tracker = FanOut([rows, wandb])
     quiet_ray()
     with EpochProgress(run.optim.epochs, done=len(rows.rows)) as progress:

@@ -16,12 +16,14 @@ import pytest
 import torch
 
 from fer_ray.data.packs.cache import CACHE_VARIABLE
+from fer_ray.on_ray.environment import prepare
 from tests.gloo import GlooRanks
 
 # A busy machine is no failure, and a run of the tests does not depend on the one before.
 hypothesis.settings.register_profile("fer_ray", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fer_ray")
 torch.set_num_threads(1)
+prepare()  # before any test imports Ray
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

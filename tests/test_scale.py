@@ -7,14 +7,25 @@ from typing import Any
 import pytest
 
 from benchmarks.scale import by_command
-from fer_ray import scale
+from fer_ray.commands.arguments import read_run
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.record.plots import scaling_png
+from fer_ray.scale import build_parser
+from fer_ray.training.scaling import PARTS, Point, make_cases, make_point
 
 
 def cases(*argv: str, num_images: int = 100) -> list[tuple[str, RunConfig]]:
-    return [*scale.make_cases(scale.build_parser().parse_args(argv), num_images)]
+    args = build_parser().parse_args(argv)
+    return [
+        *make_cases(
+            read_run(args),
+            num_images,
+            workers=args.workers,
+            num_epochs=args.epochs,
+            scalings=args.scaling,
+        )
+    ]
 
 
 def test_the_batch_stays_or_grows_and_the_warmup_is_short() -> None:
@@ -63,16 +74,16 @@ def row(speed: float) -> dict[str, Any]:
 
 def test_efficiency_is_against_the_fewest_workers_of_the_same_scaling() -> None:
     runs = {num: cases("--workers", str(num))[0][1] for num in (2, 4)}
-    points: list[scale.Point] = []
+    points: list[Point] = []
     for kind, num, speed in (("strong", 2, 100.0), ("strong", 4, 150.0), ("weak", 2, 90.0)):
         rows = [row(speed), row(speed - 5), row(speed + 50)]
-        points.append(scale.make_point(kind, runs[num], rows, points))  # type: ignore[arg-type]
+        points.append(make_point(kind, runs[num], rows, points))  # type: ignore[arg-type]
     assert [point.efficiency for point in points] == [1.0, 0.75, 1.0]
     share = points[0].share
     assert share == pytest.approx(
         {"compute": 0.65, "communication": 0.2, "split": 0.05, "input": 0.1}
     )
-    assert tuple(share) == scale.PARTS
+    assert tuple(share) == PARTS
 
 
 @pytest.mark.ray

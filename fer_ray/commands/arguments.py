@@ -1,6 +1,7 @@
-"""What all commands share: arguments, names of runs, errors as one paragraph and an exit code."""
+"""The arguments that commands share, and the run that they describe."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ from fer_ray.methods import METHODS
 def run_parser(program: str, description: str) -> argparse.ArgumentParser:
     """A parser with the arguments of the commands that train a run or search one."""
     parser = base_parser(program, description)
-    parser.add_argument("--workers", type=int, metavar="N", help="processes a run")
-    parser.add_argument("--resume", action="store_true", help="go on where --name stopped")
-    parser.add_argument("--wandb", choices=("offline", "online", "disabled"))
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes per run (key workers.num_workers)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the interrupted run in the folder --name"
+    )
+    parser.add_argument(
+        "--wandb",
+        choices=("offline", "online", "disabled"),
+        help="how to record in Weights & Biases (default: WANDB_MODE, else online if there is an "
+        "API key, else offline)",
+    )
     return parser
 
 
@@ -29,7 +39,10 @@ def base_parser(program: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--data", metavar="SPEC", help="synthetic | raf-db:/path/basic | arrays:/path.npz | ..."
+        "--data",
+        metavar="SPEC",
+        help="data set: synthetic | raf-db:/path/basic | folder:/path | arrays:/path.npz | ... "
+        "(key data.spec)",
     )
     parser.add_argument(
         "--set",
@@ -37,13 +50,28 @@ def base_parser(program: str, description: str) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a key of the run, such as optim.epochs=30; may be given again",
+        help="a key of the run, such as optim.epochs=30; may be repeated; docs/config.md lists all",
     )
-    parser.add_argument("--name", help="name of the folder; by default a numbered one")
+    parser.add_argument(
+        "--refresh", action="store_true", help="prepare the data set anew, whatever the cache holds"
+    )
+    parser.add_argument(
+        "--name", help="name of the folder (default: what is run, and a number: thresholds-001)"
+    )
     parser.add_argument(
         "--storage", default="runs", metavar="DIR|URI", help="where folders go (default: runs)"
     )
-    parser.add_argument("--address", metavar="ADDR", help="a Ray cluster; by default this machine")
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="Ray cluster to use: auto, host:port or ray://... (default: RAY_ADDRESS, else this "
+        "machine)",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the resolved configuration of the run as YAML and stop",
+    )
     return parser
 
 
@@ -83,12 +111,16 @@ def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
-def raw_config(args: argparse.Namespace) -> dict[str, Any]:
+def read_run(args: argparse.Namespace) -> RunConfig:
     """The run as `--config` and the command line give it, its data by an absolute path.
 
     Raises:
         ConfigError: If the file cannot be read or a key or value is wrong.
     """
-    raw = with_overrides(load_yaml(args.config) if args.config else {}, run_overrides(args))
-    spec = RunConfig.from_dict(raw).data.spec
-    return with_overrides(raw, {"data.spec": absolute_spec(spec)})
+    raw = load_yaml(args.config) if args.config else {}
+    return with_absolute_data(RunConfig.from_dict(with_overrides(raw, run_overrides(args))))
+
+
+def with_absolute_data(run: RunConfig) -> RunConfig:
+    """The run with its data by an absolute path, because workers have their own folder."""
+    return replace(run, data=replace(run.data, spec=absolute_spec(run.data.spec)))

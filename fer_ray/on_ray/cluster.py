@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import ray
-
 from fer_ray.config import WorkerConfig
 from fer_ray.core.errors import ConfigError
-from fer_ray.on_ray.environment import RAY_SETTINGS
+from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 # The process that drives a trial's workers takes one of these, and no CPU that a worker waits for.
@@ -52,6 +50,9 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
     Raises:
         ConfigError: If there is no cluster at the address.
     """
+    prepare()
+    import ray
+
     address = address or os.environ.get("RAY_ADDRESS")
     env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {
         "RAY_BACKEND_LOG_LEVEL": "fatal"
@@ -80,6 +81,8 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
 
 
 def _start_embedded(env: dict[str, str], nested: bool) -> None:
+    import ray
+
     port = _free_port()
     env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     ray.init(

@@ -1,11 +1,9 @@
-"""What Ray reads from the environment when it is imported, so it must stand there before.
-
-`import fer_ray` calls `prepare` for that reason; values the user has set stand.
-"""
+"""What Ray reads from the environment while it is imported, so it must be set before."""
 
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 RAY_SETTINGS = {
@@ -16,10 +14,10 @@ RAY_SETTINGS = {
     # Under `uv run` Ray would start every process through uv in a copy of the working folder, with
     # an environment made anew there; ours have the driver's interpreter.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Ours have an environment of their own, so processes that Ray starts ahead would serve nobody.
+    # Our processes have an environment of their own, so those that Ray starts ahead would idle.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # `ray.train.report` waits for the controller's poll: 2 s an epoch by default.
+    # `ray.train.report` waits until the controller polls: 2 s an epoch by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
     # Our own rows are the record; Ray's loggers would write each of them three times more.
@@ -28,24 +26,30 @@ RAY_SETTINGS = {
     # A killed search forgets at most this many seconds of bookkeeping (no checkpoint is lost).
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
 }
+_TOKEN_FILE = Path("~/.ray/auth_token")
 
 
 def prepare() -> None:
-    """Set what is not set: a quiet Ray that wants a token, one of this process if there is none.
+    """Set what Ray needs and the user has not set. Call it before Ray is imported.
 
-    Does nothing if Ray was imported already, for it would believe half of it.
+    Does nothing if Ray was imported already, because it has read half of it by then.
     """
-    if "ray" in sys.modules:
-        return
-    for name, value in RAY_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    os.environ["RAY_AUTH_MODE"] = "token"
-    has_token = (
-        "RAY_AUTH_TOKEN" in os.environ
-        or "RAY_AUTH_TOKEN_PATH" in os.environ
-        or Path("~/.ray/auth_token").expanduser().exists()
-    )
-    if not has_token:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if "ray" not in sys.modules:
+        os.environ.update(missing_settings(os.environ, _TOKEN_FILE.expanduser().exists()))
+
+
+def missing_settings(environment: Mapping[str, str], has_token_file: bool) -> dict[str, str]:
+    """What an environment lacks: a quiet Ray that wants a token, a new one if there is none.
+
+    Args:
+        environment: Variables that are set; they stay as they are.
+        has_token_file: Whether Ray finds a token in its own file.
+    """
+    missing = {key: value for key, value in RAY_SETTINGS.items() if key not in environment}
+    if "RAY_AUTH_MODE" in environment:
+        return missing
+    missing["RAY_AUTH_MODE"] = "token"
+    has_token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys()
+    if not has_token and not has_token_file:
+        missing["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    return missing

@@ -72,7 +72,7 @@ def _worker(config: dict[str, Any]) -> dict[str, str] | None:
     """What every worker runs; a hopeless error is returned, so that Train does not retry it."""
     quiet_ray()
     try:
-        run, folder = RunConfig.from_dict(config["run"]), config["warmup"]
+        run, folder = config["run"], config["warmup"]
         warmup = SharedWarmup(Folder(folder), run) if folder else None
         train_run(run, TrainRuntime(), warmup=warmup)
     except HOPELESS as error:
@@ -195,7 +195,7 @@ def _trainer(
         resources["GPU"] = gpus
     return TorchTrainer(
         _worker,
-        train_loop_config={"run": run.to_dict(), "warmup": warmup},
+        train_loop_config={"run": run, "warmup": warmup},
         torch_config=TorchConfig(
             backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
         ),

@@ -116,8 +116,8 @@ def use_device(run: RunConfig) -> torch.device:
     return torch.device("cpu")
 
 
-def open_run_data(run: RunConfig) -> FaceData:
-    """Open the data of a run.
+def open_run_data(run: RunConfig, *, refresh: bool = False) -> FaceData:
+    """Open the data of a run, prepared anew if `refresh` says so.
 
     Raises:
         DataError: If they cannot be opened.

@@ -10,11 +10,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
-from fer_ray.on_ray import trials
-from fer_ray.on_ray.trials import SearchLog, trial_name, trial_resources
+from fer_ray.on_ray import trial as trials
+from fer_ray.on_ray.search_log import SearchLog
+from fer_ray.on_ray.searcher import make_scheduler
+from fer_ray.on_ray.trial import trial_resources
+from fer_ray.search.layout import trial_name
+from fer_ray.search.plan import largest_run
 from fer_ray.search.reading import parse_space
 from fer_ray.search.sweep import EarlyTerminate
-from fer_ray.tune import largest_run, make_scheduler
 from tests.samples import faces
 
 EPOCHS = 2

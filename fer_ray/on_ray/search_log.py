@@ -1,20 +1,14 @@
-"""A trial of a search: where its loop runs, and what the driver writes down of it."""
+"""What the driver writes down of a search: rows, W&B runs, the live table."""
 
-import functools
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from ray import tune
 
-from fer_ray.config import DataConfig, RunConfig
-from fer_ray.data import FaceData
-from fer_ray.on_ray.cluster import DRIVER
-from fer_ray.on_ray.trainer import HOPELESS, RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.config import RunConfig
+from fer_ray.on_ray.trial import FAILURE_KEY
 from fer_ray.record.plots import confusion_png, losses_png
 from fer_ray.record.storage import Folder
 from fer_ray.record.terminal import TrialTable
@@ -26,119 +20,11 @@ from fer_ray.record.tracking import (
     WandbTracker,
     open_wandb,
 )
+from fer_ray.search.layout import FAILURE, PARAMS, best_row, checkpoints_of, sampled, trial_name
 from fer_ray.search.space import SearchSpace
-from fer_ray.training.finish import fill_gap, newest_checkpoint
-from fer_ray.training.runtime import Save, open_run_data, train_run
-from fer_ray.training.warmup import SharedWarmup
-
-TRAIN_RUNS = "train_runs"
-WARMUP = "warmup"
-FAILURE = "failure.json"
-PARAMS = "params.json"
-_FAILURE_KEY = "failure"
-_TRAIN_NAME = "train"
+from fer_ray.training.finish import fill_gap
 
 TrialEnd = Literal["done", "stopped", "failed", "infeasible"]
-
-
-def trial_name(config: Mapping[str, Any]) -> str:
-    """The name of the trial that a configuration belongs to; its folder has it too."""
-    return f"trial_{config['trial'] + 1:03d}"
-
-
-class TuneRuntime:
-    """A trial of one worker: the loop runs inside the Tune trial, which owns the checkpoints."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = Folder(folder)
-
-    @contextmanager
-    def checkpoint(self) -> Iterator[Path | None]:
-        """The newest checkpoint on file, which may be newer than what a killed driver knew of."""
-        if not any(name.startswith("checkpoint_") for name in self._folder.names()):
-            yield None
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            yield newest_checkpoint(self._folder, Path(scratch))
-
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Hand row and checkpoint to Tune."""
-        with tempfile.TemporaryDirectory() as folder:
-            save(Path(folder))
-            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(folder))
-
-
-def run_trial(
-    config: Mapping[str, Any], *, space: SearchSpace, folder: str, shares_warmup: bool = True
-) -> None:
-    """Train one trial; a hopeless error is reported as the worst value and not retried."""
-    run = _run_of(config, space)
-    name = trial_name(config)
-    shared = str(Folder(folder) / WARMUP) if shares_warmup else None
-    epoch = 0
-    quiet_ray()
-
-    def report_row(row: Mapping[str, Any], checkpoint: str) -> None:
-        nonlocal epoch
-        epoch = row["epoch"]
-        with tempfile.TemporaryDirectory() as marker:
-            Path(marker, "train_checkpoint.txt").write_text(checkpoint, encoding="utf-8")
-            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(marker))
-
-    try:
-        if run.workers.num_workers == 1:
-            warmup = SharedWarmup(Folder(shared), run) if shared else None
-            data = _open_once(run.data)
-            train_run(run, TuneRuntime(str(Folder(folder) / name)), data=data, warmup=warmup)
-        else:
-            fit_on_workers(
-                run,
-                name=_TRAIN_NAME,
-                storage=str(Folder(folder) / TRAIN_RUNS / name),
-                on_report=report_row,
-                warmup=shared,
-            )
-    except HOPELESS as error:
-        _report_failure(run, type(error).__name__, str(error))
-    except RunFailedError as error:
-        _report_failure(run, error.kind, str(error))
-
-
-@functools.lru_cache(maxsize=1)
-def _open_once(config: DataConfig) -> FaceData:
-    """The data of a trial; the next trial of the same process finds them open."""
-    return open_run_data(RunConfig(data=config))
-
-
-def _report_failure(run: RunConfig, kind: str, message: str) -> None:
-    worst = -1.0 if run.mode == "max" else 1e9
-    failure = {"kind": kind, "message": message}
-    # One past the last epoch: no scheduler stops the trial before its failure is known.
-    tune.report({"epoch": run.optim.epochs, run.metric: worst, _FAILURE_KEY: failure})
-
-
-def trial_resources(
-    config: Mapping[str, Any], *, space: SearchSpace, drivers: float
-) -> tune.PlacementGroupFactory:
-    """What Tune reserves for a trial itself: the loop's share, or a driver's place."""
-    workers = _run_of(config, space).workers
-    gpus = workers.gpus_per_worker
-    assert gpus != "auto"
-    if workers.num_workers == 1:
-        own = {"CPU": workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
-    else:
-        own = {DRIVER: 1.0} if drivers else {"CPU": 0.01}
-    return tune.PlacementGroupFactory([own])
-
-
-def _run_of(config: Mapping[str, Any], space: SearchSpace) -> RunConfig:
-    return space.run_config({key: value for key, value in config.items() if key != "trial"})
-
-
-def checkpoints_of(search: Folder, trial: str) -> Folder:
-    """Where a trial's checkpoints lie: in its own folder, or in that of its Train run."""
-    nested = search / TRAIN_RUNS / trial / _TRAIN_NAME
-    return nested if nested.exists() else search / trial
 
 
 class SearchLog(tune.Callback):
@@ -179,6 +65,7 @@ class SearchLog(tune.Callback):
         self._folder = Folder(self._settings["folder"])
         self._names: tuple[str, ...] = self._settings["class_names"]
         self._mode: WandbMode = self._settings["wandb"]
+        self._runs: dict[str, RunConfig] = {}
         self._rows: dict[str, JsonLinesTracker] = {}
         self._wandb: dict[str, Tracker] = {}
         self._failures: dict[str, dict[str, str]] = {}
@@ -231,9 +118,9 @@ class SearchLog(tune.Callback):
         del iteration, trials, info
         name = trial_name(trial.config)
         rows, wandb = self._open(trial)
-        if _FAILURE_KEY in result:
-            self._failures[name] = result[_FAILURE_KEY]
-            (self._folder / name).write_text(FAILURE, json.dumps(result[_FAILURE_KEY]) + "\n")
+        if FAILURE_KEY in result:
+            self._failures[name] = result[FAILURE_KEY]
+            (self._folder / name).write_text(FAILURE, json.dumps(result[FAILURE_KEY]) + "\n")
             return
         row = {key: value for key, value in result.items() if key == "epoch" or "/" in key}
         fill_gap(rows, row["epoch"], checkpoints_of(self._folder, name))
@@ -272,14 +159,17 @@ class SearchLog(tune.Callback):
         return "done" if is_done else "stopped"
 
     def _run(self, trial: Any) -> RunConfig:
-        return self._space.run_config(_params(trial.config))
+        name = trial_name(trial.config)
+        if name not in self._runs:
+            self._runs[name] = self._space.run_config(sampled(trial.config))
+        return self._runs[name]
 
     def _open(self, trial: Any) -> tuple[JsonLinesTracker, Tracker]:
         name = trial_name(trial.config)
         if name not in self._rows:
             folder = self._folder / name
             resume = folder.exists("metrics.jsonl")
-            folder.write_text(PARAMS, json.dumps(_params(trial.config)) + "\n")
+            folder.write_text(PARAMS, json.dumps(sampled(trial.config)) + "\n")
             config = yaml.safe_dump(self._run(trial).to_dict(), sort_keys=False)
             folder.write_text("config.yaml", config)
             self._rows[name] = JsonLinesTracker(folder)
@@ -293,7 +183,7 @@ class SearchLog(tune.Callback):
             mode=self._mode,
             directory=Path(self._settings["wandb_dir"]),
             class_names=self._names,
-            config={"sampled": _params(trial.config), **self._run(trial).to_dict()},
+            config={"sampled": sampled(trial.config), **self._run(trial).to_dict()},
             job_type="trial",
             resume=resume,
         )
@@ -314,7 +204,7 @@ class SearchLog(tune.Callback):
 
     def _pictures(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
         """The best epoch's confusion matrix and the last losses, for W&B."""
-        best = best_row(rows, self._space)
+        best = best_row(rows, self._space.metric, self._space.mode)
         if best is None or self._mode == "disabled":
             return {}
         title = f"Validation, epoch {best['epoch']}"
@@ -331,7 +221,7 @@ class SearchLog(tune.Callback):
         if self._table is None:
             return
         rows = self._rows[trial_name(trial.config)].rows
-        best = best_row(rows, self._space)
+        best = best_row(rows, self._space.metric, self._space.mode)
         self._table.update(
             trial_name(trial.config),
             status,
@@ -339,19 +229,5 @@ class SearchLog(tune.Callback):
             self._run(trial).optim.epochs,
             rows[-1][self._space.metric] if rows else None,
             best[self._space.metric] if best else None,
-            _params(trial.config),
+            sampled(trial.config),
         )
-
-
-def _params(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sampled, by dotted key."""
-    return {key: value for key, value in config.items() if "." in key and not key.startswith("u:")}
-
-
-def best_row(rows: list[dict[str, Any]], space: SearchSpace) -> dict[str, Any] | None:
-    """The row with the best finite metric, the first of equals; `None` if there is none."""
-    scored = [row for row in rows if row.get(space.metric) is not None]
-    if not scored:
-        return None
-    sign = 1 if space.mode == "max" else -1
-    return max(scored, key=lambda row: sign * float(row[space.metric]))

@@ -1,0 +1,112 @@
+"""A search on Ray Tune, from a plan to finished trials."""
+
+import functools
+from typing import Any
+
+from ray import tune
+
+from fer_ray.config import RunConfig
+from fer_ray.on_ray.cluster import Resources, max_concurrent
+from fer_ray.on_ray.search_log import SearchLog
+from fer_ray.on_ray.searcher import make_scheduler, make_searcher
+from fer_ray.on_ray.trainer import quiet_ray
+from fer_ray.on_ray.trial import run_trial, trial_resources
+from fer_ray.search.layout import WARMUP, trial_name
+from fer_ray.search.plan import SearchPlan, largest_run
+from fer_ray.training.runtime import resolve_gpus
+
+_MAX_FAILURES = 2
+_KEEP = 3
+
+
+def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
+    """Run the trials that are not finished.
+
+    Args:
+        plan: What to search.
+        have: What the cluster has.
+        wandb_dir: Where W&B's local files go.
+
+    Returns:
+        Whether all trials ended; those of an interrupted search can be resumed.
+
+    Raises:
+        ConfigError: If not even one trial fits the cluster.
+    """
+    largest = resolve_gpus(largest_run(plan.space), have.gpus)
+    space = plan.space.fixed({"workers.gpus_per_worker": largest.workers.gpus_per_worker})
+    concurrent = max_concurrent(largest.workers, have)
+    trainable = tune.with_resources(
+        functools.partial(
+            run_trial, space=space, folder=str(plan.folder), shares_warmup=plan.shares_warmup
+        ),
+        functools.partial(trial_resources, space=space, drivers=have.drivers),
+    )
+    quiet_ray()
+    log = SearchLog(
+        space=space,
+        folder=str(plan.folder),
+        class_names=plan.data.class_names,
+        num_trials=plan.num_trials,
+        wandb=plan.wandb,
+        wandb_dir=wandb_dir,
+    )
+    tuner = _restored(plan, trainable) if plan.is_resumed else None
+    if tuner is None:
+        plan.remember()
+        tuner = _tuner(plan, trainable, largest, concurrent, log)
+    try:
+        grid = tuner.fit()
+    except KeyboardInterrupt:
+        return False
+    if len(grid) < plan.num_trials or not all(map(_is_over, grid)):
+        return False
+    plan.folder.delete(WARMUP)
+    return True
+
+
+def _is_over(result: Any) -> bool:
+    """Whether a trial ended; a search that was interrupted has some that did not."""
+    return bool(result.error) or bool((result.metrics or {}).get("done"))
+
+
+def _restored(plan: SearchPlan, trainable: Any) -> tune.Tuner | None:
+    """The interrupted experiment; `None` if it was broken off before Tune saved anything."""
+    path = str(plan.folder)
+    if not tune.Tuner.can_restore(path):
+        return None
+    return tune.Tuner.restore(path, trainable, resume_unfinished=True, resume_errored=True)
+
+
+def _tuner(
+    plan: SearchPlan, trainable: Any, largest: RunConfig, concurrent: int, log: SearchLog
+) -> tune.Tuner:
+    space = plan.space
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            metric=space.metric,
+            mode=space.mode,
+            num_samples=plan.num_trials,
+            max_concurrent_trials=concurrent,
+            search_alg=make_searcher(space, largest.seed),
+            scheduler=make_scheduler(space.early_terminate, largest.optim.epochs),
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
+            # A loop ends with its trial; a process that drives workers may have to wait for them.
+            reuse_actors=largest.workers.num_workers == 1,
+        ),
+        run_config=tune.RunConfig(
+            name=plan.folder.name,
+            storage_path=str(plan.folder).removesuffix(plan.folder.name).rstrip("/"),
+            verbose=0,
+            callbacks=[log],
+            failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEEP),
+            sync_config=tune.SyncConfig(sync_period=5),
+        ),
+    )
+
+
+def _name_of(trial: Any) -> str:
+    return trial_name(trial.config)

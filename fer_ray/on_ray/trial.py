@@ -1,0 +1,110 @@
+"""A trial of a search: where its loop runs and what it reserves."""
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from fer_ray.config import DataConfig, RunConfig
+from fer_ray.data import FaceData
+from fer_ray.on_ray.cluster import DRIVER
+from fer_ray.on_ray.trainer import HOPELESS, RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.record.storage import Folder
+from fer_ray.search.layout import TRAIN_NAME, TRAIN_RUNS, WARMUP, sampled, trial_name, worst_value
+from fer_ray.search.space import SearchSpace
+from fer_ray.training.finish import newest_checkpoint
+from fer_ray.training.runtime import Save, open_run_data, train_run
+from fer_ray.training.warmup import SharedWarmup
+
+FAILURE_KEY = "failure"
+"""In a result that Tune hands on: why the trial cannot be used."""
+
+
+class TuneRuntime:
+    """A trial of one worker: the loop runs inside the Tune trial, which owns the checkpoints."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Folder(folder)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """The newest checkpoint on file, which may be newer than what a killed driver knew of."""
+        if not any(name.startswith("checkpoint_") for name in self._folder.names()):
+            yield None
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            yield newest_checkpoint(self._folder, Path(scratch))
+
+    def report(self, row: Mapping[str, Any], save: Save) -> None:
+        """Hand row and checkpoint to Tune."""
+        with tempfile.TemporaryDirectory() as folder:
+            save(Path(folder))
+            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def run_trial(
+    config: Mapping[str, Any], *, space: SearchSpace, folder: str, shares_warmup: bool = True
+) -> None:
+    """Train one trial; a hopeless error is reported as the worst value and not retried."""
+    run = space.run_config(sampled(config))
+    name = trial_name(config)
+    shared = str(Folder(folder) / WARMUP) if shares_warmup else None
+    epoch = 0
+    quiet_ray()
+
+    def report_row(row: Mapping[str, Any], checkpoint: str) -> None:
+        nonlocal epoch
+        epoch = row["epoch"]
+        with tempfile.TemporaryDirectory() as marker:
+            Path(marker, "train_checkpoint.txt").write_text(checkpoint, encoding="utf-8")
+            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(marker))
+
+    try:
+        if run.workers.num_workers == 1:
+            warmup = SharedWarmup(Folder(shared), run) if shared else None
+            data = _open_once(run.data)
+            train_run(run, TuneRuntime(str(Folder(folder) / name)), data=data, warmup=warmup)
+        else:
+            fit_on_workers(
+                run,
+                name=TRAIN_NAME,
+                storage=str(Folder(folder) / TRAIN_RUNS / name),
+                on_report=report_row,
+                warmup=shared,
+            )
+    except HOPELESS as error:
+        _report_failure(run, type(error).__name__, str(error))
+    except RunFailedError as error:
+        _report_failure(run, error.kind, str(error))
+
+
+@functools.lru_cache(maxsize=1)
+def _open_once(config: DataConfig) -> FaceData:
+    """The data of a trial; the next trial of the same process finds them open."""
+    return open_run_data(RunConfig(data=config))
+
+
+def _report_failure(run: RunConfig, kind: str, message: str) -> None:
+    failure = {"kind": kind, "message": message}
+    # One past the last epoch: no scheduler stops the trial before its failure is known.
+    tune.report(
+        {"epoch": run.optim.epochs, run.metric: worst_value(run.mode), FAILURE_KEY: failure}
+    )
+
+
+def trial_resources(
+    config: Mapping[str, Any], *, space: SearchSpace, drivers: float
+) -> tune.PlacementGroupFactory:
+    """What Tune reserves for a trial itself: the loop's share, or a driver's place."""
+    workers = space.run_config(sampled(config)).workers
+    gpus = workers.gpus_per_worker
+    assert gpus != "auto"
+    if workers.num_workers == 1:
+        own = {"CPU": workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+    else:
+        own = {DRIVER: 1.0} if drivers else {"CPU": 0.01}
+    return tune.PlacementGroupFactory([own])
