@@ -99,6 +99,29 @@ def test_the_stem_fits_the_image(
     assert network(images(size=size)).logits.shape == (2, 4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_small_stem_is_the_middle_of_pretrained_filters(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 3x3 filters around the centre of the 7x7 ones, summed over colours and shared out."""
+    pretrained = torchvision.models.resnet18()
+
+    def get_model(name: str, weights: str | None) -> nn.Module:
+        assert (name, weights) == ("resnet18", "DEFAULT")
+        return pretrained
+
+    monkeypatch.setattr(torchvision.models, "get_model", get_model)
+    total = pretrained.conv1.weight.detach().sum(dim=1)
+    config = ModelConfig(name="resnet18", stem="small", weights="torchvision")
+    stem = first_conv(build(config, channels=channels))
+    for row in range(3):
+        for column in range(3):
+            expected = total[:, row + 2, column + 2] / channels
+            for channel in range(channels):
+                found = stem.weight[:, channel, row, column]
+                torch.testing.assert_close(found, expected)
+
+
 def test_a_grey_image_answers_as_the_same_image_in_three_equal_channels() -> None:
     config = ModelConfig(name="resnet18", stem="imagenet")
     grey, colour = (build(config, channels=channels).eval() for channels in (1, 3))

@@ -6,19 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from fer_ray.config import DataConfig, RunConfig
-from fer_ray.data import FaceData
-from fer_ray.on_ray import trial as trials
 from fer_ray.on_ray.search_log import SearchLog
-from fer_ray.on_ray.searcher import make_scheduler
-from fer_ray.on_ray.trial import trial_resources
 from fer_ray.search.layout import trial_name
-from fer_ray.search.plan import largest_run
 from fer_ray.search.reading import parse_space
-from fer_ray.search.sweep import EarlyTerminate
-from tests.samples import faces
 
 EPOCHS = 2
 
@@ -91,42 +82,41 @@ def test_a_resumed_search_shows_what_had_ended(
     assert not (tmp_path / trial_name(trials[3].config)).exists()
 
 
-def test_trials_of_one_process_open_the_same_data_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-
-    def open_run_data(run: RunConfig) -> FaceData:
-        opened.append(run.data.spec)
-        return faces()
-
-    monkeypatch.setattr(trials, "open_run_data", open_run_data)
-    trials._open_once.cache_clear()
-    first = trials._open_once(DataConfig(spec="synthetic"))
-    assert trials._open_once(DataConfig(spec="synthetic")) is first
-    assert trials._open_once(DataConfig(spec="synthetic:seed=1")) is not first
-    assert opened == ["synthetic", "synthetic:seed=1"]
-    trials._open_once.cache_clear()
-
-
 @pytest.mark.parametrize(
-    ("min_iter", "kind"), [(2, ASHAScheduler), (3, FIFOScheduler), (8, FIFOScheduler)]
+    ("failure", "recalls", "end"),
+    [
+        (None, [0.1, 0.2], "done"),
+        (None, [0.1], "stopped"),
+        ("EmptySplitError", [0.1], "infeasible"),
+        ("FloatingPointError", [0.1, 0.2], "failed"),
+    ],
 )
-def test_trials_shorter_than_the_first_rung_are_not_stopped(min_iter: int, kind: type) -> None:
-    stop = EarlyTerminate(min_iter=min_iter, eta=2.0)
-    assert type(make_scheduler(stop, num_epochs=3)) is kind
-    assert type(make_scheduler(None, num_epochs=3)) is FIFOScheduler
+def test_how_a_trial_ended_is_told_by_what_it_left(
+    failure: str | None, recalls: list[float], end: str, tmp_path: Path
+) -> None:
+    leave(tmp_path, 0, recalls, failure)
+    log, trial = search_log(tmp_path), EndedTrial({"trial": 0, "optim.learning_rate": 0.1})
+    log.setup()
+    try:
+        log.on_step_begin(0, [trial])
+        assert log._status(trial) == end
+    finally:
+        log.close()
 
 
-@pytest.mark.parametrize("drivers", [0.0, 1000.0])
-def test_every_trial_reserves_what_its_own_number_of_workers_needs(drivers: float) -> None:
-    raw = {
-        "run": {"data": "synthetic", "workers": {"cpus_per_worker": 3, "gpus_per_worker": 1}},
-        "method": "random",
-        "metric": {"name": "val/macro_recall", "goal": "maximize"},
-        "parameters": {"workers.num_workers": {"values": [1, 4, 2]}},
-    }
-    space = parse_space(raw, "space.yaml")
-    assert largest_run(space).workers.num_workers == 4
-    driver = {"trial_driver": 1.0} if drivers else {"CPU": 0.01}
-    for num, own in ((1, {"CPU": 3.0, "GPU": 1.0}), (2, driver), (4, driver)):
-        config = {"trial": 0, "workers.num_workers": num}
-        assert trial_resources(config, space=space, drivers=drivers).bundles == [own]
+def test_a_failure_is_written_down_and_is_no_row(tmp_path: Path) -> None:
+    log, trial = search_log(tmp_path), EndedTrial({"trial": 0, "optim.learning_rate": 0.1})
+    log.setup()
+    try:
+        log.on_trial_result(0, [], trial, {"epoch": 1, "val/macro_recall": 0.4, "pid": 3})
+        failure = {"kind": "EmptySplitError", "message": "nothing left"}
+        log.on_trial_result(
+            0, [], trial, {"epoch": 2, "val/macro_recall": -1.0, "failure": failure}
+        )
+    finally:
+        log.close()
+    folder = tmp_path / "trial_001"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"epoch": 1, "val/macro_recall": 0.4}]
+    assert json.loads((folder / "failure.json").read_text()) == failure
+    assert json.loads((folder / "params.json").read_text()) == {"optim.learning_rate": 0.1}

@@ -1,0 +1,63 @@
+"""The run that a command line describes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fer_ray import scale, train, tune
+from fer_ray.commands.arguments import absolute_spec, read_run
+from fer_ray.config import RunConfig
+
+MAINS = {"tune": tune.main, "train": train.main, "scale": scale.main}
+
+
+def test_the_command_line_is_above_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("optim: {epochs: 3, momentum: 0.5}\nworkers: {num_workers: 4}\n")
+    words = ["--config", str(path), "--set", "optim.epochs=5", "--workers", "2"]
+    run = read_run(train.build_parser().parse_args(words))
+    assert (run.optim.epochs, run.optim.momentum, run.workers.num_workers) == (5, 0.5, 2)
+
+
+def test_relative_data_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers have a working directory of their own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise.txt").write_text("")
+    assert absolute_spec("folder:faces") == f"folder:{tmp_path}/faces"
+    assert absolute_spec("raf-db:basic,noise=noise.txt") == (
+        f"raf-db:{tmp_path}/basic,noise={tmp_path}/noise.txt"
+    )
+    assert absolute_spec("affectnet:s3://bucket/faces,classes=7") == (
+        "affectnet:s3://bucket/faces,classes=7"
+    )
+    assert absolute_spec("synthetic:train=300") == "synthetic:train=300"
+    for words in (["--data", "folder:faces"], ["--set", "data=folder:faces"]):
+        run = read_run(train.build_parser().parse_args(words))
+        assert run.data.spec == f"folder:{tmp_path}/faces"
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_the_resolved_configuration_is_printed_as_yaml(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "method: random\nrun: {optim: {epochs: 20}}\n"
+        "parameters: {method.warmup_epochs: {values: [2, 4]}}\n"
+    )
+    words = ["--set", "optim.learning_rate=0.25", "--print-config"]
+    words += ["--space", str(space)] if name == "tune" else []
+    assert MAINS[name](words) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    run = RunConfig.from_dict(printed)
+    assert run.to_dict() == printed
+    assert run.optim.learning_rate == 0.25
+    assert run.optim.epochs == (20 if name == "tune" else 12)
+
+
+@pytest.mark.parametrize("module", [tune, train, scale])
+def test_every_option_is_explained(module: object) -> None:
+    parser = module.build_parser()  # type: ignore[attr-defined]
+    silent = [action.dest for action in parser._actions if not action.help]
+    assert silent == []

@@ -1,0 +1,50 @@
+"""Where a command puts its files."""
+
+from pathlib import Path
+
+import pytest
+
+from fer_ray.commands.folders import choose_folder
+from fer_ray.core.errors import ConfigError
+
+
+def make(storage: Path, *names: str) -> str:
+    for name in names:
+        (storage / name).mkdir(parents=True)
+    return str(storage)
+
+
+def test_folders_are_numbered_after_the_highest_not_by_how_many_there_are(tmp_path: Path) -> None:
+    storage = make(tmp_path, "train-001", "train-007", "train-x", "trained-009", "other-012")
+    assert choose_folder(storage, None, "train", resume=False).name == "train-008"
+    assert choose_folder(storage, None, "scale", resume=False).name == "scale-001"
+
+
+def test_numbers_grow_beyond_three_digits(tmp_path: Path) -> None:
+    storage = make(tmp_path, "train-999", "train-1000")
+    assert choose_folder(storage, None, "train", resume=False).name == "train-1001"
+
+
+def test_without_a_name_the_latest_is_resumed(tmp_path: Path) -> None:
+    storage = make(tmp_path, "train-002", "train-010")
+    assert choose_folder(storage, None, "train", resume=True).name == "train-010"
+
+
+def test_a_stem_is_taken_by_the_letter(tmp_path: Path) -> None:
+    storage = make(tmp_path, "a.b-004", "aab-009")
+    assert choose_folder(storage, None, "a.b", resume=True).name == "a.b-004"
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "", "a:b"])
+def test_a_name_that_is_no_folder_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--name .*expected letters, digits"):
+        choose_folder(str(tmp_path), name, "train", resume=False)
+
+
+def test_what_exists_is_resumed_and_never_overwritten(tmp_path: Path) -> None:
+    storage = make(tmp_path, "mine")
+    assert choose_folder(storage, "mine", "train", resume=True).name == "mine"
+    with pytest.raises(ConfigError, match="mine exists; go on with it by --resume"):
+        choose_folder(storage, "mine", "train", resume=False)
+    with pytest.raises(ConfigError, match=r"there is no .*yours; .* holds mine"):
+        choose_folder(storage, "yours", "train", resume=True)

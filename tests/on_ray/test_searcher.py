@@ -1,0 +1,89 @@
+"""What is asked of Optuna and of ASHA is what the file says."""
+
+from typing import Any
+
+import optuna
+import pytest
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+from fer_ray.on_ray.searcher import first_points, make_scheduler, make_searcher
+from fer_ray.search.layout import sampled
+from fer_ray.search.reading import parse_space
+from fer_ray.search.space import SearchSpace
+from fer_ray.search.sweep import EarlyTerminate
+
+
+def space_of(search: str, **changes: Any) -> SearchSpace:
+    parameters = {"optim.epochs": {"values": [12, 3, 5]}, "optim.momentum": {"values": [0.9, 0.5]}}
+    return parse_space({"method": search, "parameters": parameters, **changes}, "file")
+
+
+@pytest.mark.parametrize(
+    ("search", "sampler"),
+    [
+        ("bayes", optuna.samplers.TPESampler),
+        ("random", optuna.samplers.RandomSampler),
+        ("grid", optuna.samplers.RandomSampler),
+    ],
+)
+def test_bayes_is_tpe_and_the_rest_is_random(search: str, sampler: type) -> None:
+    assert type(make_searcher(space_of(search), seed=0)._sampler) is sampler
+
+
+@pytest.mark.parametrize("search", ["bayes", "random", "grid"])
+def test_the_default_configuration_is_the_first_trial(search: str) -> None:
+    space = space_of(search, run={"optim": {"epochs": 3, "momentum": 0.5}})
+    first = make_searcher(space, seed=1).suggest("0")
+    assert sampled(first) == {"optim.epochs": 3, "optim.momentum": 0.5}
+    assert first["trial"] == 0
+
+
+def test_a_grid_is_tried_whole_before_anything_is_drawn() -> None:
+    space = space_of("grid")
+    points = first_points(space)
+    assert len(points) == 6
+    assert points[0] == space.default_params()
+    searcher = make_searcher(space, seed=0)
+    tried = [sampled(searcher.suggest(str(number))) for number in range(6)]
+    assert tried == points
+
+
+def test_the_seed_decides_what_is_drawn() -> None:
+    space = parse_space(
+        {"method": "random", "parameters": {"optim.learning_rate": {"min": 0.01, "max": 0.1}}},
+        "file",
+    )
+
+    def drawn(seed: int) -> list[dict[str, Any]]:
+        searcher = make_searcher(space, seed)
+        return [sampled(searcher.suggest(str(number))) for number in range(4)]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0)[1:] != drawn(1)[1:]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_optuna_is_told_the_metric_and_the_goal_of_the_file(mode: str) -> None:
+    goal = {"max": "maximize", "min": "minimize"}[mode]
+    searcher = make_searcher(space_of("bayes", metric={"name": "val/loss", "goal": goal}), seed=0)
+    assert (searcher.metric, searcher.mode) == ("val/loss", mode)
+
+
+def test_the_scheduler_is_the_one_of_the_file() -> None:
+    scheduler = make_scheduler(EarlyTerminate(min_iter=2, eta=2.5), num_epochs=9)
+    assert isinstance(scheduler, ASHAScheduler)
+    # One more than the epochs there are, or the last epoch of every trial would be a stop.
+    assert scheduler._max_t == 10
+    assert scheduler._reduction_factor == 2.5
+    (bracket,) = scheduler._brackets
+    assert [rung for rung, _ in bracket._rungs] == [5, 2]
+    assert scheduler._time_attr == "epoch"
+
+
+@pytest.mark.parametrize(
+    ("min_iter", "kind"), [(2, ASHAScheduler), (3, FIFOScheduler), (8, FIFOScheduler)]
+)
+def test_trials_shorter_than_the_first_rung_are_not_stopped(min_iter: int, kind: type) -> None:
+    stop = EarlyTerminate(min_iter=min_iter, eta=2.0)
+    assert type(make_scheduler(stop, num_epochs=3)) is kind
+    assert type(make_scheduler(None, num_epochs=3)) is FIFOScheduler

@@ -1,0 +1,54 @@
+"""How rows and trials are judged."""
+
+import math
+from typing import Any
+
+import pytest
+
+from fer_ray.record.storage import Folder
+from fer_ray.search.layout import best_row, checkpoints_of, trial_name, worst_value
+from fer_ray.search.sweep import MetricMode
+
+ROWS: list[dict[str, Any]] = [
+    {"epoch": 1, "val/loss": None, "val/accuracy": 0.1},
+    {"epoch": 2, "val/loss": 1.5, "val/accuracy": 0.4},
+    {"epoch": 3, "val/loss": 0.5, "val/accuracy": 0.4},
+    {"epoch": 4, "val/loss": 0.5, "val/accuracy": 0.3},
+    {"epoch": 5},
+]
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "epoch"),
+    [("val/loss", "min", 3), ("val/loss", "max", 2), ("val/accuracy", "max", 2)],
+)
+def test_the_best_row_is_the_first_best_by_the_goal(
+    metric: str, mode: MetricMode, epoch: int
+) -> None:
+    found = best_row(ROWS, metric, mode)
+    assert found is not None
+    assert found["epoch"] == epoch
+
+
+def test_without_a_value_there_is_no_best_row() -> None:
+    assert best_row([{"epoch": 1, "val/loss": None}], "val/loss", "min") is None
+    assert best_row([], "val/loss", "min") is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 14.0])
+def test_nothing_is_worse_than_the_worst_value(value: float) -> None:
+    assert worst_value("max") < value < worst_value("min")
+    assert math.isfinite(worst_value("min"))
+
+
+def test_trials_are_counted_from_one() -> None:
+    assert trial_name({"trial": 0}) == "trial_001"
+    assert trial_name({"trial": 1233}) == "trial_1234"
+
+
+def test_checkpoints_of_several_workers_lie_in_trains_own_folder(tmp_path: Any) -> None:
+    search = Folder(tmp_path)
+    assert str(checkpoints_of(search, "trial_001")) == f"{tmp_path}/trial_001"
+    (tmp_path / "train_runs" / "trial_001" / "train").mkdir(parents=True)
+    assert str(checkpoints_of(search, "trial_001")).endswith("train_runs/trial_001/train")
+    assert str(checkpoints_of(search, "trial_002")) == f"{tmp_path}/trial_002"

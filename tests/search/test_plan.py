@@ -1,0 +1,97 @@
+"""What a search was begun with, how many trials it has, and how large they are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fer_ray.core.errors import ConfigError
+from fer_ray.record.storage import Folder
+from fer_ray.search.plan import SearchPlan, count_trials, largest_run, remembered
+from fer_ray.search.reading import parse_space
+from tests.samples import faces
+
+SOURCE: dict[str, Any] = {"method": "grid", "parameters": {"seed": {"values": [0, 1, 2]}}}
+OVERRIDES = {"optim.epochs": 4}
+
+
+def begin(folder: Path) -> Folder:
+    plan = SearchPlan(
+        space=parse_space(SOURCE, "file", OVERRIDES),
+        overrides=OVERRIDES,
+        source=SOURCE,
+        num_trials=3,
+        folder=Folder(folder),
+        data=faces(),
+        wandb="disabled",
+        is_resumed=False,
+        shares_warmup=False,
+    )
+    plan.remember()
+    return plan.folder
+
+
+def test_a_resumed_search_is_the_one_that_was_begun(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    for given in ({}, OVERRIDES):  # what was given at the beginning may be left out
+        assert remembered(folder, SOURCE, given, "file") == (SOURCE, OVERRIDES)
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "message"),
+    [
+        ({**SOURCE, "method": "random"}, {}, "file is not the space that"),
+        (SOURCE, {"optim.epochs": 5}, r"--resume: optim\.epochs differs from what"),
+        (SOURCE, {"seed": 0}, "--resume: seed differs from what"),
+    ],
+)
+def test_another_search_is_refused(
+    source: dict[str, Any], overrides: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        remembered(begin(tmp_path), source, overrides, "file")
+
+
+def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no search; start one without --resume"):
+        remembered(Folder(tmp_path), SOURCE, {}, "file")
+
+
+def test_a_search_of_an_older_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """What Tune pickled names modules that have moved since."""
+    folder = begin(tmp_path)
+    old = {"space": SOURCE, "overrides": OVERRIDES}
+    folder.write_text("search.yaml", yaml.safe_dump(old))
+    with pytest.raises(ConfigError, match=r"begun with another version of fer_ray.*new search$"):
+        remembered(folder, SOURCE, OVERRIDES, "file")
+
+
+@pytest.mark.parametrize(
+    ("method", "run_cap", "asked", "num_trials"),
+    [
+        ("random", None, None, 12),
+        ("random", 5, None, 5),
+        ("random", 5, 7, 7),
+        ("grid", None, None, 3),
+        ("grid", 2, None, 2),
+        ("grid", None, 50, 3),
+    ],
+)
+def test_trials_are_as_asked_but_no_more_than_a_grid_has(
+    method: str, run_cap: int | None, asked: int | None, num_trials: int
+) -> None:
+    raw = {**SOURCE, "method": method, **({"run_cap": run_cap} if run_cap else {})}
+    assert count_trials(parse_space(raw, "file"), asked) == num_trials
+
+
+@pytest.mark.parametrize("asked", [0, -3])
+def test_a_search_has_a_trial(asked: int) -> None:
+    with pytest.raises(ConfigError, match=f"--trials: at least 1, got {asked}"):
+        count_trials(parse_space(SOURCE, "file"), asked)
+
+
+def test_the_largest_run_has_the_most_workers_of_any_trial() -> None:
+    raw = {"method": "random", "parameters": {"workers.num_workers": {"values": [1, 4, 2]}}}
+    assert largest_run(parse_space(raw, "file")).workers.num_workers == 4
+    assert largest_run(parse_space(SOURCE, "file")).workers.num_workers == 1
