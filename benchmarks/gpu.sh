@@ -29,7 +29,7 @@ part() {
 
 if [[ ${#quick[@]} -eq 0 ]]; then
     # Without this project's options: they want packages that only its development needs.
-    part 60 "$python" -m pytest -q -m gpu -o addopts= tests/test_devices.py
+    part 60 "$python" -m pytest -q -m gpu -o addopts= tests/training/test_devices.py
 fi
 cases=(resnet18:48 resnet50:112 resnet50:224)
 if [[ ${#quick[@]} -gt 0 ]]; then

@@ -1,6 +1,7 @@
 """Networks: shapes, stems, weights, and a start that is a function of the seed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -106,7 +107,7 @@ def test_the_small_stem_is_the_middle_of_pretrained_filters(
     """The 3x3 filters around the centre of the 7x7 ones, summed over colours and shared out."""
     pretrained = torchvision.models.resnet18()
 
-    def get_model(name: str, weights: str | None) -> nn.Module:
+    def get_model(name: str, weights: str | None) -> Any:
         assert (name, weights) == ("resnet18", "DEFAULT")
         return pretrained
 
