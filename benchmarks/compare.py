@@ -157,7 +157,7 @@ def make_goals(
 
 
 def markdown(rows: Sequence[report.Row], rarest: Sequence[str]) -> str:
-    """The table of the README."""
+    """The table of `docs/methods.md`."""
     head = [
         "method",
         "epochs",

@@ -144,7 +144,7 @@ def make_goals(outcomes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[repo
 
 
 def markdown(rows: Sequence[report.Row], class_names: Sequence[str]) -> str:
-    """The table of the README."""
+    """The table of `docs/methods.md`."""
     head = ["method", "accuracy", "macro recall", "common recall", "balanced macro recall"]
     head += class_names
     head += [*SELECTION[:-1], "AUROC", "seconds"]

@@ -143,7 +143,7 @@ def recall_goals(outcomes: Outcomes) -> list[report.Goal]:
 
 
 def markdown(rows: Sequence[report.Row]) -> str:
-    """The table of the README."""
+    """The table of `docs/methods.md`."""
     counts = {
         "passes per image": "passes_per_image",
         **{part: f"passes_{part}" for part in PARTS},
