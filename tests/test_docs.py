@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from fer_ray.commands.arguments import raw_config, run_overrides
-from fer_ray.config import ConfigError, RunConfig, with_overrides
+from fer_ray.commands.arguments import read_run, run_overrides
+from fer_ray.config import RunConfig, with_overrides
+from fer_ray.core.errors import ConfigError
 from fer_ray.data.classes import CANONICAL
 from fer_ray.methods import METHODS
 from fer_ray.search.distributions import DISTRIBUTIONS
-from fer_ray.search.space import load_space
+from fer_ray.search.reading import load_space
 from tests.paths import ROOT, SPACES
 
 README = ROOT / "README.md"
@@ -106,7 +107,7 @@ def complaint(command: Command, capsys: pytest.CaptureFixture[str]) -> str | Non
         if hasattr(args, "space"):
             load_space(ROOT / args.space, run_overrides(args))
         elif hasattr(args, "assignments"):
-            RunConfig.from_dict(raw_config(args))
+            read_run(args)
     except SystemExit:
         return capsys.readouterr().err
     except (ImportError, ConfigError) as error:
