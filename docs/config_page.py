@@ -63,9 +63,9 @@ def _section(kind: Any, name: str, level: int = 2) -> Iterator[str]:
 def _methods() -> Iterator[str]:
     """A table for every method; `method.name` chooses among them."""
     yield (
-        "## `method`\n\nHow networks learn from noisy labels. `method.name` chooses a method, by "
-        f"default `{RunConfig().method.label}`; its own keys stand beside it. [Methods](methods.md) "
-        "says more of each.\n"
+        "## `method`\n\nHow networks learn from noisy labels. `method.name` chooses a method "
+        f"(default: `{RunConfig().method.label}`); its own keys stand beside it. "
+        "[Methods](methods.md) says more about each.\n"
     )
     for name, kind in METHODS.items():
         yield f"### `method.name: {name}`\n\n{_summary(kind)} ({kind.paper})\n"
