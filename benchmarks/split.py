@@ -34,7 +34,9 @@ from benchmarks.ranks import on_ranks
 from fer_ray.core.mixture import normalize
 from fer_ray.core.types import Scores, SplitResult
 from fer_ray.methods.co_divide import CoDivide
-from fer_ray.training.distributed import from_rank_zero, gather_rows, rank
+from fer_ray.training.distributed import rank
+from fer_ray.training.gather import gather_rows
+from fer_ray.training.handover import from_rank_zero
 
 Kind = Literal["global", "class"]
 KINDS: tuple[Kind, ...] = ("global", "class")

@@ -9,7 +9,8 @@ from fer_ray.config import RunConfig
 from fer_ray.core.augment import plain_views
 from fer_ray.core.metrics import confusion_matrix
 from fer_ray.core.types import Scores
-from fer_ray.training.distributed import gather_rows, sum_over_ranks
+from fer_ray.training.distributed import sum_over_ranks
+from fer_ray.training.gather import gather_rows
 from fer_ray.training.learner import Images, Learner, mean_prediction
 
 

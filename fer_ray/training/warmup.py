@@ -16,7 +16,8 @@ from pathlib import Path
 from fer_ray.config import RunConfig
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import TrainState, save_checkpoint
-from fer_ray.training.distributed import from_rank_zero, rank
+from fer_ray.training.distributed import rank
+from fer_ray.training.handover import from_rank_zero
 
 _COMPLETE = "complete"
 

@@ -28,8 +28,6 @@ from fer_ray.data import FaceData, Faces
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.training.checkpoint import TrainState, copy_weights, load_checkpoint, save_checkpoint
 from fer_ray.training.distributed import (
-    from_rank_zero,
-    gather_rows,
     is_distributed,
     mean_over_ranks,
     min_over_ranks,
@@ -38,6 +36,8 @@ from fer_ray.training.distributed import (
     world_size,
 )
 from fer_ray.training.evaluation import evaluate
+from fer_ray.training.gather import gather_rows
+from fer_ray.training.handover import from_rank_zero
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.loop import fit
 from fer_ray.training.state import new_state

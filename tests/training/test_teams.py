@@ -14,13 +14,13 @@ from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkp
 from fer_ray.training.distributed import (
     Teams,
     broadcast,
-    from_rank,
     mean_over_ranks,
     min_over_ranks,
     rank,
     sum_over_ranks,
     world_size,
 )
+from fer_ray.training.handover import from_rank
 from fer_ray.training.loop import fit
 from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
