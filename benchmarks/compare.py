@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import plan, report
 from benchmarks.runs import read_run
-from fer_ray.core.yaml_input import parse_assignments
+from fer_ray.commands.arguments import parse_assignments
 from fer_ray.data import FaceData
 from fer_ray.training.runtime import open_run_data
 

@@ -3,7 +3,6 @@
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from fer_ray.config import RunConfig, check_metric, with_overrides
 from fer_ray.core.errors import ConfigError
-from fer_ray.core.yaml_input import load_yaml, parse_assignments
 from fer_ray.methods import METHODS
 from fer_ray.methods.cross_entropy import CrossEntropy
 
@@ -278,72 +276,6 @@ def test_an_override_through_a_value_is_refused() -> None:
 
 def test_an_empty_section_can_be_overridden() -> None:
     assert with_overrides({"optim": None}, {"optim.epochs": 1}) == {"optim": {"epochs": 1}}
-
-
-def test_assignments_are_yaml() -> None:
-    words = [
-        "optim.epochs=3",
-        "model.weights=null",
-        "data=arrays:/a=b.npz",
-        "method.prior={fear: 1}",
-    ]
-    assert parse_assignments(words) == {
-        "optim.epochs": 3,
-        "model.weights": None,
-        "data": "arrays:/a=b.npz",
-        "method.prior": {"fear": 1},
-    }
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("optim.epochs", r"--set optim\.epochs: expected key=value"),
-        ("=3", r"--set =3: expected key=value"),
-        ("optim.epochs=[1", r"--set optim\.epochs=\[1: the value is not YAML"),
-    ],
-)
-def test_a_bad_assignment_is_named(word: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_assignments([word])
-
-
-def test_a_yaml_file_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text("data: synthetic\noptim:\n  epochs: 3  # few\n", encoding="utf-8")
-    assert load_yaml(path) == {"data": "synthetic", "optim": {"epochs": 3}}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            b"optim:\n  epochs: 3\n  epochs: 4\n",
-            r"line 3, column 3: not valid YAML: the key 'epochs' is given twice",
-        ),
-        (b"seed: 1\nmode: max\nseed: 2\n", r"line 3, column 1: .*'seed' is given twice"),
-        (b"optim: [1\n", r"line 2, column 1: not valid YAML"),
-        (b"? [a]\n: 1\n", r"line 1, column 3: not valid YAML: found unhashable key"),
-        (b"seed: \x07\n", r"not valid YAML"),
-        (b"", r"expected a mapping of keys, got NoneType"),
-        (b"- 1\n", r"expected a mapping of keys, got list"),
-        (b"seed: \xff\n", r"cannot be read: not UTF-8 text\. Check the path"),
-    ],
-)
-def test_a_bad_yaml_file_is_named_with_the_place(
-    content: bytes, message: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"^{path}.*{message}"):
-        load_yaml(path)
-
-
-def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
-        load_yaml(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
-        load_yaml(tmp_path)
 
 
 @pytest.mark.parametrize(

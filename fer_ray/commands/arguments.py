@@ -1,12 +1,14 @@
 """The arguments that commands share, and the run that they describe."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fer_ray.config import RunConfig, with_overrides
-from fer_ray.core.yaml_input import load_yaml, parse_assignments
+from fer_ray.core.errors import ConfigError
+from fer_ray.core.yaml_input import load_yaml, parse_yaml_value
 from fer_ray.data.records import split_words
 from fer_ray.methods import METHODS
 
@@ -95,6 +97,24 @@ def absolute_spec(spec: str) -> str:
 
 def _absolute(path: str) -> str:
     return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read `key=value` words; values are YAML.
+
+    Raises:
+        ConfigError: If a word has no `=` or its value is not YAML.
+
+    >>> parse_assignments(["optim.epochs=3", "model.name=tiny"])
+    {'optim.epochs': 3, 'model.name': 'tiny'}
+    """
+    parsed: dict[str, Any] = {}
+    for word in assignments:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {word}: expected key=value, such as optim.epochs=30")
+        parsed[key] = parse_yaml_value(value, f"--set {word[:80]}")
+    return parsed
 
 
 def run_overrides(args: argparse.Namespace) -> dict[str, Any]:

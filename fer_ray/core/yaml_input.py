@@ -1,6 +1,6 @@
-"""YAML as users write it: files that hold a mapping, and `key=value` words of a command line."""
+"""YAML as users write it: files and values, with errors that name the place."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +33,16 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read `key=value` words; values are YAML.
+def parse_yaml_value(text: str, place: str) -> Any:
+    """Read one value, such as the right side of `key=value`.
 
     Raises:
-        ConfigError: If a word has no `=` or its value is not YAML.
-
-    >>> parse_assignments(["optim.epochs=3", "model.name=tiny"])
-    {'optim.epochs': 3, 'model.name': 'tiny'}
+        ConfigError: If it is not YAML.
     """
-    parsed: dict[str, Any] = {}
-    for word in assignments:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {word}: expected key=value, such as optim.epochs=30")
-        try:
-            parsed[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"--set {word[:80]}: the value is not YAML: {_reason(error)}"
-            ) from None
-    return parsed
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: the value is not YAML: {_reason(error)}") from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -127,3 +127,15 @@ def mean_over_ranks(value: Tensor) -> Tensor:
         return value
     result: Tensor = _MeanOverRanks.apply(value)
     return result
+
+
+def merge_changes(value: Tensor, before: Tensor) -> None:
+    """Make `value` the same on all ranks: a row is the mean over the ranks that changed it.
+
+    Args:
+        value: [row, number]; each rank has changed some rows of it, in place.
+        before: What it was on all ranks.
+    """
+    change = value - before
+    num_changed = sum_over_ranks((change != 0).any(dim=1).float())
+    value.copy_(before + sum_over_ranks(change) / num_changed.clamp_min(1)[:, None])

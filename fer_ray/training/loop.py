@@ -22,8 +22,7 @@ from fer_ray.training.distributed import Teams, broadcast, world_size
 from fer_ray.training.evaluation import evaluate, score
 from fer_ray.training.handover import from_rank, from_rank_zero
 from fer_ray.training.learner import Images, Learners
-from fer_ray.training.phase import Phase
-from fer_ray.training.phase_plan import plan_phase
+from fer_ray.training.phase import Phase, plan_phase
 from fer_ray.training.state import begin_generation
 
 _HISTOGRAM_BINS = 50

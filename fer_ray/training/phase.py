@@ -1,7 +1,11 @@
-"""One network's steps of one epoch, while everything else is fixed."""
+"""One network's steps of one epoch, while everything else is fixed.
+
+A little longer than other files, because the plan of an epoch and its steps are read together.
+"""
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
@@ -10,19 +14,24 @@ from torch import Tensor
 from fer_ray.config import RunConfig
 from fer_ray.core.augment import draw_views, make_several
 from fer_ray.core.types import (
+    EmptySplitError,
     Labeled,
+    SplitResult,
     StepContext,
     StepOutput,
     Unlabeled,
+    Views,
 )
 from fer_ray.training.checkpoint import TrainState
 from fer_ray.training.distributed import (
     mean_over_ranks,
+    merge_changes,
     min_over_ranks,
     rank,
     sum_over_ranks,
     world_size,
 )
+from fer_ray.training.draws import balanced_rows, shuffled_rows
 from fer_ray.training.learner import (
     METHOD_STREAM,
     ORDER_STREAM,
@@ -32,7 +41,81 @@ from fer_ray.training.learner import (
     generator_for,
     move_average,
 )
-from fer_ray.training.phase_plan import PhasePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhasePlan:
+    """What one network trains on in one epoch.
+
+    Attributes:
+        network: Which one.
+        epoch: 1-based.
+        is_warmup: Whether the steps are those of the warm-up.
+        views: Views that a step asks for.
+        split: The current split; `None` without one.
+        label: Label of every training image, as given or as the split says.
+        labeled: Rows of the training set that are learnt with their label.
+        unlabeled: Rows without a label; empty if none are drawn.
+        share: Labelled images a step, over all ranks.
+        num_steps: Steps of the epoch, the same on every rank.
+    """
+
+    network: int
+    epoch: int
+    is_warmup: bool
+    views: Views
+    split: SplitResult | None
+    label: Int[Tensor, " sample"]
+    labeled: Int[Tensor, " labeled"]
+    unlabeled: Int[Tensor, " unlabeled"]
+    share: int
+    num_steps: int
+
+    @property
+    def num_images(self) -> int:
+        """Images drawn in the epoch, over all ranks."""
+        return self.num_steps * self.share * (2 if len(self.unlabeled) else 1)
+
+
+def plan_phase(
+    run: RunConfig, images: Images, network: int, split: SplitResult | None, epoch: int
+) -> PhasePlan:
+    """What a network trains on.
+
+    An epoch is a pass over the labelled images, or over the unlabelled ones where the method wants
+    that and they are more. A rest that fills no batch is left out (the order is new every epoch); a
+    set smaller than a batch is one smaller step.
+
+    Raises:
+        EmptySplitError: If there are fewer than two labelled images per rank.
+    """
+    method, world = run.method, world_size()
+    is_warmup = method.is_warmup(epoch)
+    views = Views(labeled_strong=1) if is_warmup else method.views
+    every = torch.arange(len(images))
+    kept = images.label >= 0 if split is None else split.is_labeled[network]
+    num_labeled = int(kept.sum())
+    share = min(run.optim.batch_size, num_labeled - num_labeled % world)
+    if share < 2 * world:
+        raise EmptySplitError(
+            f"epoch {epoch}: {num_labeled} labelled images for {world} workers; at least "
+            f"{2 * world} are needed. Lower method.thresholds or lengthen method.warmup_epochs."
+        )
+    num_rest = len(every) - num_labeled
+    num_images = max(num_labeled, num_rest) if method.covers_unlabeled else num_labeled
+    draws_rest = split is not None and views.needs_unlabeled
+    return PhasePlan(
+        network=network,
+        epoch=epoch,
+        is_warmup=is_warmup,
+        views=views,
+        split=split,
+        label=images.label if split is None else split.label[network],
+        labeled=every[kept],
+        unlabeled=every[~kept] if draws_rest else every[:0],
+        share=share,
+        num_steps=num_images // share,
+    )
 
 
 class Phase:
@@ -68,9 +151,10 @@ class Phase:
                 rank.
         """
         plan = self._plan
-        labeled = self._draw_labeled()
         num_drawn = plan.num_steps * plan.share
-        unlabeled = _shuffled(plan.unlabeled, num_drawn, self._order)
+        draw = balanced_rows if self._run.method.balances_classes else shuffled_rows
+        labeled = draw(plan.labeled, plan.label, num_drawn, self._order)
+        unlabeled = shuffled_rows(plan.unlabeled, plan.label, num_drawn, self._order)
         class_count = torch.bincount(plan.label[plan.labeled], minlength=len(self._class_names))
         before = None if self._memory is None else self._memory.clone()
         logs: dict[str, list[Tensor]] = defaultdict(list)
@@ -99,7 +183,7 @@ class Phase:
         with self._watch.part("communication_s"):
             self._learners.sync_statistics(plan.network)
             if self._memory is not None and before is not None and world_size() > 1:
-                _share_memory(self._memory, before)
+                merge_changes(self._memory, before)
             means = self._mean_logs(logs)
         self._watch.add("communication_s", plan.num_steps * self._student.waiting_s)
         return means
@@ -107,16 +191,6 @@ class Phase:
     def _mean_over_ranks(self, value: Tensor) -> Tensor:
         with self._watch.part("communication_s"):
             return mean_over_ranks(value)
-
-    def _draw_labeled(self) -> Int[Tensor, " drawn"]:
-        """Every image once, or every class equally often."""
-        plan, num = self._plan, self._plan.num_steps * self._plan.share
-        if not self._run.method.balances_classes:
-            return _shuffled(plan.labeled, num, self._order)
-        label = plan.label[plan.labeled]
-        weight = torch.bincount(label).double().reciprocal()[label]
-        drawn = torch.multinomial(weight, num, replacement=True, generator=self._order)
-        return plan.labeled[drawn]
 
     def _step(
         self,
@@ -193,22 +267,3 @@ class Phase:
             )
         means = sum_over_ranks(table.mean(dim=1)) / world_size()
         return dict(zip(logs, means.tolist(), strict=True))
-
-
-def _share_memory(memory: Tensor, before: Tensor) -> None:
-    """Bring the ranks' memories together: a row is the mean of what those say that changed it."""
-    change = memory - before
-    num_changed = sum_over_ranks((change != 0).any(dim=1).float())
-    memory.copy_(before + sum_over_ranks(change) / num_changed.clamp_min(1)[:, None])
-
-
-def _shuffled(
-    rows: Int[Tensor, " row"], num: int, generator: torch.Generator
-) -> Int[Tensor, " num"]:
-    """`num` rows from as many fresh permutations as needed; none of none."""
-    if len(rows) == 0:
-        return rows
-    laps = [
-        rows[torch.randperm(len(rows), generator=generator)] for _ in range(-(-num // len(rows)))
-    ]
-    return torch.cat(laps)[:num]

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from fer_ray import scale, train, tune
-from fer_ray.commands.arguments import absolute_spec, read_run
+from fer_ray.commands.arguments import absolute_spec, parse_assignments, read_run
 from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 
 MAINS = {"tune": tune.main, "train": train.main, "scale": scale.main}
 
@@ -61,3 +62,31 @@ def test_every_option_is_explained(module: object) -> None:
     parser = module.build_parser()  # type: ignore[attr-defined]
     silent = [action.dest for action in parser._actions if not action.help]
     assert silent == []
+
+
+def test_assignments_are_yaml() -> None:
+    words = [
+        "optim.epochs=3",
+        "model.weights=null",
+        "data=arrays:/a=b.npz",
+        "method.prior={fear: 1}",
+    ]
+    assert parse_assignments(words) == {
+        "optim.epochs": 3,
+        "model.weights": None,
+        "data": "arrays:/a=b.npz",
+        "method.prior": {"fear": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optim.epochs", r"--set optim\.epochs: expected key=value"),
+        ("=3", r"--set =3: expected key=value"),
+        ("optim.epochs=[1", r"--set optim\.epochs=\[1: the value is not YAML"),
+    ],
+)
+def test_a_bad_assignment_is_named(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_assignments([word])
