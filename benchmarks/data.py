@@ -38,9 +38,10 @@ from benchmarks import report
 from benchmarks.reference_data import random_view
 from fer_ray.config import AugmentConfig
 from fer_ray.core.augment import draw_views, make_views
-from fer_ray.data.packs.pack import open_pack, pack_faces, write_columns, write_manifest
+from fer_ray.data.packs.pack import open_pack, write_columns, write_manifest
 from fer_ray.data.packs.prepare import prepare
 from fer_ray.data.records import Records
+from fer_ray.data.subsets import pack_faces
 from fer_ray.data.synthetic.faces import draw_faces
 from fer_ray.training.learner import Images
 
@@ -52,7 +53,8 @@ _OPENER = """
 import json, sys, time
 from pathlib import Path
 import numpy as np, psutil
-from fer_ray.data.packs.pack import open_pack, pack_faces
+from fer_ray.data.packs.pack import open_pack
+from fer_ray.data.subsets import pack_faces
 def own():
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(1024 * int(x.split()[1]) for x in lines if x.startswith("Anonymous:"))

@@ -108,7 +108,8 @@ def _plan(
     space = _space(source, place, overrides)
     folder = folder or choose_folder(args.storage, args.name, space.name, resume=False)
     num_trials = count_trials(space, args.trials)
-    data = open_run_data(space.run_config(space.default_params()))
+    run = space.run_config(space.default_params())
+    data = open_run_data(run, refresh=args.refresh)
     for method in space.methods:  # the parameters of each may name classes
         check_run(space.run_config(space.default_params(method)), data)
     return SearchPlan(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Int
 
 UNKNOWN = -1
 """`label` of a training image that came without one; `true_label` of one that nobody knows."""
@@ -217,65 +217,3 @@ class FaceData:
                 if num_val[i]
                 else "Add images of this class, or take it out of class_names.",
             )
-
-
-def stratified_split(
-    label: Int[np.ndarray, " sample"],
-    group: Int[np.ndarray, " sample"],
-    fraction: float,
-    seed: int,
-) -> Bool[np.ndarray, " sample"]:
-    """Choose validation rows from the training rows.
-
-    Every given label gives about `fraction` of its rows (less where copies do not fit), one at
-    least where it can, and keeps one training row at least. Rows without a label stay in training.
-    The same arguments give the same rows.
-
-    Args:
-        label: Labels as given; `UNKNOWN` where none was.
-        group: Rows of the same non-negative number are copies and stay on one side; negative
-            numbers are rows without a copy.
-        fraction: Share of validation in (0, 1).
-        seed: Which split; any integer >= 0.
-
-    Returns:
-        True for a validation row.
-
-    Raises:
-        ValueError: If `fraction` is outside (0, 1).
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"val_fraction: expected a share between 0 and 1, got {fraction}")
-    is_val = np.zeros(len(label), dtype=bool)
-    unit = _units(group)
-    _, first, size = np.unique(unit, return_index=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(first))
-    for value in np.unique(label[label != UNKNOWN]):
-        of_class = order[label[first[order]] == value]
-        num_rows = int((label == value).sum())
-        wanted = min(max(round(fraction * num_rows), 1), num_rows - 1)
-        is_val |= np.isin(unit, of_class[np.cumsum(size[of_class]) <= wanted])
-    is_val &= ~np.isin(unit, unit[label == UNKNOWN])
-    for value in np.unique(label):  # groups of mixed labels may have taken a class's last row
-        of_label = label == value
-        if is_val[of_label].all():
-            is_val[unit == unit[of_label][0]] = False
-    return is_val
-
-
-def carve_validation(
-    faces: Faces, group: Int[np.ndarray, " sample"], fraction: float, seed: int
-) -> tuple[Faces, Faces]:
-    """Training and validation faces by `stratified_split`.
-
-    Raises:
-        ValueError: If `fraction` is outside (0, 1).
-    """
-    is_val = stratified_split(faces.label, group, fraction, seed)
-    return faces.take(np.flatnonzero(~is_val)), faces.take(np.flatnonzero(is_val))
-
-
-def _units(group: np.ndarray) -> Int64[np.ndarray, " sample"]:
-    """Number what must stay together: 0, 1, ... for every group and every single row."""
-    own = np.where(group >= 0, group, -1 - np.arange(len(group), dtype=np.int64))
-    return np.unique(own, return_inverse=True)[1].astype(np.int64)

@@ -76,8 +76,10 @@ def split_words(rest: str) -> list[str]:
     return re.split(r",(?=[A-Za-z_]+=)", rest)
 
 
-def parse_source(scheme: str, rest: str, keys: Sequence[str]) -> Source:
+def parse_source(scheme: str, rest: str, keys: Sequence[str], *, refresh: bool = False) -> Source:
     """Read `PATH[,key=value,...]`; a place like `s3://bucket/faces` is copied here once.
+
+    With `refresh` it is copied again.
 
     Raises:
         DataError: If nothing is at the path, or a key is unknown or given twice.
@@ -94,7 +96,7 @@ def parse_source(scheme: str, rest: str, keys: Sequence[str]) -> Source:
                 remedy=f"Example: {scheme}:PATH{f',{keys[0]}=...' if keys else ''}.",
             )
         options[key] = value
-    local = local_copy(path) if path else Path()
+    local = local_copy(path, refresh=refresh) if path else Path()
     if not path or not local.exists():
         raise DataError.at(
             f"{scheme}:{path}",
@@ -125,6 +127,12 @@ class Records:
         pixels: uint8 [sample, height, width] or [sample, height, width, 3]: the images themselves,
             where a table holds them; else `None`.
         row: int64 [sample]; the image's row in the data set's own numbering; by default 0, 1, ...
+        group: int64 [sample]; equal numbers >= 0: the same image; -1: there is no other. `None`:
+            images are compared.
+        near_train: float32 [sample]; highest pixel correlation of held-out images with a training
+            image. `None`: images are compared.
+        num_channels: Channels that images get when they are prepared: 3 (RGB) or 1 (grey).
+        sources: Absolute paths of all files and folders that were read to make the list.
         notes: What the user must be told, such as how many rows were dropped and why.
 
     Raises:
@@ -143,12 +151,18 @@ class Records:
     box: np.ndarray | None = None
     pixels: np.ndarray | None = None
     row: np.ndarray | None = None
+    group: np.ndarray | None = None
+    near_train: np.ndarray | None = None
+    num_channels: int = 3
+    sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         num = len(self.path)
         columns = {key: getattr(self, key) for key in ("label", "true_label", "split")}
-        optional = {key: getattr(self, key) for key in ("box", "pixels", "row")}
+        optional = {
+            key: getattr(self, key) for key in ("box", "pixels", "row", "group", "near_train")
+        }
         columns |= {key: value for key, value in optional.items() if value is not None}
         for key, column in {"listed": self.listed, **columns}.items():
             if len(column) != num:

@@ -122,7 +122,7 @@ def open_run_data(run: RunConfig, *, refresh: bool = False) -> FaceData:
     Raises:
         DataError: If they cannot be opened.
     """
-    return open_data(**asdict(run.data))
+    return open_data(**asdict(run.data), refresh=refresh)
 
 
 def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:

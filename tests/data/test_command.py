@@ -126,7 +126,7 @@ def test_corrupt_takes_data_sets_that_are_arrays(tmp_path: Path) -> None:
     "argv",
     [
         ["prepare", "folder:nowhere", "--out", "pack"],
-        ["prepare", "synthetic", "--out", "pack"],
+        ["prepare", "pack:.", "--out", "pack"],
         ["inspect", "fodler:here"],
         ["corrupt", "synthetic:train=140,test=35,size=24", "--noise", "salt", "--out", "made"],
     ],

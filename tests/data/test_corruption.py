@@ -9,8 +9,9 @@ import pytest
 from fer_ray.core.label_noise import FER2013_TRANSITION
 from fer_ray.data import DataError
 from fer_ray.data.corruption import corrupt, read_list, read_transition
-from fer_ray.data.packs.pack import Pack, pack_faces
+from fer_ray.data.packs.pack import Pack
 from fer_ray.data.packs.store import write_pack
+from fer_ray.data.subsets import pack_faces
 from tests.data.files import drawn, files_of
 
 SEVEN = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")

@@ -1,17 +1,13 @@
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from fer_ray.data import DataError, FaceData, Faces
-from fer_ray.data.faces import UNKNOWN, ImageRows, stratified_split
+from fer_ray.data.faces import ImageRows
 
 NO_COPIES = -1
 
@@ -92,51 +88,6 @@ def test_errors_travel_between_processes() -> None:
     error = DataError.at("there", expected="this", got="that", remedy="Mend it.")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == "there: expected this, got that. Mend it."
-
-
-@st.composite
-def rows(draw: Callable[[Any], Any]) -> tuple[np.ndarray, np.ndarray]:
-    num = draw(st.integers(1, 80))
-    label = draw(hnp.arrays(np.int64, num, elements=st.integers(UNKNOWN, 4)))
-    group = draw(hnp.arrays(np.int64, num, elements=st.integers(-3, 8)))
-    return label, group
-
-
-@given(rows=rows(), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 2**32))
-def test_split_properties(rows: tuple[np.ndarray, np.ndarray], fraction: float, seed: int) -> None:
-    label, group = rows
-    is_val = stratified_split(label, group, fraction, seed)
-    assert np.array_equal(is_val, stratified_split(label, group, fraction, seed))
-    for value in np.unique(label):
-        assert not is_val[label == value].all()
-    assert not is_val[label == UNKNOWN].any()
-    for copies in np.unique(group[group >= 0]):
-        assert len(set(is_val[group == copies].tolist())) == 1
-
-
-@given(
-    label=hnp.arrays(np.int64, st.integers(1, 200), elements=st.integers(0, 4)),
-    fraction=st.floats(0.01, 0.99),
-)
-def test_without_copies_every_class_gives_its_share(label: np.ndarray, fraction: float) -> None:
-    is_val = stratified_split(label, np.full(len(label), NO_COPIES), fraction, seed=0)
-    for value in np.unique(label):
-        of_class = label == value
-        wanted = min(max(round(fraction * of_class.sum()), 1), of_class.sum() - 1)
-        assert is_val[of_class].sum() == wanted
-
-
-def test_split_depends_on_the_seed() -> None:
-    label, group = np.zeros(100, dtype=np.int64), np.full(100, NO_COPIES)
-    assert not np.array_equal(
-        stratified_split(label, group, 0.2, 0), stratified_split(label, group, 0.2, 1)
-    )
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
-def test_split_refuses_a_share_outside(fraction: float) -> None:
-    with pytest.raises(ValueError, match="val_fraction: expected a share between 0 and 1"):
-        stratified_split(np.zeros(3, dtype=np.int64), np.full(3, NO_COPIES), fraction, 0)
 
 
 def test_rows_of_a_map_stay_on_disk_until_they_are_taken(tmp_path: Path) -> None:

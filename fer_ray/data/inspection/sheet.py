@@ -3,15 +3,15 @@
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from fer_ray.data.faces import UNKNOWN
-from fer_ray.data.inspection.inspect import Inspection, Pair, counted, printable
-from fer_ray.data.inspection.subject import Subject
+from fer_ray.data.inspection.findings import Inspection, Pair, counted
+from fer_ray.data.packs.pack import Pack
 from fer_ray.data.records import SPLITS, TRAIN
 
 NUM_PER_CLASS = 12
@@ -19,10 +19,8 @@ _SEED = 0
 _LARGEST, _LOSSLESS = 96, 48
 _QUALITY = 82
 
-
-def shown(text: str) -> str:
-    """Text as HTML; characters that cannot be printed are replaced."""
-    return escape(printable(text))
+Figure = dict[str, str]
+"""An image of the page: `source`, `path`, `label`; `truth` and `split` where they are shown."""
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -42,59 +40,61 @@ def data_uri(image: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def contact_sheet(subject: Subject) -> str:
+def contact_sheet(pack: Pack) -> list[dict[str, Any]]:
     """Some training images of every given class, the same ones each time."""
-    is_train = subject.split == TRAIN
+    is_train = pack.split == TRAIN
     parts = []
-    for label in (*range(len(subject.class_names)), UNKNOWN):
-        rows = np.flatnonzero(is_train & (subject.label == label))
+    for label in (*range(len(pack.class_names)), UNKNOWN):
+        rows = np.flatnonzero(is_train & (pack.label == label))
         if label == UNKNOWN and not rows.size:
             continue
-        name = "no label" if label == UNKNOWN else subject.class_names[label]
         chosen = np.random.default_rng((_SEED, label + 1)).permutation(rows)[:NUM_PER_CLASS]
-        figures = "".join(_figure(subject, int(row), _caption(subject, int(row))) for row in chosen)
-        head = f"<h3>{shown(name)} <small>{counted(len(rows), 'training image')}</small></h3>"
-        parts.append(f'{head}\n<div class="sheet">{figures}</div>')
-    return "\n".join(parts)
-
-
-def pair_figures(subject: Subject, pairs: Sequence[Pair]) -> str:
-    """Copies beside what they copy."""
-    cards = []
-    for pair in pairs:
-        figures = []
-        for row, split in ((pair.row, pair.split), (pair.other, SPLITS[TRAIN])):
-            caption = f"<b>{split}</b> {_caption(subject, row)}<br>{shown(str(subject.path[row]))}"
-            figures.append(_figure(subject, row, caption))
-        cards.append(
-            f'<div class="card"><div class="pair">{"".join(figures)}</div>'
-            f"<p>{pair.correlation_text}</p></div>"
+        parts.append(
+            {
+                "name": "no label" if label == UNKNOWN else pack.class_names[label],
+                "count": counted(len(rows), "training image"),
+                "figures": [_figure(pack, int(row)) for row in chosen],
+            }
         )
-    return f'<div class="cards">{"".join(cards)}</div>'
+    return parts
 
 
-def disagreeing_figures(inspection: Inspection, subject: Subject) -> str:
+def pair_cards(pack: Pack, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Copies beside what they copy."""
+    return [
+        {
+            "figures": [
+                _figure(pack, pair.row, split=pair.split),
+                _figure(pack, pair.other, split=SPLITS[TRAIN]),
+            ],
+            "correlation": pair.correlation_text,
+        }
+        for pair in pairs
+    ]
+
+
+def disagreeing_figures(inspection: Inspection, pack: Pack) -> list[Figure]:
     """Images that are there more than once under different labels: each once, with its labels."""
-    cards = []
+    figures = []
     for rows in inspection.disagreeing:
-        labels = Counter(subject.name_of(int(subject.label[row])) for row in rows)
-        caption = ", ".join(f"{num} {shown(name)}" for name, num in labels.items())
-        cards.append(_figure(subject, rows[0], caption))
-    return f'<div class="sheet">{"".join(cards)}</div>'
+        labels = Counter(_name_of(pack, int(pack.label[row])) for row in rows)
+        caption = ", ".join(f"{num} {name}" for name, num in labels.items())
+        figures.append(_figure(pack, rows[0]) | {"label": caption, "truth": ""})
+    return figures
 
 
-def _figure(subject: Subject, row: int, caption: str) -> str:
-    path, source = shown(str(subject.path[row])), data_uri(subject.images[row])
-    return (
-        f'<figure><img src="{source}" alt="{path}" title="{path}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+def _figure(pack: Pack, row: int, *, split: str = "") -> Figure:
+    """An image with its label, and with the truth where it is known and another one."""
+    label, truth = int(pack.label[row]), int(pack.true_label[row])
+    return {
+        "source": data_uri(pack.images[row]),
+        "path": str(pack.path[row]),
+        "label": _name_of(pack, label),
+        "truth": _name_of(pack, truth) if truth not in (UNKNOWN, label) else "",
+        "split": split,
+    }
 
 
-def _caption(subject: Subject, row: int) -> str:
-    """The label, and the truth where it is known and another one."""
-    label, truth = int(subject.label[row]), int(subject.true_label[row])
-    caption = f"<span>{shown(subject.name_of(label))}</span>"
-    if truth not in (UNKNOWN, label):
-        caption += f' <span class="wrong">is {shown(subject.name_of(truth))}</span>'
-    return caption
+def _name_of(pack: Pack, label: int) -> str:
+    """Name of a class, or a dash where there is no label."""
+    return "-" if label == UNKNOWN else pack.class_names[label]

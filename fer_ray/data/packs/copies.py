@@ -22,6 +22,8 @@ from torch import Tensor
 from fer_ray.data.packs.pack import NEAR_COPY
 from fer_ray.data.records import TRAIN
 
+MAX_COMPARED = 40_000
+"""Images among which near copies are looked for: the time grows with the square."""
 SIDE = 48
 """Larger images are averaged down to this height and width before they are compared."""
 _ROWS, _AMONG = 4096, 1024

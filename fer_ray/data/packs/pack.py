@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import (
-    DataError,
-    FaceData,
-    Faces,
-    ImageRows,
-    carve_validation,
-    take_images,
-)
-from fer_ray.data.records import TEST, TRAIN, VAL
+from fer_ray.data.faces import DataError, ImageRows
+from fer_ray.data.records import TRAIN
 
 MANIFEST = "pack.json"
 """Written last: a folder without it is no pack."""
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     "label",
     "true_label",
@@ -65,6 +58,7 @@ class Pack:
         class_names: Canonical names in canonical order.
         images: uint8 [sample, channel, height, width]; a read-only memory map. Those read from
             files are RGB and square.
+        made_of: Digest of all that the pack was made of; empty if it was made of another pack.
         label: int64 [sample]; class as given, -1 where none was.
         true_label: int64 [sample]; -1 where nobody knows.
         split: int64 [sample]; 0 train, 1 val, 2 test.
@@ -82,6 +76,7 @@ class Pack:
     folder: Path
     name: str
     class_names: tuple[str, ...]
+    made_of: str
     images: np.ndarray
     label: np.ndarray
     true_label: np.ndarray
@@ -162,6 +157,7 @@ def open_pack(folder: Path) -> Pack:
         folder=folder,
         name=manifest["name"],
         class_names=tuple(manifest["class_names"]),
+        made_of=manifest.get("made_of", ""),
         problems=tuple(Problem(**problem) for problem in manifest["problems"]),
         notes=tuple(manifest["notes"]),
         **arrays,
@@ -211,66 +207,3 @@ def write_manifest(
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool) -> FaceData:
-    """The data set as it is trained on.
-
-    Without validation images, `val_fraction` of the training images are carved off. The images stay
-    on disk and are shared by all processes that map them.
-
-    Args:
-        pack: The prepared data set.
-        val_fraction: Share in (0, 1).
-        seed: Which training images validate.
-        deduplicate: Whether test and validation images that are copies of training images are
-            dropped, and all but the first of equal test images; counted in the notes.
-
-    Raises:
-        DataError: If a subset is empty or a class has no training image.
-    """
-    split = np.array(pack.split)
-    notes = list(pack.notes)
-    dropped = _dropped(pack, notes) if deduplicate else np.zeros(len(split), dtype=bool)
-    train, val, test = (np.flatnonzero((split == code) & ~dropped) for code in (TRAIN, VAL, TEST))
-    train_faces, val_faces = _faces(pack, train), _faces(pack, val)
-    if not val.size:
-        group = np.array(pack.group[train])
-        train_faces, val_faces = carve_validation(train_faces, group, val_fraction, seed)
-    return FaceData(
-        name=pack.name,
-        class_names=pack.class_names,
-        train=train_faces,
-        val=val_faces,
-        test=_faces(pack, test),
-        notes=tuple(notes),
-    )
-
-
-def _dropped(pack: Pack, notes: list[str]) -> np.ndarray:
-    """Who is left out as a copy; says how many."""
-    split, leak = np.array(pack.split), np.array(pack.is_leak)
-    repeated = np.zeros(len(split), dtype=bool)
-    rest = np.flatnonzero((split == TEST) & ~leak & (pack.group >= 0))
-    _, first = np.unique(pack.group[rest], return_index=True)
-    repeated[np.delete(rest, first)] = True
-    for code, word in ((VAL, "validation"), (TEST, "test")):
-        num = int((leak & (split == code)).sum())
-        if num:
-            notes.append(
-                f"{num} of {int((split == code).sum())} {word} images are copies of training "
-                f"images (equal, or pixel correlation above {NEAR_COPY}) and were left out"
-            )
-    if repeated.any():
-        notes.append(f"{int(repeated.sum())} test images repeat another one and were left out")
-    dropped: np.ndarray = leak | repeated
-    return dropped
-
-
-def _faces(pack: Pack, rows: np.ndarray) -> Faces:
-    return Faces(
-        images=take_images(pack.images, rows),
-        label=np.array(pack.label[rows]),
-        true_label=np.array(pack.true_label[rows]),
-        row=np.array(pack.row[rows]),
-    )

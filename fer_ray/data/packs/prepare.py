@@ -21,7 +21,6 @@ from fer_ray.data.faces import DataError, take_images
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.decode import ImageError, decode, square
 from fer_ray.data.packs.pack import (
-    MANIFEST,
     VERSION,
     Pack,
     Problem,
@@ -31,6 +30,7 @@ from fer_ray.data.packs.pack import (
     write_columns,
     write_manifest,
 )
+from fer_ray.data.packs.stamps import stamps
 from fer_ray.data.records import Records
 
 DEFAULT_SIZE = 112
@@ -58,10 +58,18 @@ class Estimate:
     seconds: float
 
 
-def auto_size(records: Records) -> int:
-    """112, or the images' own size where the smallest of the first few is smaller; at least 16."""
+def pack_size(records: Records, size: int | None) -> tuple[int, int]:
+    """Height and width of the images of a pack, in pixels.
+
+    Args:
+        records: What the data set lists.
+        size: Height and width asked for. By default images of a table keep their own, and images of
+            files have 112, or their own where that is smaller.
+    """
+    if size is not None:
+        return size, size
     if records.pixels is not None:
-        return int(min(DEFAULT_SIZE, *records.pixels.shape[1:3]))
+        return int(records.pixels.shape[1]), int(records.pixels.shape[2])
     sizes = []
     for path in records.path[:_SAMPLE]:
         try:
@@ -69,10 +77,11 @@ def auto_size(records: Records) -> int:
                 sizes.append(min(image.size))
         except Exception:  # it is counted when all are decoded
             continue
-    return max(_SMALLEST, min([DEFAULT_SIZE, *sizes]))
+    side = max(_SMALLEST, min([DEFAULT_SIZE, *sizes]))
+    return side, side
 
 
-def estimate(records: Records, size: int, num_threads: int) -> Estimate:
+def estimate(records: Records, size: tuple[int, int], num_threads: int) -> Estimate:
     """Size exactly, time by decoding a few images from all over the list."""
     rows = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(int))
     start = time.perf_counter()
@@ -82,14 +91,14 @@ def estimate(records: Records, size: int, num_threads: int) -> Estimate:
     per_image = (time.perf_counter() - start) / len(rows)
     return Estimate(
         num_images=len(records),
-        num_bytes=len(records) * 3 * size * size,
+        num_bytes=len(records) * records.num_channels * size[0] * size[1],
         seconds=len(records) * per_image / num_threads,
     )
 
 
 def prepare(
     records: Records,
-    size: int,
+    size: int | None,
     out: Path,
     *,
     max_missing_fraction: float = 0.01,
@@ -97,6 +106,7 @@ def prepare(
     announce: Callable[[Estimate, Path], None] | None = None,
     advance: Advance | None = None,
     advance_copies: Advance | None = None,
+    refresh: bool = False,
 ) -> Pack:
     """Make the pack of a data set, or open it if it is there already.
 
@@ -105,22 +115,28 @@ def prepare(
 
     Args:
         records: What the data set lists.
-        size: Height and width of the images, 16 to 1024 pixels.
+        size: Height and width of the images, 16 to 1024 pixels; see `pack_size`.
         out: Folder of the pack; what is made lies beside it until it is whole.
         max_missing_fraction: Share of images that may be missing or unreadable.
         num_threads: All of the machine's by default.
         announce: Told before decoding what it will take.
         advance: Told of images decoded.
         advance_copies: Told of validation and test images compared with those of training.
+        refresh: Whether a pack that is there already is made again.
 
     Raises:
         DataError: If nothing is listed, too many images are missing or unreadable (with the first
             of them), `out` holds something else, or the disk is too small.
     """
-    _check(records, size, out)
-    digest = _digest(records, size)
+    _check(records, size)
+    shape = pack_size(records, size)
+    digest = made_of(records, shape)
+    _check_disk(records, shape, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.with_name(f".{out.name}.lock")):
+        if refresh and out.exists():
+            open_pack(out)  # nothing but a pack is removed
+            shutil.rmtree(out)  # processes that have mapped its files keep them
         if out.exists():
             pack = _existing(out, digest)
             pack.check_problems(max_missing_fraction)
@@ -131,14 +147,14 @@ def prepare(
             if stale != work:  # of an input that has changed since
                 shutil.rmtree(stale)
         if announce is not None:
-            announce(estimate(records, size, threads), out)
-        building = _Building(records, size, work, advance or _ignore, advance_copies)
+            announce(estimate(records, shape, threads), out)
+        building = _Building(records, shape, work, advance or _ignore, advance_copies)
         building.run(threads, digest, max_missing_fraction)
         work.rename(out)
     return open_pack(out)
 
 
-def _check(records: Records, size: int, out: Path) -> None:
+def _check(records: Records, size: int | None) -> None:
     if not len(records):
         raise DataError.at(
             records.name,
@@ -146,15 +162,19 @@ def _check(records: Records, size: int, out: Path) -> None:
             got="none",
             remedy="Check the path and the data set's lists.",
         )
-    if not _SMALLEST <= size <= _LARGEST:
+    if size is not None and not _SMALLEST <= size <= _LARGEST:
         raise DataError.at(
             "size",
             expected=f"{_SMALLEST} to {_LARGEST} pixels",
             got=str(size),
             remedy=f"Example: {DEFAULT_SIZE}.",
         )
+
+
+def _check_disk(records: Records, size: tuple[int, int], out: Path) -> None:
     parent = next(folder for folder in out.absolute().parents if folder.exists())
-    free, needed = shutil.disk_usage(parent).free, len(records) * 3 * size * size
+    free = shutil.disk_usage(parent).free
+    needed = len(records) * records.num_channels * size[0] * size[1]
     if not out.exists() and free < needed:
         raise DataError.at(
             str(out),
@@ -166,23 +186,33 @@ def _check(records: Records, size: int, out: Path) -> None:
 
 def _existing(out: Path, digest: str) -> Pack:
     pack = open_pack(out)
-    made_of = json.loads((out / MANIFEST).read_text(encoding="utf-8")).get("made_of")
-    if made_of != digest:
+    if pack.made_of != digest:
         raise DataError.at(
             str(out),
             expected="no such folder, or this data set at this size",
             got=f"a pack of {pack.name} made of something else",
-            remedy="Choose another --out, or remove the folder.",
+            remedy="Choose another --out, or make this one anew with --refresh.",
         )
     return pack
 
 
-def _digest(records: Records, size: int) -> str:
-    """Of everything that a pack depends on but the content of image files."""
+def is_made_of(folder: Path, records: Records, size: int | None) -> bool:
+    """Whether a pack was made of these records and of their files as they are now."""
+    try:
+        return open_pack(folder).made_of == made_of(records, pack_size(records, size))
+    except DataError:
+        return False
+
+
+def made_of(records: Records, size: tuple[int, int]) -> str:
+    """Digest of everything that a pack depends on; image files count by size and time of change."""
     digest = hashlib.sha256(json.dumps([VERSION, size, records.name]).encode())
+    if records.pixels is None:
+        for line in stamps(str(records.root / path) for path in records.path):
+            digest.update(line.encode())
     texts = (records.path, records.listed, records.class_names, records.notes)
     digest.update(json.dumps(texts, ensure_ascii=False).encode())
-    for name in ("label", "true_label", "split", "box", "row", "pixels"):
+    for name in ("label", "true_label", "split", "box", "row", "group", "near_train", "pixels"):
         column = getattr(records, name)
         if column is not None:
             digest.update(np.ascontiguousarray(column).view(np.uint8).data)
@@ -199,7 +229,7 @@ class _Building:
     def __init__(
         self,
         records: Records,
-        size: int,
+        size: tuple[int, int],
         work: Path,
         advance: Advance,
         advance_copies: Advance | None,
@@ -208,7 +238,7 @@ class _Building:
         self._advance, self._advance_copies = advance, advance_copies
         self._order = np.argsort(records.split, kind="stable")
         self._all, self._marks = work / "all.npy", work / "done"
-        self._shape = (len(records), 3, size, size)
+        self._shape = (len(records), records.num_channels, *size)
 
     def run(self, num_threads: int, digest: str, max_missing_fraction: float) -> None:
         """Everything up to the manifest."""
@@ -280,6 +310,7 @@ class _Building:
         images = self._usable_images(usable)
         split = records.split[rows].astype(np.int64)
         row = np.arange(len(order)) if records.row is None else records.row
+        group, near = records.group, records.near_train
         write_columns(
             self._work,
             {
@@ -288,8 +319,10 @@ class _Building:
                 "split": split,
                 "row": row[rows].astype(np.int64),
                 "path": np.array([records.path[i] for i in rows], dtype=np.str_),
-                "group": exact_groups(images),
-                "near_train": near_train(images, split, self._advance_copies),
+                "group": exact_groups(images) if group is None else group[rows],
+                "near_train": near_train(images, split, self._advance_copies)
+                if near is None
+                else near[rows],
                 "original_size": np.concatenate([mark["sizes"] for mark in marks])[usable],
             },
         )
@@ -299,7 +332,7 @@ class _Building:
             class_names=records.class_names,
             problems=[problems[i] for i in sorted(problems)],
             notes=[*records.notes, *_notes(records, marks, problems)],
-            more={"size": self._size, "made_of": digest},
+            more={"size": list(self._size), "made_of": digest},
         )
         shutil.rmtree(self._marks)
         self._all.unlink(missing_ok=True)
@@ -316,7 +349,7 @@ class _Building:
 
 
 def _one(
-    records: Records, size: int, i: int
+    records: Records, size: tuple[int, int], i: int
 ) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
     """Image i, from its file or from the table that holds it.
 
@@ -325,13 +358,17 @@ def _one(
     """
     if records.pixels is not None:
         pixels = records.pixels[i]
-        image = Image.fromarray(pixels).convert("RGB")
-        return square(image, size), (pixels.shape[0], pixels.shape[1]), ()
+        original = pixels.shape[0], pixels.shape[1]
+        channels = np.atleast_3d(pixels).transpose(2, 0, 1)
+        if original != size:
+            image = square(Image.fromarray(pixels).convert("RGB"), size[0])
+            channels = image[: channels.shape[0]]
+        return np.broadcast_to(channels, (records.num_channels, *size)), original, ()
     box = None
     if records.box is not None and records.box[i].any():
         left, top, right, bottom = records.box[i].tolist()
         box = (left, top, right, bottom)
-    return decode(records.root / records.path[i], size, box)
+    return decode(records.root / records.path[i], size[0], box)
 
 
 def _notes(

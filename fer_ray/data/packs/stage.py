@@ -13,12 +13,11 @@ from fer_ray.data.packs.cache import cache_root
 from fer_ray.record.storage import Folder, StorageError
 
 
-def local_copy(place: str) -> Path:
+def local_copy(place: str, *, refresh: bool = False) -> Path:
     """The path itself, or for a URI (`s3://`, `gs://`, `file://`, ...) a copy in the cache.
 
     The copy is made once per machine: a second process waits for the first and then finds it. What
-    lies under a URI is taken not to change; remove the copy (under `staged` in the cache) to have
-    it made anew.
+    lies under a URI is taken not to change; `refresh` copies it again.
 
     Raises:
         DataError: If the URI is not understood, nothing is there or it cannot be read.
@@ -29,7 +28,7 @@ def local_copy(place: str) -> Path:
         folder = Folder(place)
         if folder.is_local:
             return folder.local_path
-        return _staged(folder, place)
+        return _staged(folder, place, refresh=refresh)
     except (StorageError, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, DataError):
             raise
@@ -47,14 +46,15 @@ def _without_secrets(place: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
-def _staged(folder: Folder, place: str) -> Path:
+def _staged(folder: Folder, place: str, *, refresh: bool) -> Path:
     root = cache_root() / "staged"
     root.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(place.encode()).hexdigest()[:32]
     target = root / key / folder.name
     with FileLock(root / f"{key}.lock"):
-        if target.exists():
+        if target.exists() and not refresh:
             return target
+        shutil.rmtree(target, ignore_errors=True)
         part = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
         try:
             folder.download("", part / folder.name)

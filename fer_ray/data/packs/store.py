@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import FaceData, ImageRows
+from fer_ray.data.faces import ImageRows
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.pack import Pack, copy_images, open_pack, write_columns, write_manifest
 
@@ -55,29 +55,3 @@ def write_pack(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return open_pack(out)
-
-
-def store_faces(data: FaceData, out: Path) -> Pack:
-    """A data set of arrays as a pack, with the validation images it has."""
-    subsets = (data.train, data.val, data.test)
-    num = sum(map(len, subsets))
-    columns = {
-        key: np.concatenate([getattr(faces, key) for faces in subsets])
-        for key in ("label", "true_label", "row")
-    }
-    split = np.repeat([0, 1, 2], [len(faces) for faces in subsets])
-    path = [f"{split_name}:{row}" for split_name, row in zip(split, columns["row"], strict=True)]
-    return write_pack(
-        out,
-        images=np.concatenate([np.asarray(faces.images) for faces in subsets]),
-        columns=columns
-        | {
-            "split": split,
-            "path": np.array(path, dtype=np.str_),
-            "original_size": np.tile(data.image_size, (num, 1)),
-        },
-        name=data.name,
-        class_names=data.class_names,
-        notes=data.notes,
-        more={},
-    )

@@ -63,7 +63,7 @@ def list_affectnet(source: Source) -> Records:
     """
     num_classes = int(source.choice("classes", ("8", "7"), "8"))
     names = {number: name for number, name in AFFECTNET.items() if number < num_classes}
-    images, has_boxes = _found(source.path)
+    images, has_boxes, sources = _found(source.path)
     row = np.flatnonzero([image.native in names for image in images])
     kept = [images[i] for i in row]
     left_out = Counter(_IDS[image.native] for image in images if image.native not in names)
@@ -83,23 +83,28 @@ def list_affectnet(source: Source) -> Records:
         class_names=class_names,
         box=np.array([image.box for image in kept], dtype=np.int64) if has_boxes else None,
         row=row,
+        sources=sources,
         notes=tuple(notes),
     )
     require_images(records)
     return records
 
 
-def _found(path: Path) -> tuple[list[_Image], bool]:
-    """All images that are listed, and whether they come with face boxes.
+def _found(path: Path) -> tuple[list[_Image], bool, tuple[str, ...]]:
+    """All images that are listed, whether they come with face boxes, and what was read.
 
     Raises:
         DataError: If neither layout is there.
     """
     for folder in _LIST_FOLDERS:
         if all((path / folder / name).is_file() for name in _LISTS):
-            return list(_of_lists(path, path / folder)), True
+            lists = tuple(str((path / folder / name).absolute()) for name in _LISTS)
+            return list(_of_lists(path, path / folder)), True, lists
     if all((path / name / "annotations").is_dir() for name in _SETS):
-        return list(_of_annotations(path)), False
+        images = list(_of_annotations(path))
+        folders = [path / name / "annotations" for name in _SETS]
+        files = [path / image.listed for image in images]
+        return images, False, tuple(str(place.absolute()) for place in (*folders, *files))
     raise DataError.at(
         str(path),
         expected=f"{' and '.join(_LISTS)} (here or in {_LIST_FOLDERS[0]}), or "

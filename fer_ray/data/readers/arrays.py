@@ -3,30 +3,29 @@
 Two layouts are understood. The plain one has `images`, `labels` (-1 for a training image without
 one), `split`, `class_names` and optionally `true_labels` and `dup_group`. The other is FER2013
 joined with FER+'s crowd votes and is recognised by `label_fer2013`: training on FER2013's labels,
-judged against FER+'s majority.
+judged against FER+'s majority. It says itself which images are copies (`dup_group`, `near_train`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fer_ray.data.classes import canonical_order
-from fer_ray.data.faces import UNKNOWN, DataError, FaceData, Faces, carve_validation
-from fer_ray.data.packs.cache import cached_arrays
-from fer_ray.data.packs.pack import NEAR_COPY
+from fer_ray.data.faces import UNKNOWN, DataError
 from fer_ray.data.readers.npz import (
     LAYOUT,
-    channels_first,
+    checked_images,
     load_npz,
     number_column,
     require_array,
     text_column,
 )
-from fer_ray.data.records import TEST, TRAIN, VAL
+from fer_ray.data.records import TEST, TRAIN, Records, Source
 
-_VERSION = 1  # another way to decode is another cache entry
+KEYS: tuple[str, ...] = ()
+
 _PLAIN = ("images", "labels", "split", "class_names")
 _FERPLUS = ("images", "label_fer2013", "majority_ferplus", "usage", "near_train", "class_names")
 
@@ -40,83 +39,50 @@ class _Rows:
     true_key: str
     true_label: np.ndarray
     split: np.ndarray
-    group: np.ndarray
+    group: np.ndarray | None
+    near_train: np.ndarray | None
     row: np.ndarray
     keep: np.ndarray
     notes: tuple[str, ...]
 
 
-def read_arrays(rest: str, val_fraction: float, seed: int) -> FaceData:
-    """The data set in an .npz file; decoded once, mapped from the cache afterwards.
-
-    Without validation rows, `val_fraction` of the training rows are carved off.
+def list_arrays(source: Source) -> Records:
+    """List the images of an .npz file, in canonical classes.
 
     Raises:
         DataError: If the file is missing, damaged, or does not hold what it must.
     """
-    path = _existing(rest)
-    status = path.stat()
-    key = f"arrays/{_VERSION}/{path}/{status.st_size}/{status.st_mtime_ns}"
-    arrays = cached_arrays(key, lambda: decode(path))
-    small = {name: np.array(value) for name, value in arrays.items() if name != "images"}
-    faces = Faces(
-        images=arrays["images"],
-        label=small["label"],
-        true_label=small["true_label"],
-        row=small["row"],
-    )
-    train, val, test = (np.flatnonzero(small["split"] == code) for code in (TRAIN, VAL, TEST))
-    notes = tuple(str(note) for note in small["notes"])
-    train_faces, val_faces = faces.take(train), faces.take(val)
-    if not val.size:
-        train_faces, val_faces = carve_validation(
-            train_faces, small["group"][train], val_fraction, seed
-        )
-    return FaceData(
-        name=f"arrays:{path.name}",
-        class_names=tuple(str(name) for name in small["class_names"]),
-        train=train_faces,
-        val=val_faces,
-        test=faces.take(test),
-        notes=notes,
-    )
-
-
-def decode(path: Path) -> dict[str, np.ndarray]:
-    """Read the file, check it, bring it into canonical classes and rows sorted by split.
-
-    Returns:
-        `images` uint8 [sample, channel, height, width]; `label`, `true_label`, `split`, `group`,
-        `row` int64 [sample]; `class_names` and `notes` as text.
-
-    Raises:
-        DataError: If anything is missing, of the wrong type or shape, or out of range.
-    """
+    path = _existing(source.path)
     raw = load_npz(path)
     is_ferplus = "label_fer2013" in raw
     for name in _FERPLUS if is_ferplus else _PLAIN:
         require_array(path, raw, name)
-    images = channels_first(path, raw["images"])
+    images = checked_images(path, raw["images"])
     rows = (_ferplus_rows if is_ferplus else _plain_rows)(path, raw, len(images))
-    names = tuple(text_column(path, raw["class_names"]))
     try:
-        class_names, label_map = canonical_order(names)
+        class_names, label_map = canonical_order(tuple(text_column(path, raw["class_names"])))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    rows = replace(
-        rows,
-        label=_relabel(path, rows.label_key, rows.label, label_map, rows.keep),
-        true_label=_relabel(path, rows.true_key, rows.true_label, label_map, rows.keep),
-    )
+    label = _relabel(path, rows.label_key, rows.label, label_map, rows.keep)
+    true_label = _relabel(path, rows.true_key, rows.true_label, label_map, rows.keep)
     kept = np.flatnonzero(rows.keep)
-    kept = kept[np.argsort(rows.split[kept], kind="stable")]
-    columns = ("label", "true_label", "split", "group", "row")
-    return {
-        "images": images[kept],
-        **{name: getattr(rows, name)[kept].astype(np.int64) for name in columns},
-        "class_names": np.array(class_names),
-        "notes": np.array(rows.notes, dtype=np.str_),
-    }
+    return Records(
+        name=f"arrays:{path.name}",
+        root=path.parent,
+        path=tuple(f"{path.name}:{rows.row[i]}" for i in kept),
+        listed=("",) * len(kept),
+        label=label[kept],
+        true_label=true_label[kept],
+        split=rows.split[kept].astype(np.int64),
+        class_names=class_names,
+        pixels=images if len(kept) == len(images) else images[kept],
+        row=rows.row[kept].astype(np.int64),
+        group=None if rows.group is None else rows.group[kept].astype(np.int64),
+        near_train=None if rows.near_train is None else rows.near_train[kept].astype(np.float32),
+        num_channels=1 if images.ndim == 3 else 3,
+        sources=(str(path),),
+        notes=rows.notes,
+    )
 
 
 def _plain_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
@@ -143,7 +109,8 @@ def _plain_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
         true_key="true_labels",
         true_label=number_column(path, raw, "true_labels", num) if has_truth else unknown,
         split=split,
-        group=number_column(path, raw, "dup_group", num) if "dup_group" in raw else unknown,
+        group=number_column(path, raw, "dup_group", num) if "dup_group" in raw else None,
+        near_train=None,
         row=np.arange(num),
         keep=np.ones(num, dtype=bool),
         notes=(),
@@ -167,18 +134,18 @@ def _ferplus_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
     majority = number_column(path, raw, "majority_ferplus", num)
     near = number_column(path, raw, "near_train", num, kind="fiu")
     is_known = (majority >= 0) & (majority < 7)
-    is_test, is_copy = usage == 1, near > NEAR_COPY
+    is_test = usage == 1
     given = number_column(path, raw, "label_fer2013", num)
+    none = np.full(num, -1)
+    group = number_column(path, raw, "dup_group", num) if "dup_group" in raw else none
     no_majority = int((is_test & ~is_known).sum())
-    copies = int((is_test & is_known & is_copy).sum())
     train_known = is_known & ~is_test
     wrong = (given != majority)[train_known].mean() if train_known.any() else 0.0
     notes = (
         f"train and val carry FER2013's labels; FER+ has a majority for {train_known.sum()} of "
         f"these {(~is_test).sum()} images and disagrees with the label of {wrong:.1%} of them",
-        f"test carries FER+'s majority labels; of {is_test.sum()} images {no_majority} were "
-        f"dropped for want of a majority among the seven classes and {copies} as copies of "
-        f"training images (pixel correlation above {NEAR_COPY})",
+        f"test carries FER+'s majority labels; {no_majority} of {is_test.sum()} images have none "
+        "among the seven classes and were left out",
     )
     return _Rows(
         label_key="label_fer2013",
@@ -186,28 +153,27 @@ def _ferplus_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
         true_key="majority_ferplus",
         true_label=np.where(is_known, majority, UNKNOWN),
         split=np.where(is_test, TEST, TRAIN),
-        group=number_column(path, raw, "dup_group", num)
-        if "dup_group" in raw
-        else np.full(num, UNKNOWN),
+        # Test images that are copies of each other are kept, as in published results.
+        group=np.where(is_test, none, group),
+        near_train=np.where(is_test, near, -1),
         row=number_column(path, raw, "row", num) if "row" in raw else np.arange(num),
-        keep=~is_test | (is_known & ~is_copy),
+        keep=~is_test | is_known,
         notes=notes,
     )
 
 
-def _existing(rest: str) -> Path:
+def _existing(path: Path) -> Path:
     """The file a spec names.
 
     Raises:
-        DataError: If no path is given or no file is there.
+        DataError: If it is a folder.
     """
-    path = Path(rest).expanduser().resolve()
-    if not rest or not path.is_file():
+    if not path.is_file():
         raise DataError.at(
-            f"arrays:{rest}",
+            f"arrays:{path}",
             expected="an .npz file",
-            got="a folder" if rest and path.is_dir() else "no such file",
-            remedy=f"Check the path (it is taken from {Path.cwd()}); the file holds {LAYOUT}.",
+            got="a folder",
+            remedy=f"Give the file itself; it holds {LAYOUT}.",
         )
     return path
 

@@ -21,12 +21,14 @@ class Listing:
         path: Below the root, with slashes.
         top: Folder that holds the class folder, such as `train`; empty: the root itself.
         class_name: Canonical.
+        folders: Absolute paths of all folders that were read.
         notes: What was left out.
     """
 
     path: tuple[str, ...]
     top: tuple[str, ...]
     class_name: tuple[str, ...]
+    folders: tuple[str, ...]
     notes: tuple[str, ...]
 
     def below_class(self, i: int) -> str:
@@ -47,9 +49,10 @@ def list_classes(root: Path, tops: Collection[str], known: Collection[str] = CAN
             images have names that stand for none of `known`; with all of them.
     """
     found, loose, others = [], [], Counter[str]()
+    folders: list[str] = []
     for top in tops:
         prefix = f"{top}/" if top else ""
-        for path in _files(root / top, prefix, frozenset()):
+        for path in _files(root / top, prefix, frozenset(), folders):
             suffix = os.path.splitext(path)[1].lower()
             folder, slash, _ = path.removeprefix(prefix).partition("/")
             if suffix not in IMAGE_SUFFIXES:
@@ -72,6 +75,7 @@ def list_classes(root: Path, tops: Collection[str], known: Collection[str] = CAN
         path=tuple(path for path, _, _ in found),
         top=tuple(top for _, top, _ in found),
         class_name=tuple(classes[folder] for _, _, folder in found),
+        folders=tuple(folders),
         notes=notes,
     )
 
@@ -123,13 +127,22 @@ def _notes(loose: list[str], others: Counter[str]) -> Iterator[str]:
         yield f"{others.total()} files that are no images were left out: {kinds}"
 
 
-def _files(folder: Path, below: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _files(
+    folder: Path, below: str, above: frozenset[tuple[int, int]], read: list[str]
+) -> Iterator[str]:
     """`below` and the path of every visible file in a folder; links are followed.
+
+    Args:
+        folder: Where to begin.
+        below: What its path begins with.
+        above: Device and number of the folders above.
+        read: Takes the folders that were read.
 
     Raises:
         DataError: If a folder cannot be read or contains itself through a link.
     """
     entries = visible(folder)
+    read.append(str(folder.absolute()))
     status = folder.stat()
     own = status.st_dev, status.st_ino
     if own in above:
@@ -141,7 +154,7 @@ def _files(folder: Path, below: str, above: frozenset[tuple[int, int]]) -> Itera
         )
     for entry in entries:
         if entry.is_dir():
-            yield from _files(Path(entry.path), f"{below}{entry.name}/", above | {own})
+            yield from _files(Path(entry.path), f"{below}{entry.name}/", above | {own}, read)
         else:
             yield f"{below}{entry.name}"
 

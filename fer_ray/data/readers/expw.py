@@ -76,6 +76,7 @@ def list_expw(source: Source) -> Records:
         class_names=class_names,
         box=np.array(boxes, dtype=np.int64).reshape(-1, 4)[kept],
         row=kept.astype(np.int64),
+        sources=(str(table.absolute()),),
         notes=tuple(notes),
     )
     require_images(records)

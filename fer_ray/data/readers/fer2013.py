@@ -141,6 +141,7 @@ def _list_table(
         class_names=CLASS_NAMES,
         pixels=rows.pixels[kept],
         row=kept.astype(np.int64),
+        sources=tuple(str(path.absolute()) for path in (table, ferplus) if path is not None),
         notes=tuple(notes),
     )
 
@@ -161,6 +162,7 @@ def _list_images(source: Source, root: Path, splits: dict[str, int]) -> Records:
         true_label=np.full(len(kept), UNKNOWN, dtype=np.int64),
         split=split[kept],
         class_names=CLASS_NAMES,
+        sources=(str(root.absolute()), *listing.folders),
         notes=(*_left_out(usages, splits), *left_beside(root, tops), *listing.notes),
     )
 

@@ -47,6 +47,7 @@ def list_folder(source: Source) -> Records:
         true_label=np.full(len(listing.path), UNKNOWN, dtype=np.int64),
         split=split,
         class_names=class_names,
+        sources=(str(root.absolute()), *listing.folders),
         notes=(*notes, *left_beside(root, tops), *listing.notes),
     )
     require_images(records)

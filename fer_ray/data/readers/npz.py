@@ -52,8 +52,8 @@ def require_array(path: Path, raw: Mapping[str, np.ndarray], name: str) -> None:
         )
 
 
-def channels_first(path: Path, images: np.ndarray) -> np.ndarray:
-    """Channels first.
+def checked_images(path: Path, images: np.ndarray) -> np.ndarray:
+    """The images as they are: uint8 [N,H,W] or [N,H,W,3].
 
     Raises:
         DataError: If dtype or shape are wrong.
@@ -66,7 +66,7 @@ def channels_first(path: Path, images: np.ndarray) -> np.ndarray:
             got=f"{images.dtype} {list(images.shape)}",
             remedy="Scale pixels to 0..255, cast to uint8 and put the channels last.",
         )
-    return images[:, None] if is_grey else images.transpose(0, 3, 1, 2)
+    return images
 
 
 def number_column(

@@ -39,13 +39,22 @@ class _Image(NamedTuple):
         return _CODE[self.stem.partition("_")[0]]
 
 
+class _Found(NamedTuple):
+    """A layout: its root, its images, what the user must be told, and the places that were read."""
+
+    root: Path
+    images: list[_Image]
+    notes: tuple[str, ...]
+    sources: tuple[Path, ...]
+
+
 def list_raf_db(source: Source) -> Records:
     """List RAF-DB: its training images, and its test images.
 
     Raises:
         DataError: If neither layout is there, or a line of a list is not as it should be.
     """
-    root, images, notes = _found(source.path)
+    root, images, notes, sources = _found(source.path)
     given = np.array([image.native for image in images], dtype=np.int64)
     truth = np.full(len(images), UNKNOWN, dtype=np.int64)
     noise = source.file("noise")
@@ -53,6 +62,7 @@ def list_raf_db(source: Source) -> Records:
         truth, given = given, _noisy(noise, images)
         is_train = np.array([image.split == TRAIN for image in images])
         wrong = int((given != truth)[is_train].sum())
+        sources += (noise,)
         notes += (f"{wrong} of {int(is_train.sum())} training labels are wrong by {noise.name}",)
     label, class_names = canonical_labels(given, RAF_DB)
     records = Records(
@@ -64,14 +74,15 @@ def list_raf_db(source: Source) -> Records:
         true_label=canonical_labels(truth, RAF_DB)[0],
         split=np.array([image.split for image in images], dtype=np.int64),
         class_names=class_names,
+        sources=tuple(str(place.absolute()) for place in sources),
         notes=notes,
     )
     require_images(records)
     return records
 
 
-def _found(path: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
-    """Root, images and notes of whichever layout is there.
+def _found(path: Path) -> _Found:
+    """Whichever layout is there.
 
     Raises:
         DataError: If none is, or several folders hold a list and none of them is called basic.
@@ -99,7 +110,7 @@ def _found(path: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
     )
 
 
-def _release(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
+def _release(root: Path) -> _Found:
     aligned = (root / "Image" / "aligned").is_dir()
     if not aligned and not (root / "Image" / "original").is_dir():
         raise DataError.at(
@@ -121,10 +132,10 @@ def _release(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
         listed = f"{PurePosixPath(_LIST).name}:{number}"
         images.append(_Image(stem, f"Image/{file}", label, listed))
     notes = () if aligned else ("there is no Image/aligned: faces are those of Image/original",)
-    return root, images, notes
+    return _Found(root, images, notes, (root / _LIST,))
 
 
-def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
+def _kaggle(root: Path) -> _Found:
     """The folders, and where they are there the csv files, which must agree with them.
 
     Raises:
@@ -132,6 +143,8 @@ def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
             its csv says; or if one csv is missing.
     """
     beside = _beside_classes(root)
+    classes = (root / split / str(native) for split in _CODE for native in RAF_DB)
+    folders = (*(root / split for split in _CODE), *(x for x in classes if x.is_dir()))
     tables = [
         (split, folder / f"{split}_labels.csv")
         for split in _CODE
@@ -139,7 +152,7 @@ def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
         if (folder / f"{split}_labels.csv").is_file()
     ]
     if not tables:
-        return root, sorted(_of_folders(root)), beside
+        return _Found(root, sorted(_of_folders(root)), beside, folders)
     tabled = {split for split, _ in tables}
     missing = [f"{split}_labels.csv" for split in _CODE if split not in tabled]
     if missing:
@@ -150,7 +163,7 @@ def _kaggle(root: Path) -> tuple[Path, list[_Image], tuple[str, ...]]:
     unlisted = {path for *_, path in _in_folders(root)} - {image.path for image in images}
     if unlisted:
         beside += (f"{len(unlisted)} images that no csv lists were left out",)
-    return root, images, beside
+    return _Found(root, images, beside, (*folders, *(table for _, table in tables)))
 
 
 def _of_folders(root: Path) -> Iterator[_Image]:

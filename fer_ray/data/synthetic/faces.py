@@ -15,12 +15,12 @@ from fer_ray.core.label_noise import (
     long_tailed_counts,
     symmetric_transition,
 )
-from fer_ray.data.faces import DataError, FaceData, Faces, carve_validation
-from fer_ray.data.packs.cache import cached_arrays
+from fer_ray.data.faces import DataError
 from fer_ray.data.synthetic import drawing, scene
 
 CLASS_NAMES = drawing.EXPRESSIONS
-_VERSION = 2  # another drawing is another cache entry
+VERSION = 2
+"""Another drawing is another entry of the cache."""
 _BATCH = 64  # images drawn at once: the planes stay in the processor's cache
 _FREQUENT_FIRST = ("happiness", "neutral", "sadness", "surprise", "anger", "fear", "disgust")
 
@@ -124,40 +124,6 @@ _CHECKS: dict[str, Callable[[str, str], int | float | str]] = {
     "noise": _noise,
     "seed": _number(0, 2**63 - 1, whole=True),
 }
-
-
-def read_synthetic(rest: str, val_fraction: float, seed: int) -> FaceData:
-    """The drawn data set; `seed` chooses the validation rows only.
-
-    Raises:
-        DataError: If `rest` is not a list of known keys with usable values.
-    """
-    spec = parse_spec(rest)
-    key = f"synthetic/{_VERSION}/{spec}"
-    arrays = cached_arrays(key, lambda: make_arrays(spec))
-    subsets = [
-        Faces(
-            images=arrays[f"{part}_images"],
-            label=np.array(arrays[f"{part}_label"]),
-            true_label=np.array(arrays[f"{part}_true_label"]),
-            row=np.arange(len(arrays[f"{part}_label"]), dtype=np.int64),
-        )
-        for part in ("train", "test")
-    ]
-    no_copies = np.full(len(subsets[0]), -1, dtype=np.int64)
-    train, val = carve_validation(subsets[0], no_copies, val_fraction, seed)
-    wrong = float(np.mean(subsets[0].label != subsets[0].true_label))
-    return FaceData(
-        name="synthetic",
-        class_names=CLASS_NAMES,
-        train=train,
-        val=val,
-        test=subsets[1],
-        notes=(
-            f"drawn faces; {wrong:.1%} of the training and validation labels are wrong "
-            f"(noise={spec.noise}), the test labels are all right",
-        ),
-    )
 
 
 def make_arrays(spec: SyntheticSpec) -> dict[str, np.ndarray]:

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from fer_ray.data import DataError
 from fer_ray.data.packs import prepare as prepare_module
-from fer_ray.data.packs.pack import open_pack, pack_faces
-from fer_ray.data.packs.prepare import Estimate, auto_size, estimate, prepare
+from fer_ray.data.packs.pack import open_pack
+from fer_ray.data.packs.prepare import Estimate, estimate, pack_size, prepare
 from fer_ray.data.packs.progress import Preparing
+from fer_ray.data.subsets import pack_faces
 from tests.data.files import CLASS_NAMES, drawn, files_of, write_folder
 
 
@@ -44,12 +45,12 @@ def test_images_of_a_table_are_packed_too(tmp_path: Path) -> None:
     records = write_folder(tmp_path / "faces", pixels=drawn(30))
     pack = prepare(records, 40, tmp_path / "pack")
     assert np.array_equal(pack.images[1], np.stack([drawn(30)[2]] * 3))
-    assert auto_size(records) == 40
+    assert pack_size(records, None) == (40, 40)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(20, 20), (112, 112), (150, 112), (10, 16)])
 def test_small_images_keep_their_size(size: int, expected: int, tmp_path: Path) -> None:
-    assert auto_size(write_folder(tmp_path, 3, size=size)) == expected
+    assert pack_size(write_folder(tmp_path, 3, size=size), None) == (expected, expected)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -187,14 +188,14 @@ def test_size_and_time_are_told_before_it_starts(tmp_path: Path) -> None:
     assert sum(advanced) == 30
     prepare(records, 40, tmp_path / "pack", announce=announce)
     assert len(told) == 1  # nothing to do, nothing to tell
-    assert estimate(records, 40, 2).seconds > 0
+    assert estimate(records, (40, 40), 2).seconds > 0
 
 
 def slow(records: Any, out: Path, log: Path) -> None:
     """Prepare with a decoder that takes its time and writes down every image it is asked for."""
     fast = prepare_module._one
 
-    def one(records: Any, size: int, i: int) -> Any:
+    def one(records: Any, size: tuple[int, int], i: int) -> Any:
         with log.open("a") as file:
             file.write(f"{i}\n")
         time.sleep(0.002)
@@ -227,7 +228,7 @@ def test_a_killed_process_is_continued_and_nothing_done_twice(tmp_path: Path) ->
         seen: list[int] = []
         fast = prepare_module._one
 
-        def seeing(records: Any, size: int, i: int) -> Any:
+        def seeing(records: Any, size: tuple[int, int], i: int) -> Any:
             seen.append(i)
             return fast(records, size, i)
 

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 
 from fer_ray.data.faces import UNKNOWN
-from fer_ray.data.inspection.subject import Subject
-from fer_ray.data.packs.copies import is_mirrored, near_pairs, nearest
-from fer_ray.data.packs.pack import NEAR_COPY, Problem
+from fer_ray.data.packs.copies import MAX_COMPARED, is_mirrored, near_pairs, nearest
+from fer_ray.data.packs.pack import NEAR_COPY, Pack, Problem
 from fer_ray.data.records import SPLITS, TEST, TRAIN, VAL
 
 NUM_LISTED = 20
 """How many problems, copies and leaks are listed; all are counted."""
-MAX_COMPARED = 40_000
-"""Training images among which near copies are looked for: the time grows with the square."""
 MAX_PAIRS = 10_000
 _NUM_SIZES = 10
 
@@ -26,7 +23,7 @@ class Pair:
     """An image and a training image that it is a copy of.
 
     Attributes:
-        row: The held-out image, or the later one of two training images; its place in the subject.
+        row: The held-out image, or the later one of two training images; its place in the pack.
         other: The training image.
         paths: Of both.
         split: Of the first.
@@ -68,7 +65,7 @@ class Inspection:
         num_groups: Groups of images that are the same in every pixel.
         num_surplus: Images that would go if one of every group stayed.
         num_disagreeing: Groups with more than one label.
-        disagreeing: The images of these groups, by their places in the subject.
+        disagreeing: The images of these groups, by their places in the pack.
         num_leaks: int64 [split]; held-out images that are copies of a training image.
         num_exact_leaks: int64 [split]; those of them that are the same in every pixel.
         leaks: The worst of them.
@@ -154,28 +151,26 @@ class Inspection:
         return found
 
 
-def inspect(subject: Subject) -> Inspection:
+def inspect(pack: Pack) -> Inspection:
     """Count, look for copies, and list what is worst.
 
     Near copies among training images are left out where there are more than `MAX_COMPARED` of them.
     """
-    shape = (len(subject.class_names), len(SPLITS))
-    label, truth, split = (
-        np.array(column) for column in (subject.label, subject.true_label, subject.split)
-    )
+    shape = (len(pack.class_names), len(SPLITS))
+    label, truth, split = (np.array(column) for column in (pack.label, pack.true_label, pack.split))
     given = label != UNKNOWN
     known = given & (truth != UNKNOWN)
-    group_size = np.bincount(subject.group[subject.group >= 0])
-    size = np.array(subject.original_size)
+    group_size = np.bincount(pack.group[pack.group >= 0])
+    size = np.array(pack.original_size)
     listed = Counter[str]()
     problems = []
-    for problem in subject.problems:
+    for problem in pack.problems:
         listed[problem.kind] += 1
         if listed[problem.kind] <= NUM_LISTED:
             problems.append(problem)
     return Inspection(
-        name=subject.name,
-        class_names=subject.class_names,
+        name=pack.name,
+        class_names=pack.class_names,
         counts=_counted(shape, label[given], split[given]),
         unlabelled=_counted(shape[1:], split[~given]),
         confusion=_counted(
@@ -187,10 +182,10 @@ def inspect(subject: Subject) -> Inspection:
         problems=tuple(sorted(problems, key=lambda problem: problem.kind)),
         num_groups=len(group_size),
         num_surplus=int(group_size.sum() - len(group_size)),
-        **_disagreeing(subject),
-        **_leaks(subject),
-        **_near(subject),
-        notes=subject.notes,
+        **_disagreeing(pack),
+        **_leaks(pack),
+        **_near(pack),
+        notes=pack.notes,
     )
 
 
@@ -207,11 +202,11 @@ def _frequent(size: np.ndarray) -> tuple[tuple[int, int, int], ...]:
     return tuple((int(sizes[i, 0]), int(sizes[i, 1]), int(counts[i])) for i in order)
 
 
-def _disagreeing(subject: Subject) -> dict[str, Any]:
+def _disagreeing(pack: Pack) -> dict[str, Any]:
     """Groups of equal images with more than one label."""
-    rows = np.flatnonzero((subject.group >= 0) & (subject.label != UNKNOWN))
-    group, label = subject.group[rows], subject.label[rows]
-    lowest = np.full(int(group.max(initial=-1)) + 1, len(subject.class_names))
+    rows = np.flatnonzero((pack.group >= 0) & (pack.label != UNKNOWN))
+    group, label = pack.group[rows], pack.label[rows]
+    lowest = np.full(int(group.max(initial=-1)) + 1, len(pack.class_names))
     highest = np.full(len(lowest), UNKNOWN)
     np.minimum.at(lowest, group, label)
     np.maximum.at(highest, group, label)
@@ -219,62 +214,62 @@ def _disagreeing(subject: Subject) -> dict[str, Any]:
     first = found[:NUM_LISTED]
     return {
         "num_disagreeing": len(found),
-        "disagreeing": tuple(tuple(np.flatnonzero(subject.group == i).tolist()) for i in first),
+        "disagreeing": tuple(tuple(np.flatnonzero(pack.group == i).tolist()) for i in first),
     }
 
 
-def _leaks(subject: Subject) -> dict[str, Any]:
+def _leaks(pack: Pack) -> dict[str, Any]:
     """Held-out images that are copies of training images, exact ones first, then the nearest."""
-    train = np.flatnonzero(subject.split == TRAIN)
-    is_held_out = subject.split != TRAIN
-    grouped = train[subject.group[train] >= 0]
-    groups, first = np.unique(subject.group[grouped], return_index=True)
-    is_exact = is_held_out & np.isin(subject.group, groups)
-    is_leak = is_exact | (is_held_out & (subject.near_train > NEAR_COPY))
+    train = np.flatnonzero(pack.split == TRAIN)
+    is_held_out = pack.split != TRAIN
+    grouped = train[pack.group[train] >= 0]
+    groups, first = np.unique(pack.group[grouped], return_index=True)
+    is_exact = is_held_out & np.isin(pack.group, groups)
+    is_leak = is_exact | (is_held_out & (pack.near_train > NEAR_COPY))
     rows = np.flatnonzero(is_leak)
-    rows = rows[np.lexsort((rows, -subject.near_train[rows], ~is_exact[rows]))][:NUM_LISTED]
+    rows = rows[np.lexsort((rows, -pack.near_train[rows], ~is_exact[rows]))][:NUM_LISTED]
     others = np.empty(len(rows), dtype=np.int64)
     equal = is_exact[rows]
-    others[equal] = grouped[first[np.searchsorted(groups, subject.group[rows[equal]])]]
+    others[equal] = grouped[first[np.searchsorted(groups, pack.group[rows[equal]])]]
     if not equal.all():
-        others[~equal] = nearest(subject.images, rows[~equal], train)[1]
+        others[~equal] = nearest(pack.images, rows[~equal], train)[1]
     return {
-        "num_leaks": _counted((len(SPLITS),), subject.split[is_leak]),
-        "num_exact_leaks": _counted((len(SPLITS),), subject.split[is_exact]),
-        "leaks": _pairs(subject, rows, others, subject.near_train[rows], equal),
+        "num_leaks": _counted((len(SPLITS),), pack.split[is_leak]),
+        "num_exact_leaks": _counted((len(SPLITS),), pack.split[is_exact]),
+        "leaks": _pairs(pack, rows, others, pack.near_train[rows], equal),
     }
 
 
-def _near(subject: Subject) -> dict[str, Any]:
+def _near(pack: Pack) -> dict[str, Any]:
     """Training images that are nearly the same; of equal ones only the first is compared."""
-    train = np.flatnonzero(subject.split == TRAIN)
-    group = subject.group[train]
+    train = np.flatnonzero(pack.split == TRAIN)
+    group = pack.group[train]
     own = np.where(group >= 0, group, -1 - np.arange(len(train)))
     train = train[np.sort(np.unique(own, return_index=True)[1])]
     if len(train) > MAX_COMPARED:
         return {"num_near": None, "num_near_disagreeing": 0, "near": ()}
-    found, value = near_pairs(subject.images, NEAR_COPY, rows=train, max_pairs=MAX_PAIRS)
-    label = subject.label[found]
+    found, value = near_pairs(pack.images, NEAR_COPY, rows=train, max_pairs=MAX_PAIRS)
+    label = pack.label[found]
     differ = (label[:, 0] != label[:, 1]) & (label != UNKNOWN).all(axis=1)
     other, row = found[:NUM_LISTED].T
     exact = np.zeros(len(row), dtype=bool)
     return {
         "num_near": len(found),
         "num_near_disagreeing": int(differ.sum()),
-        "near": _pairs(subject, row, other, value[:NUM_LISTED], exact),
+        "near": _pairs(pack, row, other, value[:NUM_LISTED], exact),
     }
 
 
 def _pairs(
-    subject: Subject, rows: np.ndarray, others: np.ndarray, value: np.ndarray, exact: np.ndarray
+    pack: Pack, rows: np.ndarray, others: np.ndarray, value: np.ndarray, exact: np.ndarray
 ) -> tuple[Pair, ...]:
-    mirrored = is_mirrored(subject.images, rows, others)
+    mirrored = is_mirrored(pack.images, rows, others)
     return tuple(
         Pair(
             row=int(row),
             other=int(other),
-            paths=(str(subject.path[row]), str(subject.path[other])),
-            split=SPLITS[subject.split[row]],
+            paths=(str(pack.path[row]), str(pack.path[other])),
+            split=SPLITS[pack.split[row]],
             correlation=float(value[i]),
             is_exact=bool(exact[i]),
             is_mirrored=bool(mirrored[i]),

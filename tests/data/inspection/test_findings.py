@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from fer_ray.data import DataError, FaceData, Faces, inspection
-from fer_ray.data.inspection.inspect import (
+from fer_ray.data import DataError
+from fer_ray.data.inspection import findings as inspection
+from fer_ray.data.inspection.findings import (
     Inspection,
     Pair,
     copy_facts,
@@ -21,7 +22,6 @@ from fer_ray.data.inspection.inspect import (
 )
 from fer_ray.data.inspection.page import write_page
 from fer_ray.data.inspection.sheet import data_uri
-from fer_ray.data.inspection.subject import Subject
 from fer_ray.data.inspection.tables import tables
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.pack import Pack, Problem
@@ -32,7 +32,7 @@ CLASSES = ("neutral", "happiness", "fear")
 VOID = {"meta", "img", "br"}
 
 
-def subject(**changed: Any) -> Subject:
+def pack_of(**changed: Any) -> Pack:
     """60 images: 40 train, 8 val, 12 test; labels 0, 1, 2, ... but a few wrong or missing."""
     num = 60
     images = changed.pop("images", smooth(num, (3, 16, 16)))
@@ -55,11 +55,16 @@ def subject(**changed: Any) -> Subject:
         "group": exact_groups(images),
         "near_train": near_train(images, split),
         "original_size": np.tile([100, 80], (num, 1)),
+        "folder": Path(),
+        "made_of": "",
+        "row": np.arange(num),
+        "problems": (),
+        "notes": (),
     }
-    return Subject(**{**columns, **changed})
+    return Pack(**{**columns, **changed})
 
 
-def planted() -> Subject:
+def planted() -> Pack:
     """Copies within training, copies across splits, of which one has another label."""
     images = smooth(60, (3, 16, 16))
     images[12] = images[11] = images[10]
@@ -71,7 +76,7 @@ def planted() -> Subject:
     images[53] = images[2, :, :, ::-1]
     images[56] = noisy(images[17], 5)
     images[58] = images[59]
-    return subject(images=images)
+    return pack_of(images=images)
 
 
 def table_text(found: Inspection, width: int = 80) -> str:
@@ -83,7 +88,7 @@ def table_text(found: Inspection, width: int = 80) -> str:
 
 
 def test_counts_are_those_of_a_plain_loop() -> None:
-    data = subject()
+    data = pack_of()
     found = inspect(data)
     for split in range(3):
         own = [i for i in range(60) if data.split[i] == split]
@@ -100,7 +105,7 @@ def test_counts_are_those_of_a_plain_loop() -> None:
 
 
 def test_wrong_labels_are_shares_of_the_given_label_in_training_and_validation() -> None:
-    data = subject()
+    data = pack_of()
     found = inspect(data)
     for label in range(3):
         own = [
@@ -113,7 +118,7 @@ def test_wrong_labels_are_shares_of_the_given_label_in_training_and_validation()
     known = (data.label[:48] >= 0) & (data.true_label[:48] >= 0)
     wrong_share = (data.label != data.true_label)[:48][known].mean()
     assert found.total_wrong_share == pytest.approx(wrong_share)
-    unknown = inspect(subject(true_label=np.full(60, -1)))
+    unknown = inspect(pack_of(true_label=np.full(60, -1)))
     assert np.isnan(unknown.wrong_share).all()
     assert math.isnan(unknown.total_wrong_share)
 
@@ -123,7 +128,7 @@ def test_original_sizes_are_summed_up() -> None:
     for i in range(12):
         size[i] = 20 + i, 300 - i
     size[12:15] = 70, 70
-    found = inspect(subject(original_size=size))
+    found = inspect(pack_of(original_size=size))
     heights, widths = np.sort(size[:, 0]), np.sort(size[:, 1])
     assert found.size_range.tolist() == [[heights[i], widths[i]] for i in (0, 30, 59)]
     assert found.sizes[:2] == ((100, 80, 45), (70, 70, 3))
@@ -136,7 +141,7 @@ def test_problems_are_counted_by_kind_and_the_first_of_each_are_listed() -> None
     problems = tuple(
         Problem(path=f"{i}.jpg", listed="", kind=kind, reason="why") for i, kind in enumerate(kinds)
     )
-    found = inspect(subject(problems=problems))
+    found = inspect(pack_of(problems=problems))
     assert found.num_problems == {"missing": 30, "unreadable": 3}
     assert found.problems == problems[:20] + problems[30:]
     assert found.warnings[:2] == ["30 images missing", "3 images unreadable"]
@@ -162,7 +167,7 @@ def test_groups_of_copies_are_counted() -> None:
 def test_a_missing_label_does_not_disagree() -> None:
     images = smooth(60, (3, 16, 16))
     images[30] = images[2]
-    found = inspect(subject(images=images))
+    found = inspect(pack_of(images=images))
     assert (found.num_groups, found.num_disagreeing) == (1, 0)
 
 
@@ -188,10 +193,8 @@ def test_leaks_are_found_with_what_they_copy() -> None:
 
 
 def test_leaks_are_those_of_the_pack() -> None:
-    data = planted()
-    fields = {name: getattr(data, name) for name in Subject.__slots__}
-    pack = Pack(**fields, folder=Path(), row=np.arange(60))
-    found = inspect(Subject.from_pack(pack))
+    pack = planted()
+    found = inspect(pack)
     assert [pair.row for pair in found.leaks] == np.flatnonzero(pack.is_leak).tolist()
     assert found.num_leaks.sum() == pack.is_leak.sum()
 
@@ -201,7 +204,7 @@ def test_only_the_worst_leaks_are_listed_and_all_are_counted() -> None:
     split = np.repeat([0, 2], 30)
     for i in range(30):
         images[30 + i] = noisy(images[i], 1 + i / 4)
-    found = inspect(subject(images=images, split=split))
+    found = inspect(pack_of(images=images, split=split))
     assert found.num_leaks.tolist() == [0, 0, 30]
     assert len(found.leaks) == 20
     values = [pair.correlation for pair in found.leaks]
@@ -242,55 +245,29 @@ def test_too_many_near_copies_are_called_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_empty_classes_are_warned_of() -> None:
-    label = np.array(subject().label)
+    label = np.array(pack_of().label)
     label[(label == 1) & (np.arange(60) < 40)] = 0
     label[(label == 2) & (np.arange(60) >= 48)] = 0
-    found = inspect(subject(label=label))
+    found = inspect(pack_of(label=label))
     assert found.warnings == ["no train image of happiness", "no test image of fear"]
     assert found.imbalance == math.inf
     assert "imbalance inf" in table_text(found)
-    without_test = inspect(subject(split=np.repeat([0, 1], 30)))
+    without_test = inspect(pack_of(split=np.repeat([0, 1], 30)))
     assert without_test.warnings == ["no test image has a label"]
 
 
 def test_a_data_set_without_validation_images_needs_no_warning() -> None:
-    assert inspect(subject(split=np.repeat([0, 2], 30))).warnings == []
+    assert inspect(pack_of(split=np.repeat([0, 2], 30))).warnings == []
 
 
 def test_a_data_set_of_test_images_only_is_inspected(tmp_path: Path) -> None:
-    data = subject(split=np.full(60, 2))
+    data = pack_of(split=np.full(60, 2))
     found = inspect(data)
     assert found.num_near == 0
     assert "no train image has a label" in found.warnings
     assert not found.learnt.any()
     assert "all" in table_text(found)
     write_page(found, data, tmp_path / "page.html")
-
-
-def test_arrays_become_a_subject() -> None:
-    whole = planted()
-    row = np.arange(100, 160)
-
-    def faces(code: int) -> Faces:
-        own = whole.split == code
-        label, truth = whole.label[own].copy(), whole.true_label[own]
-        return Faces(images=whole.images[own], label=label, true_label=truth, row=row[own])
-
-    data = FaceData(
-        name="arrays:x.npz",
-        class_names=CLASSES,
-        train=faces(0),
-        val=faces(1),
-        test=faces(2),
-        notes=("a note",),
-    )
-    made = Subject.from_faces(data)
-    for name in ("images", "label", "true_label", "split", "group", "near_train"):
-        assert np.array_equal(getattr(made, name), getattr(whole, name)), name
-    assert made.path.tolist() == [str(i) for i in row]
-    assert made.original_size.tolist() == [[16, 16]] * 60
-    assert (made.name, made.notes, made.problems) == ("arrays:x.npz", ("a note",), ())
-    assert inspect(made).num_leaks.tolist() == [0, 1, 3]
 
 
 def test_tables_fit_eighty_columns() -> None:
@@ -308,7 +285,7 @@ def test_tables_fit_eighty_columns() -> None:
 
 
 def test_large_numbers_and_eight_classes_fit_too() -> None:
-    found = inspect(subject())
+    found = inspect(pack_of())
     names = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
     large = replace(
         found,
@@ -323,7 +300,7 @@ def test_large_numbers_and_eight_classes_fit_too() -> None:
 
 
 def test_tables_leave_out_what_is_empty() -> None:
-    text = table_text(inspect(subject(true_label=np.full(60, -1))))
+    text = table_text(inspect(pack_of(true_label=np.full(60, -1))))
     assert "Given labels" not in text
     assert "wrong" not in text
     assert "Look at this first" not in text
@@ -366,7 +343,7 @@ class Parser(HTMLParser):
         self.text.append(data)
 
 
-def parsed(data: Subject, path: Path) -> Parser:
+def parsed(data: Pack, path: Path) -> Parser:
     write_page(inspect(data), data, path)
     parser = Parser()
     parser.feed(path.read_text(encoding="utf-8"))
@@ -449,7 +426,7 @@ def test_a_leak_stands_beside_what_it_copies(tmp_path: Path) -> None:
 def test_the_contact_sheet_names_the_truth_where_it_differs(tmp_path: Path) -> None:
     label = np.zeros(60, dtype=np.int64)
     truth = np.array([2] * 4 + [0] * 3 + [-1] * 53)
-    data = subject(label=label, true_label=truth, split=np.repeat([0, 2], (8, 52)))
+    data = pack_of(label=label, true_label=truth, split=np.repeat([0, 2], (8, 52)))
     page = parsed(data, tmp_path / "page.html")
     shown = {str(image["alt"]) for image in page.images}
     assert shown == {f"{i:02}.jpg" for i in range(8)}
@@ -463,7 +440,7 @@ def test_the_page_is_the_same_each_time_and_faces_are_spread(tmp_path: Path) -> 
         data = planted()
         write_page(inspect(data), data, tmp_path / name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
-    many = subject(label=np.zeros(60, dtype=np.int64), split=np.zeros(60, dtype=np.int64))
+    many = pack_of(label=np.zeros(60, dtype=np.int64), split=np.zeros(60, dtype=np.int64))
     rows = [int(str(i["alt"])[:2]) for i in parsed(many, tmp_path / "many.html").images]
     assert len(set(rows)) == 12
     assert max(rows) > 30
@@ -495,7 +472,7 @@ def test_a_page_of_seven_classes_stays_small(tmp_path: Path) -> None:
     images[100:] = images[:100]
     images[100:, 0] ^= rng.integers(0, 4, images[100:, 0].shape, dtype=np.uint8)
     split = np.repeat([0, 2], 100)
-    data = subject(
+    data = pack_of(
         class_names=("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"),
         images=images,
         label=np.arange(200) % 7,
@@ -539,7 +516,7 @@ def test_grey_in_three_channels_is_embedded_as_grey() -> None:
 
 def test_a_page_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no/page.html: expected a file .*got No such file"):
-        write_page(inspect(subject()), subject(), tmp_path / "no" / "page.html")
+        write_page(inspect(pack_of()), pack_of(), tmp_path / "no" / "page.html")
 
 
 def test_a_pair_says_how_alike_it_is() -> None:

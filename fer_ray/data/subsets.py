@@ -1,0 +1,71 @@
+"""A pack as it is trained on: copies left out, validation set aside."""
+
+import numpy as np
+
+from fer_ray.data.faces import FaceData, Faces, take_images
+from fer_ray.data.folds import carved
+from fer_ray.data.packs.pack import NEAR_COPY, Pack
+from fer_ray.data.records import TEST, TRAIN, VAL
+
+
+def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool) -> FaceData:
+    """The data set as it is trained on.
+
+    Without validation images, `val_fraction` of the training images are carved off. The images stay
+    on disk and are shared by all processes that map them.
+
+    Args:
+        pack: The prepared data set.
+        val_fraction: Share in (0, 1).
+        seed: Which training images validate.
+        deduplicate: Whether test and validation images that are copies of training images are
+            dropped, and all but the first of equal test images; counted in the notes.
+
+    Raises:
+        DataError: If a subset is empty or a class has no training image.
+    """
+    split = np.array(pack.split)
+    notes = list(pack.notes)
+    dropped = _dropped(pack, notes) if deduplicate else np.zeros(len(split), dtype=bool)
+    train, val, test = (np.flatnonzero((split == code) & ~dropped) for code in (TRAIN, VAL, TEST))
+    if not val.size:
+        is_val, more = carved(pack, train, val_fraction, seed)
+        train, val = train[~is_val], train[is_val]
+        notes += more
+    return FaceData(
+        name=pack.name,
+        class_names=pack.class_names,
+        train=_faces(pack, train),
+        val=_faces(pack, val),
+        test=_faces(pack, test),
+        notes=tuple(notes),
+    )
+
+
+def _dropped(pack: Pack, notes: list[str]) -> np.ndarray:
+    """Who is left out as a copy; says how many."""
+    split, leak = np.array(pack.split), np.array(pack.is_leak)
+    repeated = np.zeros(len(split), dtype=bool)
+    rest = np.flatnonzero((split == TEST) & ~leak & (pack.group >= 0))
+    _, first = np.unique(pack.group[rest], return_index=True)
+    repeated[np.delete(rest, first)] = True
+    for code, word in ((VAL, "validation"), (TEST, "test")):
+        num = int((leak & (split == code)).sum())
+        if num:
+            notes.append(
+                f"{num} of {int((split == code).sum())} {word} images are copies of training "
+                f"images (equal, or pixel correlation above {NEAR_COPY}) and were left out"
+            )
+    if repeated.any():
+        notes.append(f"{int(repeated.sum())} test images repeat another one and were left out")
+    dropped: np.ndarray = leak | repeated
+    return dropped
+
+
+def _faces(pack: Pack, rows: np.ndarray) -> Faces:
+    return Faces(
+        images=take_images(pack.images, rows),
+        label=np.array(pack.label[rows]),
+        true_label=np.array(pack.true_label[rows]),
+        row=np.array(pack.row[rows]),
+    )

@@ -1,0 +1,199 @@
+"""Data sets by spec: prepared once, and again as soon as any file they were made of has changed."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_ray.data import DataError, FaceData, open_data
+from tests.data.files import drawn
+
+NAMES = ("angry", "happy", "neutral")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_RAY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Class folders with 12 training and 4 test images each."""
+    root = tmp_path / "raw"
+    faces = iter(drawn(48, 24, seed=3))
+    for split, num in (("train", 12), ("test", 4)):
+        for name in NAMES:
+            (root / split / name).mkdir(parents=True)
+            for i in range(num):
+                Image.fromarray(next(faces)).save(root / split / name / f"{i:03d}.png")
+    return root
+
+
+def touch_later(path: Path) -> None:
+    """As if the file had been written a second later than it was."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+
+
+def brightest(data: FaceData) -> int:
+    return max(int(np.asarray(x.images).max()) for x in (data.train, data.val, data.test))
+
+
+def num_prepared(capsys: pytest.CaptureFixture[str]) -> int:
+    return capsys.readouterr().err.count("preparing")
+
+
+def test_a_data_set_is_prepared_once(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, again = open_data(f"folder:{raw}"), open_data(f"folder:{raw}")
+    assert num_prepared(capsys) == 1
+    assert np.array_equal(first.train.row, again.train.row)
+
+
+def test_an_image_replaced_under_its_old_name_is_read_again(raw: Path) -> None:
+    assert brightest(open_data(f"folder:{raw}")) > 48
+    for grey, path in enumerate(sorted(raw.rglob("*.png"))):
+        Image.new("L", (24, 24), grey).save(path)
+        touch_later(path)
+    assert brightest(open_data(f"folder:{raw}")) == 47
+
+
+def test_one_changed_image_is_enough(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_data(f"folder:{raw}")
+    touch_later(raw / "train" / "happy" / "003.png")
+    open_data(f"folder:{raw}")
+    assert num_prepared(capsys) == 2
+
+
+def test_an_added_and_a_removed_image_are_noticed(raw: Path) -> None:
+    before = open_data(f"folder:{raw}")
+    Image.fromarray(drawn(60, 24)[55]).save(raw / "test" / "happy" / "new.png")
+    assert len(open_data(f"folder:{raw}").test) == len(before.test) + 1
+    (raw / "test" / "happy" / "new.png").unlink()
+    assert len(open_data(f"folder:{raw}").test) == len(before.test)
+
+
+def test_a_stranger_beside_the_data_changes_nothing(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_data(f"folder:{raw}")
+    (raw / "labels.csv").symlink_to("/nonexistent")
+    (raw / "readme.txt").write_text("mine")
+    data = open_data(f"folder:{raw}")
+    assert len(data.test) == 12
+
+
+def test_an_annotation_corrected_in_place_is_read_again(tmp_path: Path) -> None:
+    root, number = tmp_path / "AffectNet", 0
+    faces = iter(drawn(8 * 16, 24))
+    for top, num in (("train_set", 14), ("val_set", 2)):
+        (root / top / "annotations").mkdir(parents=True)
+        (root / top / "images").mkdir()
+        for expression in range(8):
+            for _ in range(num):
+                Image.fromarray(next(faces)).save(root / top / "images" / f"{number}.jpg")
+                np.save(root / top / "annotations" / f"{number}_exp.npy", np.array(str(expression)))
+                number += 1
+
+    def num_anger() -> int:
+        data = open_data(f"affectnet:{root}")
+        return sum(int((faces.label == 6).sum()) for faces in (data.train, data.val))
+
+    assert num_anger() == 14
+    path = root / "train_set" / "annotations" / f"{14 * 8 - 1}_exp.npy"
+    assert str(np.load(path)) == "7"
+    np.save(path, np.array("6"))
+    touch_later(path)
+    assert num_anger() == 15
+
+
+def test_refresh_makes_it_again_whatever_the_cache_holds(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_data(f"folder:{raw}")
+    open_data(f"folder:{raw}", refresh=True)
+    assert num_prepared(capsys) == 2
+    open_data(f"folder:{raw}")
+    assert num_prepared(capsys) == 0
+
+
+def test_a_process_that_has_mapped_the_old_images_keeps_them(raw: Path) -> None:
+    data = open_data(f"folder:{raw}")
+    before = np.asarray(data.train.images).copy()
+    open_data(f"folder:{raw}", refresh=True)
+    assert np.array_equal(np.asarray(data.train.images), before)
+
+
+def test_a_damaged_pack_of_the_cache_is_made_again(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_data(f"folder:{raw}")
+    (pack,) = (tmp_path / "cache" / "packs").glob("[!.]*")
+    (pack / "label.npy").write_bytes(b"")
+    assert len(open_data(f"folder:{raw}").test) == 12
+    assert num_prepared(capsys) == 2
+
+
+def test_arrays_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "faces.npz"
+
+    def write(value: int) -> None:
+        images = np.full((60, 20, 20), value, dtype=np.uint8)
+        images[np.arange(60), 0, 0] = np.arange(60)
+        np.savez(
+            path,
+            images=images,
+            labels=np.arange(60) % 2,
+            split=np.arange(60) % 3,
+            class_names=np.array(["angry", "neutral"]),
+        )
+
+    write(50)
+    assert brightest(open_data(f"arrays:{path}", deduplicate=False)) == 59
+    write(200)
+    touch_later(path)
+    assert brightest(open_data(f"arrays:{path}", deduplicate=False)) == 200
+
+
+def test_size_and_copies_hold_for_arrays_too(tmp_path: Path) -> None:
+    path, images = tmp_path / "faces.npz", drawn(60, 32)
+    images[5] = images[3]  # a test image copies a training image
+    split = np.arange(60) % 3
+    np.savez(
+        path,
+        images=images,
+        labels=np.arange(60) % 2,
+        split=split,
+        class_names=np.array(["angry", "neutral"]),
+    )
+    own, small = open_data(f"arrays:{path}"), open_data(f"arrays:{path}", size=16)
+    assert (own.image_size, small.image_size) == ((32, 32), (16, 16))
+    assert own.num_channels == small.num_channels == 1
+    assert 5 not in own.test.row
+    assert 5 in open_data(f"arrays:{path}", deduplicate=False).test.row
+
+
+@pytest.mark.parametrize(
+    ("spec", "remedy"),
+    [("synthetic:train=300,test=70", r"Write synthetic:size=64\."), ("pack:.", "Prepare the data")],
+)
+def test_a_size_is_refused_where_images_have_their_own(spec: str, remedy: str) -> None:
+    with pytest.raises(DataError, match=rf"data\.size: expected none .*got 64\. {remedy}"):
+        open_data(spec, size=64)
+
+
+def test_drawn_faces_are_no_copies_of_each_other() -> None:
+    spec = "synthetic:train=300,test=70,size=16"
+    kept, everything = open_data(spec), open_data(spec, deduplicate=False)
+    assert len(kept.test) == len(everything.test) == 70
+
+
+@pytest.mark.parametrize("place", ["file", "/proc/nowhere"])
+def test_a_cache_that_cannot_be_written_is_named(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FER_RAY_CACHE", str(tmp_path / place))
+    with pytest.raises(DataError, match=r"a cache folder that can be written.*FER_RAY_CACHE"):
+        open_data("synthetic:train=300,test=70,size=16")
