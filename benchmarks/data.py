@@ -137,7 +137,7 @@ def write_images(folder: Path, num: int, size: int) -> Records:
         listed=("",) * num,
         label=label,
         true_label=label,
-        split=np.where(np.arange(num) % 10, 0, 2),
+        subset=np.where(np.arange(num) % 10, 0, 2),
         class_names=("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"),
     )
 
@@ -212,8 +212,8 @@ def batch_rows(
     pack = open_pack(folder)
     data = pack_faces(pack, val_fraction=0.1, seed=0, deduplicate=False)
     images = Images(data.train, CPU)
-    paths = [records.root / str(pack.path[i]) for i in np.flatnonzero(pack.split == 0)]
-    rows = np.flatnonzero(pack.split == 0)
+    paths = [records.root / str(pack.path[i]) for i in np.flatnonzero(pack.subset == 0)]
+    rows = np.flatnonzero(pack.subset == 0)
     decoded, label = np.asarray(pack.images[rows]), np.asarray(pack.label[rows])
     loaders = {
         "loader_jpeg": loader(Files(paths, decoded, label)),
@@ -311,13 +311,13 @@ def write_zeros(folder: Path, num: int) -> Path:
     shape = (num, 3, LARGE_SIZE, LARGE_SIZE)
     np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
     label = np.arange(num) % 7
-    split = np.where(np.arange(num) < 0.9 * num, 0, 2)
+    subset = np.where(np.arange(num) < 0.9 * num, 0, 2)
     write_columns(
         folder,
         {
             "label": label,
             "true_label": label,
-            "split": split,
+            "subset": subset,
             "row": np.arange(num),
             "path": np.array([f"{i:07d}.jpg" for i in range(num)]),
             "group": np.full(num, -1),

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-UNKNOWN = -1
+UNLABELED = UNKNOWN_TRUTH = -1
 
 
 def confusion_matrix(
@@ -53,7 +53,7 @@ def selection_metrics(
         is_labeled: Who keeps the label.
         clean_prob: Probability that the given label is right.
         label: Labels as given; -1 where none was.
-        true_label: True labels; `UNKNOWN` (-1) where nobody knows.
+        true_label: True labels; `UNKNOWN_TRUTH` (-1) where nobody knows.
         class_names: Names of the classes, in label order.
 
     Returns:
@@ -65,7 +65,7 @@ def selection_metrics(
     metrics = {"labeled_fraction": float(kept.mean())}
     for number, name in enumerate(class_names):
         metrics[f"labeled_fraction/{name}"] = float(kept[label == number].mean())
-    known = (true_label != UNKNOWN) & (label != UNKNOWN)
+    known = (true_label != UNKNOWN_TRUTH) & (label != UNLABELED)
     clean = (label == true_label)[known]
     if not bool(clean.any()) or bool(clean.all()):
         return metrics

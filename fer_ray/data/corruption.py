@@ -14,7 +14,7 @@ from fer_ray.core.label_noise import (
     symmetric_transition,
 )
 from fer_ray.data.classes import canonical_name
-from fer_ray.data.faces import UNKNOWN, DataError, take_images
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError, take_images
 from fer_ray.data.packs.pack import Pack
 from fer_ray.data.packs.store import SOURCE_COLUMNS, write_pack
 from fer_ray.data.readers.tables import csv_rows, table_lines
@@ -65,7 +65,7 @@ def corrupt(pack: Pack, noise: str | None, imbalance: float | None, seed: int, o
             got="something there",
             remedy="Choose another --out, or remove it.",
         )
-    truth = np.where(pack.true_label == UNKNOWN, pack.label, pack.true_label)
+    truth = np.where(pack.true_label == UNKNOWN_TRUTH, pack.label, pack.true_label)
     rng_rows, rng_labels = (
         np.random.default_rng(np.random.SeedSequence((seed, stream))) for stream in range(2)
     )
@@ -74,7 +74,7 @@ def corrupt(pack: Pack, noise: str | None, imbalance: float | None, seed: int, o
         rows = _long_tail(pack, truth, imbalance, rng_rows)
     label, true_label = np.array(pack.label), np.array(pack.true_label)
     if noise is not None:
-        changed = rows[(pack.split[rows] != TEST) & (truth[rows] != UNKNOWN)]
+        changed = rows[(pack.subset[rows] != TEST) & (truth[rows] != UNKNOWN_TRUTH)]
         label[changed] = _given(pack, noise, truth, changed, rng_labels)
         true_label = truth
     what = {"noise": _plain(noise), "imbalance": imbalance, "seed": seed}
@@ -225,12 +225,12 @@ def read_list(path: Path, pack: Pack) -> dict[int, int]:
 def _long_tail(
     pack: Pack, truth: np.ndarray, imbalance: float, rng: np.random.Generator
 ) -> np.ndarray:
-    train = np.flatnonzero((pack.split == TRAIN) & (truth != UNKNOWN))
+    train = np.flatnonzero((pack.subset == TRAIN) & (truth != UNKNOWN_TRUTH))
     try:
         kept = train[long_tailed_rows(truth[train], imbalance, rng)]
     except ValueError as error:
         raise DataError(f"--imbalance: {error}") from None
-    rest = np.flatnonzero((pack.split != TRAIN) | (truth == UNKNOWN))
+    rest = np.flatnonzero((pack.subset != TRAIN) | (truth == UNKNOWN_TRUTH))
     return np.sort(np.concatenate([kept, rest]))
 
 

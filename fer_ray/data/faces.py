@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-UNKNOWN = -1
-"""`label` of a training image that came without one; `true_label` of one that nobody knows."""
+UNLABELED = -1
+"""`label` of a training image that came without one."""
+UNKNOWN_TRUTH = -1
+"""`true_label` of an image whose true class is not known."""
 
 
 class DataError(ValueError):
@@ -79,9 +81,9 @@ class Faces:
     Attributes:
         images: uint8 [sample, channel, height, width], 0 to 255, grey (one channel) or RGB (three);
             may be a read-only memory map, or rows of one.
-        label: int64 [sample]; class as given, it may be wrong; `UNKNOWN` where none was given, as
+        label: int64 [sample]; class as given, it may be wrong; `UNLABELED` where none was given, as
             may be among training images.
-        true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows; for
+        true_label: int64 [sample]; class the truth says, `UNKNOWN_TRUTH` where nobody knows; for
             evaluation only.
         row: int64 [sample]; row of the image in its source.
 
@@ -189,9 +191,9 @@ class FaceData:
                 got=str(list(faces.images.shape[1:])),
                 remedy="Bring all images to one size and number of channels.",
             )
-        lowest = UNKNOWN if subset == "train" else 0
+        lowest = UNLABELED if subset == "train" else 0
         self._check_range(f"{subset} label", faces.label, lowest=lowest)
-        self._check_range(f"{subset} true_label", faces.true_label, lowest=UNKNOWN)
+        self._check_range(f"{subset} true_label", faces.true_label, lowest=UNKNOWN_TRUTH)
 
     def _check_range(self, what: str, label: np.ndarray, lowest: int) -> None:
         outside = np.flatnonzero((label < lowest) | (label >= self.num_classes))
@@ -204,7 +206,7 @@ class FaceData:
             )
 
     def _check_classes(self) -> None:
-        given = self.train.label[self.train.label != UNKNOWN]
+        given = self.train.label[self.train.label != UNLABELED]
         num_train = np.bincount(given, minlength=self.num_classes)
         num_val = np.bincount(self.val.label, minlength=self.num_classes)
         for i in np.flatnonzero(num_train == 0):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
-from fer_ray.data.faces import UNKNOWN
+from fer_ray.data.faces import UNLABELED
 from fer_ray.data.packs.cache import cache_root
 from fer_ray.data.packs.copies import MAX_COMPARED, near_pairs
 from fer_ray.data.packs.pack import NEAR_COPY, Pack
@@ -65,7 +65,7 @@ def carve_validation(
     without a label stay in training, with their group.
 
     Args:
-        label: Labels as given; `UNKNOWN` where none was.
+        label: Labels as given; `UNLABELED` where none was.
         group: See `grouped_folds`.
         fraction: Share of validation in (0, 1).
         seed: Which rows.
@@ -76,7 +76,7 @@ def carve_validation(
     if not 0 < fraction < 1:
         raise ValueError(f"val_fraction: expected a share between 0 and 1, got {fraction}")
     unit = _units(group)
-    is_fixed = np.isin(unit, unit[label == UNKNOWN])
+    is_fixed = np.isin(unit, unit[label == UNLABELED])
     rows = np.flatnonzero(~is_fixed)
     is_val = np.zeros(len(label), dtype=bool)
     share = _share(fraction)

@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_ray.data.classes import CANONICAL
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, UNLABELED, DataError
 from fer_ray.data.packs.stage import local_copy
 
 TRAIN, VAL, TEST = 0, 1, 2
-SPLITS = ("train", "val", "test")
-"""Names of the codes of `Records.split`."""
+SUBSETS = ("train", "val", "test")
+"""Names of the codes of `Records.subset`."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -118,9 +118,9 @@ class Records:
             names the image best, such as `fer2013.csv:17`.
         listed: Where the image is listed, such as `list_patition_label.txt:17`; empty where its
             place in a folder is all there is.
-        label: int64 [sample]; given class, an index into `class_names`; `UNKNOWN` where none.
-        true_label: int64 [sample]; class the truth says, `UNKNOWN` where nobody knows.
-        split: int64 [sample]; `TRAIN`, `VAL` or `TEST`.
+        label: int64 [sample]; given class, an index into `class_names`; `UNLABELED` where none.
+        true_label: int64 [sample]; class the truth says, `UNKNOWN_TRUTH` where nobody knows.
+        subset: int64 [sample]; `TRAIN`, `VAL` or `TEST`.
         class_names: Canonical names in canonical order.
         box: int64 [sample, 4]; left, top, right, bottom of the face in pixels, right and bottom
             exclusive; all 0: the whole image. `None`: whole images throughout.
@@ -146,7 +146,7 @@ class Records:
     listed: tuple[str, ...]
     label: np.ndarray
     true_label: np.ndarray
-    split: np.ndarray
+    subset: np.ndarray
     class_names: tuple[str, ...]
     box: np.ndarray | None = None
     pixels: np.ndarray | None = None
@@ -159,7 +159,7 @@ class Records:
 
     def __post_init__(self) -> None:
         num = len(self.path)
-        columns = {key: getattr(self, key) for key in ("label", "true_label", "split")}
+        columns = {key: getattr(self, key) for key in ("label", "true_label", "subset")}
         optional = {
             key: getattr(self, key) for key in ("box", "pixels", "row", "group", "near_train")
         }
@@ -168,9 +168,9 @@ class Records:
             if len(column) != num:
                 raise DataError(f"{self.name}: {key}: expected {num} values, got {len(column)}.")
         for key, lowest, highest in (
-            ("label", UNKNOWN, len(self.class_names) - 1),
-            ("true_label", UNKNOWN, len(self.class_names) - 1),
-            ("split", TRAIN, TEST),
+            ("label", UNLABELED, len(self.class_names) - 1),
+            ("true_label", UNKNOWN_TRUTH, len(self.class_names) - 1),
+            ("subset", TRAIN, TEST),
         ):
             bad = np.flatnonzero((columns[key] < lowest) | (columns[key] > highest))
             if bad.size:
@@ -214,14 +214,14 @@ def require_images(records: Records) -> None:
         DataError: If there is no training image, no test image, or none of a class in training.
     """
     for code, word in ((TRAIN, "training"), (TEST, "test")):
-        if not (records.split == code).any():
+        if not (records.subset == code).any():
             raise DataError.at(
                 f"{records.name} ({records.root})",
                 expected=f"at least one {word} image",
                 got="; ".join(["none", *records.notes]),
                 remedy="Add some, or check the split.",
             )
-    trained = set(records.label[records.split == TRAIN].tolist())
+    trained = set(records.label[records.subset == TRAIN].tolist())
     missing = [name for i, name in enumerate(records.class_names) if i not in trained]
     if missing:
         raise DataError.at(
@@ -238,7 +238,7 @@ def canonical_labels(
     """Native class ids as labels of canonical classes.
 
     Args:
-        native: Ids, all of them keys of `names`, or `UNKNOWN`.
+        native: Ids, all of them keys of `names`, or `UNLABELED`.
         names: Canonical name of every id.
 
     Returns:
@@ -248,5 +248,6 @@ def canonical_labels(
     (array([ 1,  0, -1]), ('neutral', 'happiness'))
     """
     class_names = tuple(name for name in CANONICAL if name in names.values())
-    table = {number: class_names.index(name) for number, name in names.items()} | {UNKNOWN: UNKNOWN}
+    table = {number: class_names.index(name) for number, name in names.items()}
+    table[UNLABELED] = UNLABELED
     return np.array([table[int(i)] for i in native], dtype=np.int64), class_names

@@ -24,10 +24,10 @@ def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool)
     Raises:
         DataError: If a subset is empty or a class has no training image.
     """
-    split = np.array(pack.split)
+    subset = np.array(pack.subset)
     notes = list(pack.notes)
-    dropped = _dropped(pack, notes) if deduplicate else np.zeros(len(split), dtype=bool)
-    train, val, test = (np.flatnonzero((split == code) & ~dropped) for code in (TRAIN, VAL, TEST))
+    dropped = _dropped(pack, notes) if deduplicate else np.zeros(len(subset), dtype=bool)
+    train, val, test = (np.flatnonzero((subset == code) & ~dropped) for code in (TRAIN, VAL, TEST))
     if not val.size:
         is_val, more = carved(pack, train, val_fraction, seed)
         train, val = train[~is_val], train[is_val]
@@ -44,16 +44,16 @@ def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool)
 
 def _dropped(pack: Pack, notes: list[str]) -> np.ndarray:
     """Who is left out as a copy; says how many."""
-    split, leak = np.array(pack.split), np.array(pack.is_leak)
-    repeated = np.zeros(len(split), dtype=bool)
-    rest = np.flatnonzero((split == TEST) & ~leak & (pack.group >= 0))
+    subset, leak = np.array(pack.subset), np.array(pack.is_leak)
+    repeated = np.zeros(len(subset), dtype=bool)
+    rest = np.flatnonzero((subset == TEST) & ~leak & (pack.group >= 0))
     _, first = np.unique(pack.group[rest], return_index=True)
     repeated[np.delete(rest, first)] = True
     for code, word in ((VAL, "validation"), (TEST, "test")):
-        num = int((leak & (split == code)).sum())
+        num = int((leak & (subset == code)).sum())
         if num:
             notes.append(
-                f"{num} of {int((split == code).sum())} {word} images are copies of training "
+                f"{num} of {int((subset == code).sum())} {word} images are copies of training "
                 f"images (equal, or pixel correlation above {NEAR_COPY}) and were left out"
             )
     if repeated.any():

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_ray.core.metrics import (
-    UNKNOWN,
+    UNKNOWN_TRUTH,
+    UNLABELED,
     auroc,
     class_recall,
     confusion_matrix,
@@ -87,7 +88,7 @@ def test_selection_quality_is_that_of_loops(seed: int) -> None:
 def test_images_of_unknown_truth_take_no_part_in_quality() -> None:
     kept, clean_prob, label, true_label = selection(0)
     known = torch.arange(30) < 20
-    hidden = torch.where(known, true_label, UNKNOWN)
+    hidden = torch.where(known, true_label, UNKNOWN_TRUTH)
     whole = selection_metrics(kept, clean_prob, label, hidden, NAMES)
     part = selection_metrics(
         kept[:, known], clean_prob[:, known], label[known], true_label[known], NAMES
@@ -100,7 +101,7 @@ def test_images_of_unknown_truth_take_no_part_in_quality() -> None:
 def test_no_quality_is_reported_where_there_is_nothing_to_tell_apart(truth: str) -> None:
     kept, clean_prob, label, _ = selection(0)
     true_label = {
-        "unknown": torch.full_like(label, UNKNOWN),
+        "unknown": torch.full_like(label, UNLABELED),
         "all right": label,
         "all wrong": (label + 1) % 3,
     }[truth]

@@ -33,7 +33,7 @@ def write_folder(
         "listed": tuple(f"list.txt:{i + 1}" for i in range(num)),
         "label": label,
         "true_label": np.where(label == 2, 1, label),
-        "split": np.where(np.arange(num) % 2, 2, 0),
+        "subset": np.where(np.arange(num) % 2, 2, 0),
         "class_names": CLASS_NAMES,
     }
     return Records(**fields | changes)

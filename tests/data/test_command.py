@@ -20,9 +20,9 @@ def raw(tmp_path: Path) -> Path:
     """Class folders of 40 training and 10 test images each; a test image leaks."""
     root = tmp_path / "raw"
     faces = iter(drawn(150, 24, seed=3))
-    for split, num in (("train", 40), ("test", 10)):
+    for subset, num in (("train", 40), ("test", 10)):
         for name in NAMES:
-            folder = root / split / name
+            folder = root / subset / name
             folder.mkdir(parents=True)
             for i in range(num):
                 Image.fromarray(next(faces)).convert("RGB").save(folder / f"{i:03d}.png")
@@ -109,7 +109,7 @@ def test_corrupt_writes_a_variant(raw: Path, tmp_path: Path) -> None:
         assert main(argv) == 0
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
     made = open_pack(tmp_path / "one")
-    rows = made.split == 0
+    rows = made.subset == 0
     assert sorted(np.bincount(made.true_label[rows])) == [10, 20, 40]
     assert 0.3 < (made.label[rows] != made.true_label[rows]).mean() < 0.7
 

@@ -32,7 +32,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
         columns={
             "label": label,
             "true_label": true_label,
-            "split": np.repeat([0, 1, 2], [1500, 300, 300]),
+            "subset": np.repeat([0, 1, 2], [1500, 300, 300]),
             "row": np.arange(num) + 5,
             "path": np.array([f"{'ab'[i % 2]}/{i // 2:04d}.jpg" for i in range(num)]),
             "original_size": np.tile([4, 4], (num, 1)),
@@ -44,9 +44,9 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     )
 
 
-def flips(made: Pack, split: int) -> np.ndarray:
+def flips(made: Pack, subset: int) -> np.ndarray:
     """P(given | true) as it came out."""
-    rows = made.split == split
+    rows = made.subset == subset
     counts = np.zeros((3, 3))
     np.add.at(counts, (made.true_label[rows], made.label[rows]), 1)
     shares: np.ndarray = counts / counts.sum(axis=1, keepdims=True)
@@ -69,12 +69,12 @@ def test_labels_go_wrong_as_often_as_asked(
     noise: str, expected: Sequence[Sequence[float]], pack: Pack, tmp_path: Path
 ) -> None:
     made = corrupt(pack, noise, None, 0, tmp_path / "noisy")
-    for split in (0, 1):
-        np.testing.assert_allclose(flips(made, split), expected, atol=0.12 if split else 0.07)
+    for subset in (0, 1):
+        np.testing.assert_allclose(flips(made, subset), expected, atol=0.12 if subset else 0.07)
     # The truth is the data set's own where it is known, else the label it came with.
     assert np.array_equal(made.true_label[:21], pack.true_label[:21])
     assert np.array_equal(made.true_label[21:], pack.label[21:])
-    is_test = pack.split == 2
+    is_test = pack.subset == 2
     assert np.array_equal(made.label[is_test], pack.label[is_test])
     assert np.array_equal(made.images, pack.images)
     assert np.array_equal(made.row, pack.row)
@@ -149,7 +149,7 @@ def small_pack(out: Path, paths: list[str]) -> Pack:
         columns={
             "label": np.arange(num) % 3,
             "true_label": np.full(num, -1),
-            "split": np.arange(num) % 3,
+            "subset": np.arange(num) % 3,
             "row": np.arange(num),
             "path": np.array(paths),
             "original_size": np.tile([16, 16], (num, 1)),
@@ -189,15 +189,15 @@ def test_the_noise_of_fer2013_is_its_measured_one() -> None:
 def test_training_classes_fall_off_and_the_rest_stays(pack: Pack, tmp_path: Path) -> None:
     made = corrupt(pack, None, 16.0, 0, tmp_path / "tail")
     truth = np.where(pack.true_label == -1, pack.label, pack.true_label)
-    full = np.bincount(truth[pack.split == 0])
+    full = np.bincount(truth[pack.subset == 0])
     rows = made.row - 5
-    kept = np.bincount(truth[rows[made.split == 0]], minlength=3)
+    kept = np.bincount(truth[rows[made.subset == 0]], minlength=3)
     order = np.argsort(-full, kind="stable")
     assert kept[order].tolist() == [full.max(), round(full.max() / 4), round(full.max() / 16)]
     assert np.array_equal(made.label, pack.label[rows])
     assert np.array_equal(made.true_label, pack.true_label[rows])  # no noise: nothing is assumed
     assert np.array_equal(made.images, pack.images[rows])
-    assert [int((made.split == code).sum()) for code in (1, 2)] == [300, 300]
+    assert [int((made.subset == code).sum()) for code in (1, 2)] == [300, 300]
 
 
 def test_the_seed_decides_and_nothing_else(pack: Pack, tmp_path: Path) -> None:

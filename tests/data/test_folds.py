@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fer_ray.data import open_data
-from fer_ray.data.faces import UNKNOWN
+from fer_ray.data.faces import UNLABELED
 from fer_ray.data.folds import carve_validation, carved, grouped_folds
 from fer_ray.data.packs.pack import Pack
 from fer_ray.data.packs.prepare import prepare
@@ -26,7 +26,7 @@ NO_COPIES = -1
 @st.composite
 def rows(draw: Callable[[Any], Any]) -> tuple[np.ndarray, np.ndarray]:
     num = draw(st.integers(1, 60))
-    label = draw(hnp.arrays(np.int64, num, elements=st.integers(UNKNOWN, 4)))
+    label = draw(hnp.arrays(np.int64, num, elements=st.integers(UNLABELED, 4)))
     group = draw(hnp.arrays(np.int64, num, elements=st.integers(-3, 8)))
     return label, group
 
@@ -41,7 +41,7 @@ def test_validation_properties(
         warnings.simplefilter("error")
         is_val = carve_validation(label, group, fraction, seed)
     assert np.array_equal(is_val, carve_validation(label, group, fraction, seed))
-    assert not is_val[label == UNKNOWN].any()
+    assert not is_val[label == UNLABELED].any()
     for copies in np.unique(group[group >= 0]):
         assert len(set(is_val[group == copies].tolist())) == 1
 
@@ -99,9 +99,9 @@ def pack_with_near_copies(tmp_path: Path) -> Pack:
     images = drawn(70, 24)
     for i in range(0, 40, 2):
         images[i + 1] = np.clip(images[i].astype(int) + 2, 0, 255)
-    split = np.repeat([0, 2], (60, 10))
+    subset = np.repeat([0, 2], (60, 10))
     return prepare(
-        write_folder(tmp_path / "faces", 70, size=24, pixels=images, split=split),
+        write_folder(tmp_path / "faces", 70, size=24, pixels=images, subset=subset),
         None,
         tmp_path / "pack",
     )

@@ -23,11 +23,11 @@ def raw(tmp_path: Path) -> Path:
     """Class folders with 12 training and 4 test images each."""
     root = tmp_path / "raw"
     faces = iter(drawn(48, 24, seed=3))
-    for split, num in (("train", 12), ("test", 4)):
+    for subset, num in (("train", 12), ("test", 4)):
         for name in NAMES:
-            (root / split / name).mkdir(parents=True)
+            (root / subset / name).mkdir(parents=True)
             for i in range(num):
-                Image.fromarray(next(faces)).save(root / split / name / f"{i:03d}.png")
+                Image.fromarray(next(faces)).save(root / subset / name / f"{i:03d}.png")
     return root
 
 
@@ -164,7 +164,7 @@ def test_size_and_copies_hold_for_arrays_too(tmp_path: Path) -> None:
         path,
         images=images,
         labels=np.arange(60) % 2,
-        split=split,
+        subset=subset,
         class_names=np.array(["angry", "neutral"]),
     )
     own, small = open_data(f"arrays:{path}"), open_data(f"arrays:{path}", size=16)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import UNKNOWN
+from fer_ray.data.faces import UNKNOWN_TRUTH, UNLABELED
 from fer_ray.data.packs.copies import MAX_COMPARED, is_mirrored, near_pairs, nearest
 from fer_ray.data.packs.pack import NEAR_COPY, Pack, Problem
-from fer_ray.data.records import SPLITS, TEST, TRAIN, VAL
+from fer_ray.data.records import SUBSETS, TEST, TRAIN, VAL
 
 NUM_LISTED = 20
 """How many problems, copies and leaks are listed; all are counted."""
@@ -26,7 +26,7 @@ class Pair:
         row: The held-out image, or the later one of two training images; its place in the pack.
         other: The training image.
         paths: Of both.
-        split: Of the first.
+        subset: Of the first.
         correlation: Of the grey pixels, in [-1, 1].
         is_exact: Whether they are the same in every pixel.
         is_mirrored: Whether one is more like the mirror image of the other.
@@ -35,7 +35,7 @@ class Pair:
     row: int
     other: int
     paths: tuple[str, str]
-    split: str
+    subset: str
     correlation: float
     is_exact: bool
     is_mirrored: bool
@@ -55,9 +55,9 @@ class Inspection:
     Attributes:
         name: Of the data set.
         class_names: Canonical names in canonical order.
-        counts: int64 [class, split]; images by given label.
-        unlabelled: int64 [split]; images without a label.
-        confusion: int64 [split, true class, given class]; images of which both are known.
+        counts: int64 [class, subset]; images by given label.
+        unlabelled: int64 [subset]; images without a label.
+        confusion: int64 [subset, true class, given class]; images of which both are known.
         size_range: int64 [3, 2]; smallest, median and largest height and width before scaling.
         sizes: The ten most frequent original sizes: height, width, number of images.
         num_problems: Images that cannot be used, by kind.
@@ -66,8 +66,8 @@ class Inspection:
         num_surplus: Images that would go if one of every group stayed.
         num_disagreeing: Groups with more than one label.
         disagreeing: The images of these groups, by their places in the pack.
-        num_leaks: int64 [split]; held-out images that are copies of a training image.
-        num_exact_leaks: int64 [split]; those of them that are the same in every pixel.
+        num_leaks: int64 [subset]; held-out images that are copies of a training image.
+        num_exact_leaks: int64 [subset]; those of them that are the same in every pixel.
         leaks: The worst of them.
         num_near: Pairs of training images that are nearly the same; `None`: not looked for.
         num_near_disagreeing: How many of these pairs have two labels.
@@ -131,13 +131,13 @@ class Inspection:
     def warnings(self) -> list[str]:
         """What to look at before training, the gravest first."""
         found = [
-            f"{counted(int(self.num_leaks[code]), f'{SPLITS[code]} image')} "
+            f"{counted(int(self.num_leaks[code]), f'{SUBSETS[code]} image')} "
             "copied from training images: results on such images are too good"
             for code in (TEST, VAL)
             if self.num_leaks[code]
         ]
         found += [f"{counted(num, 'image')} {kind}" for kind, num in self.num_problems.items()]
-        for code, name in enumerate(SPLITS):
+        for code, name in enumerate(SUBSETS):
             column = self.counts[:, code]
             empty = [self.class_names[i] for i in np.flatnonzero(column == 0)]
             if not column.any() and code != VAL:
@@ -156,10 +156,12 @@ def inspect(pack: Pack) -> Inspection:
 
     Near copies among training images are left out where there are more than `MAX_COMPARED` of them.
     """
-    shape = (len(pack.class_names), len(SPLITS))
-    label, truth, split = (np.array(column) for column in (pack.label, pack.true_label, pack.split))
-    given = label != UNKNOWN
-    known = given & (truth != UNKNOWN)
+    shape = (len(pack.class_names), len(SUBSETS))
+    label, truth, subset = (
+        np.array(column) for column in (pack.label, pack.true_label, pack.subset)
+    )
+    given = label != UNLABELED
+    known = given & (truth != UNKNOWN_TRUTH)
     group_size = np.bincount(pack.group[pack.group >= 0])
     size = np.array(pack.original_size)
     listed = Counter[str]()
@@ -171,10 +173,10 @@ def inspect(pack: Pack) -> Inspection:
     return Inspection(
         name=pack.name,
         class_names=pack.class_names,
-        counts=_counted(shape, label[given], split[given]),
-        unlabelled=_counted(shape[1:], split[~given]),
+        counts=_counted(shape, label[given], subset[given]),
+        unlabelled=_counted(shape[1:], subset[~given]),
         confusion=_counted(
-            (shape[1], shape[0], shape[0]), split[known], truth[known], label[known]
+            (shape[1], shape[0], shape[0]), subset[known], truth[known], label[known]
         ),
         size_range=np.sort(size, axis=0)[[0, len(size) // 2, -1]],
         sizes=_frequent(size),
@@ -204,10 +206,10 @@ def _frequent(size: np.ndarray) -> tuple[tuple[int, int, int], ...]:
 
 def _disagreeing(pack: Pack) -> dict[str, Any]:
     """Groups of equal images with more than one label."""
-    rows = np.flatnonzero((pack.group >= 0) & (pack.label != UNKNOWN))
+    rows = np.flatnonzero((pack.group >= 0) & (pack.label != UNLABELED))
     group, label = pack.group[rows], pack.label[rows]
     lowest = np.full(int(group.max(initial=-1)) + 1, len(pack.class_names))
-    highest = np.full(len(lowest), UNKNOWN)
+    highest = np.full(len(lowest), UNLABELED)
     np.minimum.at(lowest, group, label)
     np.maximum.at(highest, group, label)
     found = np.flatnonzero(lowest < highest)
@@ -220,8 +222,8 @@ def _disagreeing(pack: Pack) -> dict[str, Any]:
 
 def _leaks(pack: Pack) -> dict[str, Any]:
     """Held-out images that are copies of training images, exact ones first, then the nearest."""
-    train = np.flatnonzero(pack.split == TRAIN)
-    is_held_out = pack.split != TRAIN
+    train = np.flatnonzero(pack.subset == TRAIN)
+    is_held_out = pack.subset != TRAIN
     grouped = train[pack.group[train] >= 0]
     groups, first = np.unique(pack.group[grouped], return_index=True)
     is_exact = is_held_out & np.isin(pack.group, groups)
@@ -234,15 +236,15 @@ def _leaks(pack: Pack) -> dict[str, Any]:
     if not equal.all():
         others[~equal] = nearest(pack.images, rows[~equal], train)[1]
     return {
-        "num_leaks": _counted((len(SPLITS),), pack.split[is_leak]),
-        "num_exact_leaks": _counted((len(SPLITS),), pack.split[is_exact]),
+        "num_leaks": _counted((len(SUBSETS),), pack.subset[is_leak]),
+        "num_exact_leaks": _counted((len(SUBSETS),), pack.subset[is_exact]),
         "leaks": _pairs(pack, rows, others, pack.near_train[rows], equal),
     }
 
 
 def _near(pack: Pack) -> dict[str, Any]:
     """Training images that are nearly the same; of equal ones only the first is compared."""
-    train = np.flatnonzero(pack.split == TRAIN)
+    train = np.flatnonzero(pack.subset == TRAIN)
     group = pack.group[train]
     own = np.where(group >= 0, group, -1 - np.arange(len(train)))
     train = train[np.sort(np.unique(own, return_index=True)[1])]
@@ -250,7 +252,7 @@ def _near(pack: Pack) -> dict[str, Any]:
         return {"num_near": None, "num_near_disagreeing": 0, "near": ()}
     found, value = near_pairs(pack.images, NEAR_COPY, rows=train, max_pairs=MAX_PAIRS)
     label = pack.label[found]
-    differ = (label[:, 0] != label[:, 1]) & (label != UNKNOWN).all(axis=1)
+    differ = (label[:, 0] != label[:, 1]) & (label != UNLABELED).all(axis=1)
     other, row = found[:NUM_LISTED].T
     exact = np.zeros(len(row), dtype=bool)
     return {
@@ -269,7 +271,7 @@ def _pairs(
             row=int(row),
             other=int(other),
             paths=(str(pack.path[row]), str(pack.path[other])),
-            split=SPLITS[pack.split[row]],
+            subset=SUBSETS[pack.subset[row]],
             correlation=float(value[i]),
             is_exact=bool(exact[i]),
             is_mirrored=bool(mirrored[i]),
@@ -287,7 +289,7 @@ def copy_facts(inspection: Inspection) -> list[tuple[str, str]]:
     ]
     for code in (VAL, TEST):
         num, exact = inspection.num_leaks[code], inspection.num_exact_leaks[code]
-        what = f"{SPLITS[code]} images that copy a training image"
+        what = f"{SUBSETS[code]} images that copy a training image"
         found.append((what, f"{num:,} ({exact:,} equal, {num - exact:,} above {NEAR_COPY})"))
     what = f"pairs of training images above {NEAR_COPY}"
     if inspection.num_near is None:

@@ -15,7 +15,7 @@ from fer_ray.data.inspection.findings import (
 )
 from fer_ray.data.inspection.sheet import contact_sheet, disagreeing_figures, pair_cards
 from fer_ray.data.packs.pack import Pack
-from fer_ray.data.records import SPLITS
+from fer_ray.data.records import SUBSETS
 
 
 def write_page(inspection: Inspection, pack: Pack, path: Path) -> None:
@@ -61,7 +61,7 @@ def _render(inspection: Inspection, pack: Pack) -> str:
         num_listed=NUM_LISTED,
         num_leaks=int(inspection.num_leaks.sum()),
         summary=_summary(inspection),
-        class_head=("class", *SPLITS, *(["wrong labels"] if inspection.learnt.any() else [])),
+        class_head=("class", *SUBSETS, *(["wrong labels"] if inspection.learnt.any() else [])),
         classes=_classes(inspection),
         confusion=_confusion(inspection) if inspection.learnt.any() else (),
         copies=copy_facts(inspection),
@@ -76,8 +76,8 @@ def _render(inspection: Inspection, pack: Pack) -> str:
 
 
 def _summary(inspection: Inspection) -> str:
-    splits = inspection.counts.sum(axis=0) + inspection.unlabelled
-    parts = [f"{num:,} {name}" for name, num in zip(SPLITS, splits, strict=True)]
+    subsets = inspection.counts.sum(axis=0) + inspection.unlabelled
+    parts = [f"{num:,} {name}" for name, num in zip(SUBSETS, subsets, strict=True)]
     facts = [
         f"{counted(inspection.num_images, 'image')} ({', '.join(parts)})",
         f"{len(inspection.class_names)} classes",
@@ -89,7 +89,7 @@ def _summary(inspection: Inspection) -> str:
 
 
 def _classes(inspection: Inspection) -> list[dict[str, Any]]:
-    """A row per class, a bar per split, as long as its share of the split's largest class."""
+    """A row per class, a bar per subset, as long as its share of the subset's largest class."""
     is_known = bool(inspection.learnt.any())
     largest = inspection.counts.max(axis=0).clip(1)
     rows: list[dict[str, Any]] = []

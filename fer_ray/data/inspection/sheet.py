@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fer_ray.data.faces import UNKNOWN
+from fer_ray.data.faces import UNKNOWN_TRUTH, UNLABELED
 from fer_ray.data.inspection.findings import Inspection, Pair, counted
 from fer_ray.data.packs.pack import Pack
-from fer_ray.data.records import SPLITS, TRAIN
+from fer_ray.data.records import SUBSETS, TRAIN
 
 NUM_PER_CLASS = 12
 _SEED = 0
@@ -20,7 +20,7 @@ _LARGEST, _LOSSLESS = 96, 48
 _QUALITY = 82
 
 Figure = dict[str, str]
-"""An image of the page: `source`, `path`, `label`; `truth` and `split` where they are shown."""
+"""An image of the page: `source`, `path`, `label`; `truth` and `subset` where they are shown."""
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -42,16 +42,16 @@ def data_uri(image: np.ndarray) -> str:
 
 def contact_sheet(pack: Pack) -> list[dict[str, Any]]:
     """Some training images of every given class, the same ones each time."""
-    is_train = pack.split == TRAIN
+    is_train = pack.subset == TRAIN
     parts = []
-    for label in (*range(len(pack.class_names)), UNKNOWN):
+    for label in (*range(len(pack.class_names)), UNLABELED):
         rows = np.flatnonzero(is_train & (pack.label == label))
-        if label == UNKNOWN and not rows.size:
+        if label == UNLABELED and not rows.size:
             continue
         chosen = np.random.default_rng((_SEED, label + 1)).permutation(rows)[:NUM_PER_CLASS]
         parts.append(
             {
-                "name": "no label" if label == UNKNOWN else pack.class_names[label],
+                "name": "no label" if label == UNLABELED else pack.class_names[label],
                 "count": counted(len(rows), "training image"),
                 "figures": [_figure(pack, int(row)) for row in chosen],
             }
@@ -64,8 +64,8 @@ def pair_cards(pack: Pack, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     return [
         {
             "figures": [
-                _figure(pack, pair.row, split=pair.split),
-                _figure(pack, pair.other, split=SPLITS[TRAIN]),
+                _figure(pack, pair.row, subset=pair.subset),
+                _figure(pack, pair.other, subset=SUBSETS[TRAIN]),
             ],
             "correlation": pair.correlation_text,
         }
@@ -83,18 +83,18 @@ def disagreeing_figures(inspection: Inspection, pack: Pack) -> list[Figure]:
     return figures
 
 
-def _figure(pack: Pack, row: int, *, split: str = "") -> Figure:
+def _figure(pack: Pack, row: int, *, subset: str = "") -> Figure:
     """An image with its label, and with the truth where it is known and another one."""
     label, truth = int(pack.label[row]), int(pack.true_label[row])
     return {
         "source": data_uri(pack.images[row]),
         "path": str(pack.path[row]),
         "label": _name_of(pack, label),
-        "truth": _name_of(pack, truth) if truth not in (UNKNOWN, label) else "",
-        "split": split,
+        "truth": _name_of(pack, truth) if truth not in (UNKNOWN_TRUTH, label) else "",
+        "subset": subset,
     }
 
 
 def _name_of(pack: Pack, label: int) -> str:
     """Name of a class, or a dash where there is no label."""
-    return "-" if label == UNKNOWN else pack.class_names[label]
+    return "-" if label == UNLABELED else pack.class_names[label]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fer_ray.data.inspection.findings import Inspection, Pair, copy_facts, printable, share_text
-from fer_ray.data.records import SPLITS, TRAIN
+from fer_ray.data.records import SUBSETS, TRAIN
 from fer_ray.record.terminal import abbreviate
 
 _BAR, _PATH, _NUM_SHOWN = 16, 26, 5
@@ -63,7 +63,7 @@ def _class_table(inspection: Inspection) -> Table:
     is_known = bool(inspection.learnt.any())
     wrong = [">wrong"] if is_known else []
     table = _table(
-        f"{inspection.num_images:,} images", "class", *(f">{s}" for s in SPLITS), *wrong, ""
+        f"{inspection.num_images:,} images", "class", *(f">{s}" for s in SUBSETS), *wrong, ""
     )
     largest = max(1, int(inspection.counts[:, TRAIN].max()))
     for name, counts, share in zip(
@@ -121,10 +121,10 @@ def _copy_table(inspection: Inspection) -> Table:
 
 
 def _pair_table(title: str, pairs: Sequence[Pair]) -> Table:
-    table = _table(title, "split", "image", "training image", ">correlation")
+    table = _table(title, "subset", "image", "training image", ">correlation")
     for pair in pairs:
         paths = [Text(_tail(printable(path))) for path in pair.paths]
-        table.add_row(pair.split, *paths, pair.correlation_text)
+        table.add_row(pair.subset, *paths, pair.correlation_text)
     return table
 
 

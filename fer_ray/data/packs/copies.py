@@ -70,7 +70,7 @@ def exact_groups(images: UInt8[np.ndarray, "sample ..."]) -> Int64[np.ndarray, "
 
 def near_train(
     images: UInt8[np.ndarray, "sample channel height width"],
-    split: Int[np.ndarray, " sample"],
+    subset: Int[np.ndarray, " sample"],
     advance: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, " sample"]:
     """Highest correlation of every held-out image with a training image or its mirror image.
@@ -79,15 +79,15 @@ def near_train(
 
     Args:
         images: May be a memory map; read in blocks.
-        split: 0 train, 1 val, 2 test.
+        subset: 0 train, 1 val, 2 test.
         advance: Told of held-out images done; in total as many as there are.
 
     Returns:
         In [-1, 1]; -1 of training images, and of all where there is no training image.
     """
     found = np.full(len(images), -1, dtype=np.float32)
-    held_out = np.flatnonzero(split != TRAIN)
-    found[held_out] = nearest(images, held_out, np.flatnonzero(split == TRAIN), advance)[0]
+    held_out = np.flatnonzero(subset != TRAIN)
+    found[held_out] = nearest(images, held_out, np.flatnonzero(subset == TRAIN), advance)[0]
     return found
 
 

@@ -17,7 +17,7 @@ VERSION = 2
 COLUMNS = (
     "label",
     "true_label",
-    "split",
+    "subset",
     "row",
     "path",
     "group",
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """A prepared data set; index i of every array is image i, sorted by split.
+    """A prepared data set; index i of every array is image i, sorted by subset.
 
     Attributes:
         folder: Where it lies.
@@ -61,7 +61,7 @@ class Pack:
         made_of: Digest of all that the pack was made of; empty if it was made of another pack.
         label: int64 [sample]; class as given, -1 where none was.
         true_label: int64 [sample]; -1 where nobody knows.
-        split: int64 [sample]; 0 train, 1 val, 2 test.
+        subset: int64 [sample]; 0 train, 1 val, 2 test.
         row: int64 [sample]; row in the data set's own numbering.
         path: Text [sample]; file or row that the image came from.
         group: int64 [sample]; equal numbers >= 0: images that are the same in every pixel; -1:
@@ -80,7 +80,7 @@ class Pack:
     images: np.ndarray
     label: np.ndarray
     true_label: np.ndarray
-    split: np.ndarray
+    subset: np.ndarray
     row: np.ndarray
     path: np.ndarray
     group: np.ndarray
@@ -104,8 +104,8 @@ class Pack:
     @property
     def is_leak(self) -> np.ndarray:
         """For every image (bool): whether it is held out and yet a copy of a training image."""
-        held_out = self.split != TRAIN
-        trained = np.unique(self.group[(self.split == TRAIN) & (self.group >= 0)])
+        held_out = self.subset != TRAIN
+        trained = np.unique(self.group[(self.subset == TRAIN) & (self.group >= 0)])
         is_copy = np.isin(self.group, trained) | (self.near_train > NEAR_COPY)
         leak: np.ndarray = held_out & is_copy
         return leak

@@ -212,7 +212,7 @@ def made_of(records: Records, size: tuple[int, int]) -> str:
             digest.update(line.encode())
     texts = (records.path, records.listed, records.class_names, records.notes)
     digest.update(json.dumps(texts, ensure_ascii=False).encode())
-    for name in ("label", "true_label", "split", "box", "row", "group", "near_train", "pixels"):
+    for name in ("label", "true_label", "subset", "box", "row", "group", "near_train", "pixels"):
         column = getattr(records, name)
         if column is not None:
             digest.update(np.ascontiguousarray(column).view(np.uint8).data)
@@ -236,7 +236,7 @@ class _Building:
     ) -> None:
         self._records, self._size, self._work = records, size, work
         self._advance, self._advance_copies = advance, advance_copies
-        self._order = np.argsort(records.split, kind="stable")
+        self._order = np.argsort(records.subset, kind="stable")
         self._all, self._marks = work / "all.npy", work / "done"
         self._shape = (len(records), records.num_channels, *size)
 
@@ -308,7 +308,7 @@ class _Building:
         usable = np.flatnonzero(~np.isin(order, list(problems)))
         rows = order[usable]
         images = self._usable_images(usable)
-        split = records.split[rows].astype(np.int64)
+        subset = records.subset[rows].astype(np.int64)
         row = np.arange(len(order)) if records.row is None else records.row
         group, near = records.group, records.near_train
         write_columns(
@@ -316,11 +316,11 @@ class _Building:
             {
                 "label": records.label[rows].astype(np.int64),
                 "true_label": records.true_label[rows].astype(np.int64),
-                "split": split,
+                "subset": subset,
                 "row": row[rows].astype(np.int64),
                 "path": np.array([records.path[i] for i in rows], dtype=np.str_),
                 "group": exact_groups(images) if group is None else group[rows],
-                "near_train": near_train(images, split, self._advance_copies)
+                "near_train": near_train(images, subset, self._advance_copies)
                 if near is None
                 else near[rows],
                 "original_size": np.concatenate([mark["sizes"] for mark in marks])[usable],

@@ -24,7 +24,7 @@ class Preparing:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        num_held_out = int((records.split != TRAIN).sum())
+        num_held_out = int((records.subset != TRAIN).sum())
         self._decoding = self._bar.add_task("decoding", total=len(records))
         self._comparing = self._bar.add_task("looking for copies", total=num_held_out)
 

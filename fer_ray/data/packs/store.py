@@ -12,7 +12,7 @@ from fer_ray.data.faces import ImageRows
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.pack import Pack, copy_images, open_pack, write_columns, write_manifest
 
-SOURCE_COLUMNS = ("label", "true_label", "split", "row", "path", "original_size")
+SOURCE_COLUMNS = ("label", "true_label", "subset", "row", "path", "original_size")
 """Columns of a pack that its images do not tell."""
 
 
@@ -44,7 +44,7 @@ def write_pack(
         mapped = np.load(part / "images.npy", mmap_mode="r")
         copies = {
             "group": exact_groups(mapped),
-            "near_train": near_train(mapped, columns["split"]),
+            "near_train": near_train(mapped, columns["subset"]),
         }
         write_columns(part, {**columns, **copies})
         write_manifest(

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from fer_ray.data.classes import AFFECTNET
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.tables import csv_rows, whole_number
 from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 
@@ -48,7 +48,7 @@ _MANY = 5000
 class _Image(NamedTuple):
     path: str
     native: int
-    split: int
+    subset: int
     listed: str
     box: tuple[int, int, int, int]
 
@@ -78,8 +78,8 @@ def list_affectnet(source: Source) -> Records:
         path=tuple(image.path for image in kept),
         listed=tuple(image.listed for image in kept),
         label=label,
-        true_label=np.full(len(kept), UNKNOWN, dtype=np.int64),
-        split=np.array([image.split for image in kept], dtype=np.int64),
+        true_label=np.full(len(kept), UNKNOWN_TRUTH, dtype=np.int64),
+        subset=np.array([image.subset for image in kept], dtype=np.int64),
         class_names=class_names,
         box=np.array([image.box for image in kept], dtype=np.int64) if has_boxes else None,
         row=row,
@@ -122,13 +122,13 @@ def _of_lists(root: Path, folder: Path) -> Iterator[_Image]:
     """
     places = (name for name in _IMAGE_FOLDERS if (root / name).is_dir())
     below = f"{next(places, _IMAGE_FOLDERS[0])}/"
-    for name, split in _LISTS.items():
+    for name, subset in _LISTS.items():
         for line, row in csv_rows(folder / name, _COLUMNS):
             place = f"{folder / name}:{line}"
             native = whole_number(place, "expression", row["expression"], _IDS)
             box = _box(place, row) if native in AFFECTNET else _WHOLE
             path = below + row["subDirectory_filePath"].replace("\\", "/")
-            yield _Image(path, native, split, f"{name}:{line}", box)
+            yield _Image(path, native, subset, f"{name}:{line}", box)
 
 
 def _box(place: str, row: dict[str, str]) -> tuple[int, int, int, int]:
@@ -151,7 +151,7 @@ def _box(place: str, row: dict[str, str]) -> tuple[int, int, int, int]:
 
 def _of_annotations(root: Path) -> Iterator[_Image]:
     """The newer release: a file per image says its expression."""
-    for name, split in _SETS.items():
+    for name, subset in _SETS.items():
         folder = root / name / "annotations"
         ids = [
             file.removesuffix("_exp.npy")
@@ -164,7 +164,7 @@ def _of_annotations(root: Path) -> Iterator[_Image]:
             natives = _watched(pool.map(_read_expression, files), len(files), name)
             for number, native in zip(ids, natives, strict=True):
                 listed = f"{name}/annotations/{number}_exp.npy"
-                yield _Image(f"{name}/images/{number}.jpg", native, split, listed, _WHOLE)
+                yield _Image(f"{name}/images/{number}.jpg", native, subset, listed, _WHOLE)
 
 
 def _watched(natives: Iterable[int], num: int, name: str) -> Iterable[int]:

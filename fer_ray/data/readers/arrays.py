@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_ray.data.classes import canonical_order
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, UNLABELED, DataError
 from fer_ray.data.readers.npz import (
     LAYOUT,
     checked_images,
@@ -38,7 +38,7 @@ class _Rows:
     label: np.ndarray
     true_key: str
     true_label: np.ndarray
-    split: np.ndarray
+    subset: np.ndarray
     group: np.ndarray | None
     near_train: np.ndarray | None
     row: np.ndarray
@@ -73,7 +73,7 @@ def list_arrays(source: Source) -> Records:
         listed=("",) * len(kept),
         label=label[kept],
         true_label=true_label[kept],
-        split=rows.split[kept].astype(np.int64),
+        subset=rows.subset[kept].astype(np.int64),
         class_names=class_names,
         pixels=images if len(kept) == len(images) else images[kept],
         row=rows.row[kept].astype(np.int64),
@@ -91,16 +91,16 @@ def _plain_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
     Raises:
         DataError: If a column has the wrong length or type, or `split` has an unknown code.
     """
-    split = number_column(path, raw, "split", num)
-    bad = np.flatnonzero((split < TRAIN) | (split > TEST))
+    subset = number_column(path, raw, "split", num)
+    bad = np.flatnonzero((subset < TRAIN) | (subset > TEST))
     if bad.size:
         raise DataError.at(
             f"{path}: split[{bad[0]}]",
             expected="0 (train), 1 (val) or 2 (test)",
-            got=f"{split[bad[0]]} ({bad.size} such rows)",
+            got=f"{subset[bad[0]]} ({bad.size} such rows)",
             remedy="Give every image one of the three codes, or drop it.",
         )
-    unknown = np.full(num, UNKNOWN)
+    unknown = np.full(num, UNKNOWN_TRUTH)
     label = number_column(path, raw, "labels", num)
     has_truth = "true_labels" in raw
     return _Rows(
@@ -108,7 +108,7 @@ def _plain_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
         label=label,
         true_key="true_labels",
         true_label=number_column(path, raw, "true_labels", num) if has_truth else unknown,
-        split=split,
+        subset=subset,
         group=number_column(path, raw, "dup_group", num) if "dup_group" in raw else None,
         near_train=None,
         row=np.arange(num),
@@ -151,8 +151,8 @@ def _ferplus_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
         label_key="label_fer2013",
         label=np.where(is_test & is_known, majority, given),
         true_key="majority_ferplus",
-        true_label=np.where(is_known, majority, UNKNOWN),
-        split=np.where(is_test, TEST, TRAIN),
+        true_label=np.where(is_known, majority, UNKNOWN_TRUTH),
+        subset=np.where(is_test, TEST, TRAIN),
         # Test images that are copies of each other are kept, as in published results.
         group=np.where(is_test, none, group),
         near_train=np.where(is_test, near, -1),
@@ -185,19 +185,19 @@ def _relabel(
     label_map: Mapping[int, int],
     keep: np.ndarray,
 ) -> np.ndarray:
-    """Native labels to canonical ones; `UNKNOWN` stays where it may.
+    """Native labels to canonical ones; `UNLABELED` stays where it may.
 
     Raises:
         DataError: If a kept row has a label without a class name.
     """
     highest = len(label_map) - 1
-    bad = np.flatnonzero(keep & ((label < UNKNOWN) | (label > highest)))
+    bad = np.flatnonzero(keep & ((label < UNLABELED) | (label > highest)))
     if bad.size:
         raise DataError.at(
             f"{path}: {name}[{bad[0]}]",
-            expected=f"{UNKNOWN} (none) to {highest}, a row of class_names",
+            expected=f"{UNLABELED} (none) to {highest}, a row of class_names",
             got=f"{label[bad[0]]} ({bad.size} such rows)",
             remedy="Drop these images or name their class in class_names.",
         )
-    table = np.array([label_map[i] for i in range(len(label_map))] + [UNKNOWN])
-    return table[np.where(keep, label, UNKNOWN)]
+    table = np.array([label_map[i] for i in range(len(label_map))] + [UNLABELED])
+    return table[np.where(keep, label, UNLABELED)]

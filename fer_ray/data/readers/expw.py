@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_ray.data.classes import FER2013
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.folder import TEST_FRACTION
 from fer_ray.data.readers.tables import table_lines, whole_number
 from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
@@ -56,10 +56,10 @@ def list_expw(source: Source) -> Records:
         sure.append(confidence)
     kept = np.flatnonzero(np.array(sure) >= lowest)
     label, class_names = canonical_labels(natives, FER2013)
-    split = np.array([TEST if _is_test(name) else TRAIN for name in names], dtype=np.int64)[kept]
+    subset = np.array([TEST if _is_test(name) else TRAIN for name in names], dtype=np.int64)[kept]
     below = folder.relative_to(source.path).as_posix()
     notes = [
-        f"there is no official split: {int((split == TEST).sum())} of {len(kept)} faces, those of "
+        f"there is no official split: {int((subset == TEST).sum())} of {len(kept)} faces, those of "
         f"{TEST_FRACTION:.0%} of the photographs by a hash of their names, are the test set"
     ]
     if len(kept) < len(names):
@@ -71,8 +71,8 @@ def list_expw(source: Source) -> Records:
         path=tuple(f"{below}/{names[i]}" for i in kept),
         listed=tuple(f"{table.name}:{lines[i]}" for i in kept),
         label=label[kept],
-        true_label=np.full(len(kept), UNKNOWN, dtype=np.int64),
-        split=split,
+        true_label=np.full(len(kept), UNKNOWN_TRUTH, dtype=np.int64),
+        subset=subset,
         class_names=class_names,
         box=np.array(boxes, dtype=np.int64).reshape(-1, 4)[kept],
         row=kept.astype(np.int64),

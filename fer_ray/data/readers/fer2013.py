@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_ray.data.classes import FER2013
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.class_folders import Listing, left_beside, list_classes
 from fer_ray.data.readers.ferplus import CLASS_NAMES, RULES, check_joined, read_votes, truth_notes
 from fer_ray.data.readers.tables import csv_rows, whole_number
@@ -64,7 +64,7 @@ def list_fer2013(source: Source) -> Records:
         DataError: If neither is there, a row is bad (with file and line), an image is misnamed, or
             FER+'s rows are not those of the csv.
     """
-    splits = _SPLITS[source.choice("test", tuple(_SPLITS), "public")]
+    subsets = _SPLITS[source.choice("test", tuple(_SPLITS), "public")]
     rule = source.choice("truth", tuple(RULES), next(iter(RULES)))
     ferplus = source.file("ferplus")
     if "truth" in source.options and ferplus is None:
@@ -76,9 +76,9 @@ def list_fer2013(source: Source) -> Records:
         )
     table, images = _found(source.path)
     if table is not None:
-        records = _list_table(source, table, splits, ferplus, rule)
+        records = _list_table(source, table, subsets, ferplus, rule)
     elif ferplus is None:
-        records = _list_images(source, images, splits)
+        records = _list_images(source, images, subsets)
     else:
         raise DataError.at(
             f"{source.scheme}: ferplus={ferplus}",
@@ -115,20 +115,20 @@ def _found(path: Path) -> tuple[Path | None, Path]:
 
 
 def _list_table(
-    source: Source, table: Path, splits: dict[str, int], ferplus: Path | None, rule: str
+    source: Source, table: Path, subsets: dict[str, int], ferplus: Path | None, rule: str
 ) -> Records:
     rows = _read_table(table)
-    split = np.array([splits[usage] for usage in rows.usage], dtype=np.int64)
-    label, truth = rows.label, np.full(len(rows.label), UNKNOWN, dtype=np.int64)
-    keep = split != _LEFT_OUT
-    notes = list(_left_out(rows.usage, splits))
+    subset = np.array([subsets[usage] for usage in rows.usage], dtype=np.int64)
+    label, truth = rows.label, np.full(len(rows.label), UNKNOWN_TRUTH, dtype=np.int64)
+    keep = subset != _LEFT_OUT
+    notes = list(_left_out(rows.usage, subsets))
     if ferplus is not None:
         votes = read_votes(ferplus)
         check_joined(votes, table, rows.usage, rows.line)
         truth = RULES[rule](votes.votes)
-        notes += truth_notes(label, truth, split, rule)
-        label = np.where(split == TEST, truth, label)
-        keep &= (split != TEST) | (truth != UNKNOWN)
+        notes += truth_notes(label, truth, subset, rule)
+        label = np.where(subset == TEST, truth, label)
+        keep &= (subset != TEST) | (truth != UNKNOWN_TRUTH)
     kept = np.flatnonzero(keep)
     return Records(
         name=f"{source.scheme}:{source.path.name}",
@@ -137,7 +137,7 @@ def _list_table(
         listed=("",) * len(kept),
         label=label[kept],
         true_label=truth[kept],
-        split=split[kept],
+        subset=subset[kept],
         class_names=CLASS_NAMES,
         pixels=rows.pixels[kept],
         row=kept.astype(np.int64),
@@ -146,12 +146,12 @@ def _list_table(
     )
 
 
-def _list_images(source: Source, root: Path, splits: dict[str, int]) -> Records:
+def _list_images(source: Source, root: Path, subsets: dict[str, int]) -> Records:
     tops = tuple(top for top in _TOPS if (root / top).is_dir())
     listing = list_classes(root, tops, CLASS_NAMES)
     usages = _usages(root, listing)
-    split = np.array([splits[usage] for usage in usages], dtype=np.int64)
-    kept = np.flatnonzero(split != _LEFT_OUT)
+    subset = np.array([subsets[usage] for usage in usages], dtype=np.int64)
+    kept = np.flatnonzero(subset != _LEFT_OUT)
     label = [CLASS_NAMES.index(listing.class_name[i]) for i in kept]
     return Records(
         name=f"{source.scheme}:{source.path.name}",
@@ -159,11 +159,11 @@ def _list_images(source: Source, root: Path, splits: dict[str, int]) -> Records:
         path=tuple(listing.path[i] for i in kept),
         listed=("",) * len(kept),
         label=np.array(label, dtype=np.int64),
-        true_label=np.full(len(kept), UNKNOWN, dtype=np.int64),
-        split=split[kept],
+        true_label=np.full(len(kept), UNKNOWN_TRUTH, dtype=np.int64),
+        subset=subset[kept],
         class_names=CLASS_NAMES,
         sources=(str(root.absolute()), *listing.folders),
-        notes=(*_left_out(usages, splits), *left_beside(root, tops), *listing.notes),
+        notes=(*_left_out(usages, subsets), *left_beside(root, tops), *listing.notes),
     )
 
 
@@ -240,7 +240,7 @@ def _usages(root: Path, listing: Listing) -> tuple[str, ...]:
     return usages
 
 
-def _left_out(usages: tuple[str, ...], splits: dict[str, int]) -> Iterator[str]:
+def _left_out(usages: tuple[str, ...], subsets: dict[str, int]) -> Iterator[str]:
     for usage, num in Counter(usages).items():
-        if splits[usage] == _LEFT_OUT:
+        if subsets[usage] == _LEFT_OUT:
             yield f"{num} {usage} images were left out, for a final check (test=private)"

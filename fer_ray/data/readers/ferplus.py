@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from fer_ray.data.classes import CANONICAL, FER2013, FERPLUS_VOTES
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.tables import csv_rows, whole_number
 from fer_ray.data.records import TEST, TRAIN, VAL
 
@@ -16,7 +16,7 @@ CLASS_NAMES: tuple[str, ...] = tuple(name for name in CANONICAL if name in FER20
 """What label i means: FER2013's seven expressions in canonical order."""
 
 _LABEL = np.array(
-    [CLASS_NAMES.index(name) if name in CLASS_NAMES else UNKNOWN for name in FERPLUS_VOTES],
+    [CLASS_NAMES.index(name) if name in CLASS_NAMES else UNKNOWN_TRUTH for name in FERPLUS_VOTES],
     dtype=np.int64,
 )
 _COLUMN = [FERPLUS_VOTES.index(name) for name in CLASS_NAMES]
@@ -104,26 +104,27 @@ def majority(votes: UInt8[np.ndarray, "sample 10"]) -> Int64[np.ndarray, " sampl
     """FER+'s own rule: single votes do not count, and the winner needs over half of the others.
 
     Returns:
-        Index into `CLASS_NAMES`; `UNKNOWN` where nobody wins, or contempt, unknown or "no face".
+        Index into `CLASS_NAMES`; `UNKNOWN_TRUTH` where nobody wins, or where contempt, unknown or
+        "no face" does.
 
     >>> majority(np.array([[4, 3, 1, 1, 1, 0, 0, 0, 0, 0]], dtype=np.uint8))
     array([0])
     """
     counted = np.where(votes > 1, votes, 0).astype(np.int64)
     has_winner = 2 * counted.max(axis=1) > counted.sum(axis=1)
-    return np.where(has_winner, _LABEL[counted.argmax(axis=1)], UNKNOWN)
+    return np.where(has_winner, _LABEL[counted.argmax(axis=1)], UNKNOWN_TRUTH)
 
 
 def plurality(votes: UInt8[np.ndarray, "sample 10"]) -> Int64[np.ndarray, " sample"]:
     """The one that most voted for, of all ten.
 
     Returns:
-        Index into `CLASS_NAMES`; `UNKNOWN` for a tie, contempt, unknown or "no face".
+        Index into `CLASS_NAMES`; `UNKNOWN_TRUTH` for a tie, contempt, unknown or "no face".
 
     >>> plurality(np.array([[4, 3, 1, 1, 1, 0, 0, 0, 0, 0]], dtype=np.uint8))
     array([0])
     """
-    return np.where(_is_unique(votes), _LABEL[votes.argmax(axis=1)], UNKNOWN)
+    return np.where(_is_unique(votes), _LABEL[votes.argmax(axis=1)], UNKNOWN_TRUTH)
 
 
 def soft_truth(votes: UInt8[np.ndarray, "sample 10"]) -> Float32[np.ndarray, "sample 7"]:
@@ -141,10 +142,11 @@ def most_likely(votes: UInt8[np.ndarray, "sample 10"]) -> Int64[np.ndarray, " sa
     """The expression with the largest share of `soft_truth`, whatever else was voted for.
 
     Returns:
-        Index into `CLASS_NAMES`; `UNKNOWN` for a tie, or where nobody voted for any of the seven.
+        Index into `CLASS_NAMES`; `UNKNOWN_TRUTH` for a tie, or where nobody voted for any of the
+        seven.
     """
     share = soft_truth(votes)
-    return np.where(_is_unique(share), share.argmax(axis=1), UNKNOWN)
+    return np.where(_is_unique(share), share.argmax(axis=1), UNKNOWN_TRUTH)
 
 
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -158,22 +160,22 @@ RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def truth_notes(
     label: Int64[np.ndarray, " sample"],
     truth: Int64[np.ndarray, " sample"],
-    split: Int64[np.ndarray, " sample"],
+    subset: Int64[np.ndarray, " sample"],
     rule: str,
 ) -> Iterator[str]:
     """What a user must be told: how noisy the training labels are, what is not tested on.
 
     Args:
         label: FER2013's labels.
-        truth: FER+'s, `UNKNOWN` where there is none.
-        split: `TRAIN`, `VAL`, `TEST`, or another number: neither.
+        truth: FER+'s, `UNKNOWN_TRUTH` where there is none.
+        subset: `TRAIN`, `VAL`, `TEST`, or another number: neither.
         rule: One of `RULES`.
     """
-    is_train, is_test, is_known = split == TRAIN, split == TEST, truth != UNKNOWN
+    is_train, is_test, is_known = subset == TRAIN, subset == TEST, truth != UNKNOWN_TRUTH
     known = is_train & is_known
     wrong = (label != truth)[known].mean() if known.any() else 0.0
     yield (
-        f"train{' and val carry' if (split == VAL).any() else ' carries'} FER2013's labels; FER+ "
+        f"train{' and val carry' if (subset == VAL).any() else ' carries'} FER2013's labels; FER+ "
         f"({rule}) has one for {known.sum()} of the {is_train.sum()} training images, and it is "
         f"another for {wrong:.1%} of them"
     )

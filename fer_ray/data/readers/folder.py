@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_ray.data.classes import CANONICAL
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.class_folders import Listing, left_beside, list_classes, visible
 from fer_ray.data.records import TEST, TRAIN, VAL, Records, Source, require_images
 
@@ -35,7 +35,7 @@ def list_folder(source: Source) -> Records:
     tops = _split_folders(root)
     listing = list_classes(root, tops or ("",))
     code = {top: _SPLITS[top.lower()] for top in tops} | {"": TRAIN}
-    split, notes = _with_test(listing, np.array([code[top] for top in listing.top]))
+    subset, notes = _with_test(listing, np.array([code[top] for top in listing.top]))
     class_names = tuple(name for name in CANONICAL if name in set(listing.class_name))
     label = {name: i for i, name in enumerate(class_names)}
     records = Records(
@@ -44,8 +44,8 @@ def list_folder(source: Source) -> Records:
         path=listing.path,
         listed=("",) * len(listing.path),
         label=np.array([label[name] for name in listing.class_name], dtype=np.int64),
-        true_label=np.full(len(listing.path), UNKNOWN, dtype=np.int64),
-        split=split,
+        true_label=np.full(len(listing.path), UNKNOWN_TRUTH, dtype=np.int64),
+        subset=subset,
         class_names=class_names,
         sources=(str(root.absolute()), *listing.folders),
         notes=(*notes, *left_beside(root, tops), *listing.notes),
@@ -79,19 +79,19 @@ def _split_folders(root: Path) -> tuple[str, ...]:
     return tops
 
 
-def _with_test(listing: Listing, split: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def _with_test(listing: Listing, subset: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """The split with test images in any case, and what to say of it."""
-    if (split == TEST).any():
-        return split, ()
-    if (split == VAL).any():
+    if (subset == TEST).any():
+        return subset, ()
+    if (subset == VAL).any():
         note = "there are no test images: those of validation are the test set"
-        return np.where(split == VAL, TEST, split), (note,)
+        return np.where(subset == VAL, TEST, subset), (note,)
     num_below = int(TEST_FRACTION * 2**64)
-    below = [listing.below_class(i).encode() for i in range(len(split))]
+    below = [listing.below_class(i).encode() for i in range(len(subset))]
     number = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in below]
     is_test = np.array([value < num_below for value in number])
     note = (
-        f"there are no test images: {int(is_test.sum())} of {len(split)} images, "
+        f"there are no test images: {int(is_test.sum())} of {len(subset)} images, "
         f"chosen by a hash of their path ({TEST_FRACTION:.0%}), are the test set"
     )
-    return np.where(is_test, TEST, split), (note,)
+    return np.where(is_test, TEST, subset), (note,)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_ray.data.classes import RAF_DB
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.tables import csv_rows, table_lines, whole_number
 from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 
@@ -35,7 +35,7 @@ class _Image(NamedTuple):
     listed: str
 
     @property
-    def split(self) -> int:
+    def subset(self) -> int:
         return _CODE[self.stem.partition("_")[0]]
 
 
@@ -56,11 +56,11 @@ def list_raf_db(source: Source) -> Records:
     """
     root, images, notes, sources = _found(source.path)
     given = np.array([image.native for image in images], dtype=np.int64)
-    truth = np.full(len(images), UNKNOWN, dtype=np.int64)
+    truth = np.full(len(images), UNKNOWN_TRUTH, dtype=np.int64)
     noise = source.file("noise")
     if noise is not None:
         truth, given = given, _noisy(noise, images)
-        is_train = np.array([image.split == TRAIN for image in images])
+        is_train = np.array([image.subset == TRAIN for image in images])
         wrong = int((given != truth)[is_train].sum())
         sources += (noise,)
         notes += (f"{wrong} of {int(is_train.sum())} training labels are wrong by {noise.name}",)
@@ -72,7 +72,7 @@ def list_raf_db(source: Source) -> Records:
         listed=tuple(image.listed for image in images),
         label=label,
         true_label=canonical_labels(truth, RAF_DB)[0],
-        split=np.array([image.split for image in images], dtype=np.int64),
+        subset=np.array([image.subset for image in images], dtype=np.int64),
         class_names=class_names,
         sources=tuple(str(place.absolute()) for place in sources),
         notes=notes,
@@ -143,18 +143,18 @@ def _kaggle(root: Path) -> _Found:
             its csv says; or if one csv is missing.
     """
     beside = _beside_classes(root)
-    classes = (root / split / str(native) for split in _CODE for native in RAF_DB)
-    folders = (*(root / split for split in _CODE), *(x for x in classes if x.is_dir()))
+    classes = (root / subset / str(native) for subset in _CODE for native in RAF_DB)
+    folders = (*(root / subset for subset in _CODE), *(x for x in classes if x.is_dir()))
     tables = [
-        (split, folder / f"{split}_labels.csv")
-        for split in _CODE
+        (subset, folder / f"{subset}_labels.csv")
+        for subset in _CODE
         for folder in (root, root.parent)
-        if (folder / f"{split}_labels.csv").is_file()
+        if (folder / f"{subset}_labels.csv").is_file()
     ]
     if not tables:
         return _Found(root, sorted(_of_folders(root)), beside, folders)
-    tabled = {split for split, _ in tables}
-    missing = [f"{split}_labels.csv" for split in _CODE if split not in tabled]
+    tabled = {subset for subset, _ in tables}
+    missing = [f"{subset}_labels.csv" for subset in _CODE if subset not in tabled]
     if missing:
         raise DataError.at(
             str(root), expected="both csv files or none", got=f"no {missing[0]}", remedy="Add it."
@@ -168,9 +168,9 @@ def _kaggle(root: Path) -> _Found:
 
 def _of_folders(root: Path) -> Iterator[_Image]:
     seen = set()
-    for split, native, path in _in_folders(root):
+    for subset, native, path in _in_folders(root):
         place = str(root / path)
-        stem = _stem(place, PurePosixPath(path).name, split)
+        stem = _stem(place, PurePosixPath(path).name, subset)
         if stem in seen:
             raise _repeated(place, stem)
         seen.add(stem)
@@ -182,15 +182,15 @@ def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
     for *_, path in _in_folders(root):
         paths_of[PurePosixPath(path).name].append(path)
     seen = set()
-    for split, table in tables:
+    for subset, table in tables:
         for number, row in csv_rows(table, ("image", "label")):
             place, name = f"{table}:{number}", row["image"]
-            stem = _stem(place, name, split)
+            stem = _stem(place, name, subset)
             if stem in seen:
                 raise _repeated(place, name)
             seen.add(stem)
             native = whole_number(place, "label", row["label"], RAF_DB)
-            path = f"{split}/{native}/{name}"
+            path = f"{subset}/{native}/{name}"
             others = [other for other in paths_of[name] if other != path]
             if others:
                 raise DataError.at(
@@ -204,21 +204,21 @@ def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
 
 def _in_folders(root: Path) -> Iterator[tuple[str, int, str]]:
     """Split, class and path below `root` of every visible file in a class folder."""
-    for split in _CODE:
+    for subset in _CODE:
         for native in RAF_DB:
-            folder = root / split / str(native)
+            folder = root / subset / str(native)
             for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
                 if not name.startswith("."):
-                    yield split, native, f"{split}/{native}/{name}"
+                    yield subset, native, f"{subset}/{native}/{name}"
 
 
 def _beside_classes(root: Path) -> tuple[str, ...]:
     """A note on what lies beside the class folders, if anything does."""
     known = set(map(str, RAF_DB))
     names = [
-        f"{split}/{name}"
-        for split in _CODE
-        for name in sorted(os.listdir(root / split))
+        f"{subset}/{name}"
+        for subset in _CODE
+        for name in sorted(os.listdir(root / subset))
         if name not in known and not name.startswith(".")
     ]
     note = "{} files or folders beside the classes 1 to 7 were left out, the first {}"
@@ -249,7 +249,7 @@ def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
     given = np.array([image.native for image in images], dtype=np.int64)
     for i, (native, place) in found.items():
         value = native + 1 - first
-        if images[i].split == TEST and value != given[i]:
+        if images[i].subset == TEST and value != given[i]:
             raise DataError.at(
                 place,
                 expected=f"the official label {given[i] - 1 + first} of a test image",
@@ -258,7 +258,7 @@ def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
             )
         given[i] = value
     missing = [
-        image.stem for i, image in enumerate(images) if image.split == TRAIN and i not in found
+        image.stem for i, image in enumerate(images) if image.subset == TRAIN and i not in found
     ]
     if missing:
         raise DataError.at(
@@ -300,14 +300,14 @@ def _words(place: str, line: str) -> tuple[str, str]:
     return words[0], words[1]
 
 
-def _stem(place: str, name: str, split: str = "") -> str:
+def _stem(place: str, name: str, subset: str = "") -> str:
     """`train_00001` of `train_00001_aligned.jpg` or `train_00001.jpg`; of one split if told."""
     stem = PurePosixPath(name).stem.removesuffix("_aligned")
-    if _NAME.fullmatch(stem) is None or not stem.startswith(split):
+    if _NAME.fullmatch(stem) is None or not stem.startswith(subset):
         names = {"train": "train_00001.jpg", "test": "test_0001_aligned.jpg"}
         raise DataError.at(
             place,
-            expected=f"a name such as {names.get(split) or ' or '.join(names.values())}",
+            expected=f"a name such as {names.get(subset) or ' or '.join(names.values())}",
             got=repr(name),
             remedy="Is this another data set's file?",
         )

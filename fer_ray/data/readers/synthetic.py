@@ -28,16 +28,16 @@ def list_synthetic(source: Source) -> Records:
     }
     num = sum(sizes)
     row = np.concatenate([np.arange(size) for size in sizes])
-    split = np.repeat([TRAIN, TEST], sizes)
+    subset = np.repeat([TRAIN, TEST], sizes)
     wrong = float(np.mean(arrays["train_label"] != arrays["train_true_label"]))
     return Records(
         name="synthetic",
         root=Path(),
-        path=tuple(f"{parts[int(code == TEST)]}:{i}" for code, i in zip(split, row, strict=True)),
+        path=tuple(f"{parts[int(code == TEST)]}:{i}" for code, i in zip(subset, row, strict=True)),
         listed=("",) * num,
         label=columns["label"].astype(np.int64),
         true_label=columns["true_label"].astype(np.int64),
-        split=split.astype(np.int64),
+        subset=subset.astype(np.int64),
         class_names=CLASS_NAMES,
         pixels=columns["images"][:, 0],
         row=row.astype(np.int64),

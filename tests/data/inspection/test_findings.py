@@ -36,7 +36,7 @@ def pack_of(**changed: Any) -> Pack:
     """60 images: 40 train, 8 val, 12 test; labels 0, 1, 2, ... but a few wrong or missing."""
     num = 60
     images = changed.pop("images", smooth(num, (3, 16, 16)))
-    split = changed.pop("split", np.repeat([0, 1, 2], (40, 8, 12)))
+    subset = changed.pop("subset", np.repeat([0, 1, 2], (40, 8, 12)))
     truth = np.arange(num) % 3
     label = truth.copy()
     label[[0, 3, 6, 9]] = 2  # truly neutral
@@ -50,10 +50,10 @@ def pack_of(**changed: Any) -> Pack:
         "images": images,
         "label": label,
         "true_label": truth,
-        "split": split,
+        "subset": subset,
         "path": np.array([f"{i:02}.jpg" for i in range(num)]),
         "group": exact_groups(images),
-        "near_train": near_train(images, split),
+        "near_train": near_train(images, subset),
         "original_size": np.tile([100, 80], (num, 1)),
         "folder": Path(),
         "made_of": "",
@@ -90,15 +90,15 @@ def table_text(found: Inspection, width: int = 80) -> str:
 def test_counts_are_those_of_a_plain_loop() -> None:
     data = pack_of()
     found = inspect(data)
-    for split in range(3):
-        own = [i for i in range(60) if data.split[i] == split]
+    for subset in range(3):
+        own = [i for i in range(60) if data.subset[i] == subset]
         for label in range(3):
-            assert found.counts[label, split] == sum(data.label[i] == label for i in own)
-        assert found.unlabelled[split] == sum(data.label[i] == -1 for i in own)
+            assert found.counts[label, subset] == sum(data.label[i] == label for i in own)
+        assert found.unlabelled[subset] == sum(data.label[i] == -1 for i in own)
         for true in range(3):
             for given in range(3):
                 expected = sum(data.true_label[i] == true and data.label[i] == given for i in own)
-                assert found.confusion[split, true, given] == expected
+                assert found.confusion[subset, true, given] == expected
     assert found.num_images == 60
     train = [int((data.label[:40] == label).sum()) for label in range(3)]
     assert found.imbalance == max(train) / min(train)
@@ -111,7 +111,7 @@ def test_wrong_labels_are_shares_of_the_given_label_in_training_and_validation()
         own = [
             i
             for i in range(48)
-            if data.label[i] == label and data.true_label[i] >= 0 and data.split[i] < 2
+            if data.label[i] == label and data.true_label[i] >= 0 and data.subset[i] < 2
         ]
         wrong = sum(data.true_label[i] != label for i in own)
         assert found.wrong_share[label] == pytest.approx(wrong / len(own))
@@ -180,7 +180,7 @@ def test_leaks_are_found_with_what_they_copy() -> None:
     assert [pair.row for pair in found.leaks] == [44, 50, 53, 56]
     assert [pair.is_exact for pair in found.leaks] == [True, True, False, False]
     assert [pair.is_mirrored for pair in found.leaks] == [False, False, True, False]
-    assert leaks[44].split == "val"
+    assert leaks[44].subset == "val"
     assert leaks[44].paths == ("44.jpg", "05.jpg")
     assert [pair.correlation_text for pair in found.leaks[:3]] == [
         "equal",
@@ -201,10 +201,10 @@ def test_leaks_are_those_of_the_pack() -> None:
 
 def test_only_the_worst_leaks_are_listed_and_all_are_counted() -> None:
     images = smooth(60, (3, 16, 16))
-    split = np.repeat([0, 2], 30)
+    subset = np.repeat([0, 2], 30)
     for i in range(30):
         images[30 + i] = noisy(images[i], 1 + i / 4)
-    found = inspect(pack_of(images=images, split=split))
+    found = inspect(pack_of(images=images, subset=subset))
     assert found.num_leaks.tolist() == [0, 0, 30]
     assert len(found.leaks) == 20
     values = [pair.correlation for pair in found.leaks]
@@ -252,16 +252,16 @@ def test_empty_classes_are_warned_of() -> None:
     assert found.warnings == ["no train image of happiness", "no test image of fear"]
     assert found.imbalance == math.inf
     assert "imbalance inf" in table_text(found)
-    without_test = inspect(pack_of(split=np.repeat([0, 1], 30)))
+    without_test = inspect(pack_of(subset=np.repeat([0, 1], 30)))
     assert without_test.warnings == ["no test image has a label"]
 
 
 def test_a_data_set_without_validation_images_needs_no_warning() -> None:
-    assert inspect(pack_of(split=np.repeat([0, 2], 30))).warnings == []
+    assert inspect(pack_of(subset=np.repeat([0, 2], 30))).warnings == []
 
 
 def test_a_data_set_of_test_images_only_is_inspected(tmp_path: Path) -> None:
-    data = pack_of(split=np.full(60, 2))
+    data = pack_of(subset=np.full(60, 2))
     found = inspect(data)
     assert found.num_near == 0
     assert "no train image has a label" in found.warnings
@@ -399,7 +399,7 @@ def test_bars_are_as_long_as_the_counts(tmp_path: Path) -> None:
         numbers = [float(number) for number, _ in cells]
         assert numbers == [*found.counts[i], round(100 * found.wrong_share[i], 1)]
         lengths = [float(length) for _, length in cells]
-        share = [100 * found.counts[i, split] / largest[split] for split in range(3)]
+        share = [100 * found.counts[i, subset] / largest[subset] for subset in range(3)]
         assert lengths == pytest.approx([*share, 100 * found.wrong_share[i]], abs=0.051)
 
 
@@ -426,7 +426,7 @@ def test_a_leak_stands_beside_what_it_copies(tmp_path: Path) -> None:
 def test_the_contact_sheet_names_the_truth_where_it_differs(tmp_path: Path) -> None:
     label = np.zeros(60, dtype=np.int64)
     truth = np.array([2] * 4 + [0] * 3 + [-1] * 53)
-    data = pack_of(label=label, true_label=truth, split=np.repeat([0, 2], (8, 52)))
+    data = pack_of(label=label, true_label=truth, subset=np.repeat([0, 2], (8, 52)))
     page = parsed(data, tmp_path / "page.html")
     shown = {str(image["alt"]) for image in page.images}
     assert shown == {f"{i:02}.jpg" for i in range(8)}
@@ -440,7 +440,7 @@ def test_the_page_is_the_same_each_time_and_faces_are_spread(tmp_path: Path) -> 
         data = planted()
         write_page(inspect(data), data, tmp_path / name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
-    many = pack_of(label=np.zeros(60, dtype=np.int64), split=np.zeros(60, dtype=np.int64))
+    many = pack_of(label=np.zeros(60, dtype=np.int64), subset=np.zeros(60, dtype=np.int64))
     rows = [int(str(i["alt"])[:2]) for i in parsed(many, tmp_path / "many.html").images]
     assert len(set(rows)) == 12
     assert max(rows) > 30
@@ -471,16 +471,16 @@ def test_a_page_of_seven_classes_stays_small(tmp_path: Path) -> None:
     images = smooth(200, (3, 112, 112))
     images[100:] = images[:100]
     images[100:, 0] ^= rng.integers(0, 4, images[100:, 0].shape, dtype=np.uint8)
-    split = np.repeat([0, 2], 100)
+    subset = np.repeat([0, 2], 100)
     data = pack_of(
         class_names=("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"),
         images=images,
         label=np.arange(200) % 7,
         true_label=np.arange(200) % 5,
-        split=split,
+        subset=subset,
         path=np.array([f"{i}.jpg" for i in range(200)]),
         group=exact_groups(images),
-        near_train=near_train(images, split),
+        near_train=near_train(images, subset),
         original_size=np.tile([112, 112], (200, 1)),
     )
     page = parsed(data, tmp_path / "page.html")
@@ -524,7 +524,7 @@ def test_a_pair_says_how_alike_it_is() -> None:
         row=1,
         other=0,
         paths=("a", "b"),
-        split="test",
+        subset="test",
         correlation=0.98764,
         is_exact=False,
         is_mirrored=False,

@@ -70,31 +70,31 @@ def test_groups_of_a_memory_map(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 20, 17), (3, 48, 48), (1, 9, 30)])
 def test_correlations_are_those_of_numpy(shape: tuple[int, int, int]) -> None:
     images = smooth(30, shape)
-    split = np.arange(30) % 3
-    found = near_train(images, split)
+    subset = np.arange(30) % 3
+    found = near_train(images, subset)
     assert found.dtype == np.float32
     for i in range(30):
-        expected = -1 if split[i] == 0 else max(by_force(images, i, j) for j in range(0, 30, 3))
+        expected = -1 if subset[i] == 0 else max(by_force(images, i, j) for j in range(0, 30, 3))
         assert found[i] == pytest.approx(expected, abs=1e-5)
 
 
 def test_large_images_are_averaged_down() -> None:
     images = smooth(8, (1, 96, 144))
     coarse = images.reshape(8, 1, 48, 2, 48, 3).mean(axis=(3, 5))
-    split = np.repeat([0, 1], 4)
+    subset = np.repeat([0, 1], 4)
     expected = [max(by_force(coarse, i, j) for j in range(4)) for i in range(4, 8)]
-    assert near_train(images, split)[4:] == pytest.approx(expected, abs=1e-5)
+    assert near_train(images, subset)[4:] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("width", [16, 17])
 def test_planted_copies_and_mirrored_copies_are_found(width: int) -> None:
     images = smooth(40, (3, 16, width))
-    split = np.repeat([0, 1, 2], (30, 5, 5))
+    subset = np.repeat([0, 1, 2], (30, 5, 5))
     images[31] = images[7]
     images[33] = images[4, :, :, ::-1]
     images[36] = noisy(images[29], 3)
     images[38] = noisy(images[0, :, :, ::-1], 3)
-    found = near_train(images, split)
+    found = near_train(images, subset)
     planted = [31, 33, 36, 38]
     assert (found[planted] > 0.97).all()
     assert found[[31, 33]] == pytest.approx(1, abs=1e-6)
@@ -118,9 +118,9 @@ def test_constant_images_equal_only_their_like() -> None:
     images[0], images[4], images[6] = 0, 0, 200
     images[5, 0], images[5, 1], images[5, 2] = 10, 20, 30
     images[1] = 20
-    split = np.repeat([0, 2], 4)
+    subset = np.repeat([0, 2], 4)
     found, partner = nearest(images, np.arange(4, 8), np.arange(4))
-    assert near_train(images, split)[4:].tolist() == found.tolist()
+    assert near_train(images, subset)[4:].tolist() == found.tolist()
     assert found[:3].tolist() == [1, 1, 0]
     assert partner[:2].tolist() == [0, 1]
     images[[0, 1]] = 77
@@ -153,10 +153,10 @@ def test_without_training_images_there_is_no_correlation() -> None:
 def test_blocks_of_any_size_give_the_same(
     monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int, int]
 ) -> None:
-    images, split = smooth(43), np.arange(43) % 3
+    images, subset = smooth(43), np.arange(43) % 3
     images[40] = images[3] = images[12] = 9
     images[22] = noisy(images[6], 3)
-    rows, train = np.flatnonzero(split), np.flatnonzero(split == 0)
+    rows, train = np.flatnonzero(subset), np.flatnonzero(subset == 0)
     whole, pairs = nearest(images, rows, train), near_pairs(images, 0.5)
     small_blocks(monkeypatch, *blocks)
     parts = nearest(images, rows, train)
@@ -242,7 +242,7 @@ def test_correlations_of_real_faces_are_the_published_ones() -> None:
         images, usage, published = (file[key] for key in ("images", "usage", "near_train"))
     test = np.flatnonzero(usage == 1)[::12]
     chosen = np.concatenate([np.flatnonzero(usage == 0), test])
-    split = np.where(usage[chosen] == 1, 2, 0)
-    found = near_train(images[chosen][:, None], split)[-len(test) :]
+    subset = np.where(usage[chosen] == 1, 2, 0)
+    found = near_train(images[chosen][:, None], subset)[-len(test) :]
     assert (published[test] > 0.95).sum() > 20
     assert np.abs(found - published[test].astype(np.float32)).max() < 3e-4  # float16 rounds so

@@ -33,7 +33,7 @@ def test_a_pack_holds_what_was_listed_sorted_by_split(tmp_path: Path) -> None:
     assert isinstance(pack.images, np.memmap)
     assert pack.label.tolist() == [i % 3 for i in order]
     assert pack.true_label.tolist() == [1 if i % 3 == 2 else i % 3 for i in order]
-    assert pack.split.tolist() == [0] * 15 + [2] * 15
+    assert pack.subset.tolist() == [0] * 15 + [2] * 15
     assert pack.row.tolist() == [100 + i for i in order]
     assert pack.path.tolist() == [f"{i:05d}.png" for i in order]
     assert pack.original_size.tolist() == [[40, 40]] * 30
@@ -90,7 +90,7 @@ def test_copies_and_leaks_are_left_out_of_test_and_counted(tmp_path: Path) -> No
 
 
 def test_copies_stay_on_one_side_of_a_carved_validation(tmp_path: Path) -> None:
-    records = write_folder(tmp_path / "faces", 60, split=np.repeat([0, 2], (50, 10)))
+    records = write_folder(tmp_path / "faces", 60, subset=np.repeat([0, 2], (50, 10)))
     for i in range(0, 50, 2):
         shutil.copy(tmp_path / "faces" / f"{i:05d}.png", tmp_path / "faces" / f"{i + 1:05d}.png")
     pack = prepare(records, 20, tmp_path / "pack")
@@ -234,7 +234,7 @@ def test_a_killed_process_is_continued_and_nothing_done_twice(tmp_path: Path) ->
 
         patch.setattr(prepare_module, "_one", seeing)
         resumed = prepare(records, 20, tmp_path / "pack")
-    order = np.argsort(records.split, kind="stable")
+    order = np.argsort(records.subset, kind="stable")
     for start in done:
         assert not set(order[start : start + 256].tolist()) & set(seen)
     assert len(seen) < 1600

@@ -53,7 +53,7 @@ def check(records: Records, num_classes: int) -> None:
     val = [native for native in VAL if native < num_classes]
     assert records.class_names == NAMES[:num_classes]
     assert records.label.tolist() == [*train, *val]  # AffectNet's order is the canonical one
-    assert records.split.tolist() == [0] * len(train) + [2] * len(val)
+    assert records.subset.tolist() == [0] * len(train) + [2] * len(val)
     assert set(records.true_label) == {-1}
     assert records.row is not None  # counts what is left out, and is the same for 7 and 8 classes
     listed = enumerate([*TRAIN, *VAL])

@@ -68,14 +68,14 @@ def test_plain_layout(tmp_path: Path) -> None:
 def test_training_images_may_come_without_a_label(tmp_path: Path) -> None:
     labels = np.arange(60) % 2
     labels[:10] = -1
-    split = np.where(np.arange(60) < 50, 0, 2)  # no validation rows: they are carved
-    data = read(tmp_path, {**plain(), "labels": labels, "split": split})
+    subset = np.where(np.arange(60) < 50, 0, 2)  # no validation rows: they are carved
+    data = read(tmp_path, {**plain(), "labels": labels, "split": subset})
     missing = np.flatnonzero(data.train.label == -1)
     assert set(data.train.row[missing]) == set(range(10))
     assert (data.val.label >= 0).all()
     labels[-1] = -1
     with pytest.raises(DataError, match=r"test label\[9\]: expected 0 to 1 .*got -1"):
-        read(tmp_path, {**plain(), "labels": labels, "split": split})
+        read(tmp_path, {**plain(), "labels": labels, "split": subset})
 
 
 def test_true_labels_follow_the_classes(tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_colour_becomes_channels_first(tmp_path: Path) -> None:
 
 
 def test_validation_is_carved_where_there_is_none(tmp_path: Path) -> None:
-    split = np.repeat([0, 2], (40, 20))
+    subset = np.repeat([0, 2], (40, 20))
     group = np.r_[np.repeat(np.arange(10), 2), np.full(40, -1)]
-    data = read(tmp_path, {**plain(), "split": split, "dup_group": group}, val_fraction=0.25)
+    data = read(tmp_path, {**plain(), "split": subset, "dup_group": group}, val_fraction=0.25)
     assert len(data.train) + len(data.val) == 40
     assert 8 <= len(data.val) <= 12
     assert not set(data.train.row // 2) & set(data.val.row[data.val.row < 20] // 2)

@@ -39,15 +39,15 @@ def test_photographs_may_lie_in_image_itself(tmp_path: Path) -> None:
 
 def test_faces_of_a_photograph_stay_together_whatever_else_is_listed(tmp_path: Path) -> None:
     records = list_records(f"expw:{expw(tmp_path / 'all')}")
-    split = dict(zip(records.path, records.split.tolist(), strict=True))
-    by_index = [split[path] for path in records.path]
-    assert by_index == records.split.tolist()
+    subset = dict(zip(records.path, records.subset.tolist(), strict=True))
+    by_index = [subset[path] for path in records.path]
+    assert by_index == records.subset.tolist()
     assert set(by_index) == {0, 2}
     assert 0.1 < by_index.count(2) / 400 < 0.3
     assert records.notes[0].startswith("there is no official split: ")
     lines = (tmp_path / "all" / "label" / "label.lst").read_text().splitlines()
     few = list_records(f"expw:{expw(tmp_path / 'few', lines[100:][::-1])}")
-    assert all(split[path] == code for path, code in zip(few.path, few.split, strict=True))
+    assert all(subset[path] == code for path, code in zip(few.path, few.subset, strict=True))
 
 
 def test_boxes_of_low_confidence_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_boxes_of_low_confidence_are_left_out_and_counted(tmp_path: Path) -> Non
     assert records.box is not None
     assert records.box[0].tolist() == [20, 100, 90, 160]
     all_faces = list_records(f"expw:{tmp_path}")
-    assert records.split.tolist() == all_faces.split[100:].tolist()
+    assert records.subset.tolist() == all_faces.subset[100:].tolist()
     assert records.notes[1] == "100 faces with a confidence below 100 were left out"
 
 

@@ -53,13 +53,13 @@ def ten_for(*names: str) -> list[list[int]]:
     return [[10 * (column == name) for column in FERPLUS_VOTES] for name in names]
 
 
-def names(records: Records, split: int) -> list[str]:
-    return [records.class_names[i] for i in records.label[records.split == split]]
+def names(records: Records, subset: int) -> list[str]:
+    return [records.class_names[i] for i in records.label[records.subset == subset]]
 
 
-def truths(records: Records, split: int) -> list[str]:
+def truths(records: Records, subset: int) -> list[str]:
     known = (*records.class_names, "?")
-    return [known[i] for i in records.true_label[records.split == split]]
+    return [known[i] for i in records.true_label[records.subset == subset]]
 
 
 def replace_line(path: Path, number: int, line: str) -> None:
@@ -375,7 +375,7 @@ def test_real_fer2013_has_the_published_figures(real: tuple[Path, Path, np.ndarr
     table, votes, images = real
     plain = list_records(f"fer2013:{table}")
     assert len(plain) == 32298
-    train = plain.split == TRAIN
+    train = plain.subset == TRAIN
     order = [plain.class_names.index(name) for name in NATIVE]
     num_train = np.bincount(plain.label[train])[order]
     assert num_train.tolist() == [3995, 436, 4097, 7215, 4830, 3171, 4965]
@@ -386,7 +386,7 @@ def test_real_fer2013_has_the_published_figures(real: tuple[Path, Path, np.ndarr
     assert np.array_equal(plain.pixels, images)
     assert np.array_equal(records.pixels, images[records.row])
     given, truth = plain.label[records.row], records.true_label
-    train, test = records.split == TRAIN, records.split == TEST
+    train, test = records.subset == TRAIN, records.subset == TEST
     assert np.array_equal(records.label[train], given[train])
     assert (int((truth[train] >= 0).sum()), int(test.sum())) == (24941, 3186)
     assert noise(given[train], truth[train]) == pytest.approx(0.320, abs=0.0005)
@@ -398,7 +398,7 @@ def test_real_fer2013_has_the_published_figures(real: tuple[Path, Path, np.ndarr
     printed = np.array([line.split() for line in PRINTED.strip().split("\n")], dtype=float)
     assert np.abs(shares - printed).max() <= 0.0005 + 1e-9
     most = plurality(read_votes(votes).votes)
-    train = plain.split == TRAIN
+    train = plain.subset == TRAIN
     assert int((most[train] >= 0).sum()) == 26778
     assert noise(plain.label[train], most[train]) == pytest.approx(0.342, abs=0.0005)
 
@@ -409,10 +409,10 @@ def test_real_fer2013_leaks_as_often_as_published(
 ) -> None:
     table, votes, _ = real
     pack = prepare(list_records(f"fer2013:{table}"), 48, tmp_path / "pack")
-    trained = pack.group[(pack.split == TRAIN) & (pack.group >= 0)]
-    equal = (pack.split == TEST) & np.isin(pack.group, trained)
+    trained = pack.group[(pack.subset == TRAIN) & (pack.group >= 0)]
+    equal = (pack.subset == TEST) & np.isin(pack.group, trained)
     assert int(equal.sum()) == 280
     judged = list_records(f"fer2013:{table},ferplus={votes}")
     assert judged.row is not None
-    usable = np.isin(pack.row, judged.row[judged.split == TEST])
+    usable = np.isin(pack.row, judged.row[judged.subset == TEST])
     assert [int(usable.sum()), int((usable & pack.is_leak).sum())] == [3186, 333]

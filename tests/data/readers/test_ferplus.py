@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_ray.data.classes import FERPLUS_VOTES
-from fer_ray.data.faces import UNKNOWN, DataError
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.ferplus import (
     CLASS_NAMES,
     RULES,
@@ -30,12 +30,12 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def name_of(label: np.ndarray) -> str | None:
-    return None if label[0] == UNKNOWN else CLASS_NAMES[label[0]]
+    return None if label[0] == UNKNOWN_TRUTH else CLASS_NAMES[label[0]]
 
 
 def test_every_column_becomes_its_expression() -> None:
     votes = np.eye(10, dtype=np.uint8) * 10
-    expected = [CLASS_NAMES.index(name) for name in FERPLUS_VOTES[:7]] + [UNKNOWN] * 3
+    expected = [CLASS_NAMES.index(name) for name in FERPLUS_VOTES[:7]] + [UNKNOWN_TRUTH] * 3
     for rule in RULES.values():
         assert rule(votes).tolist() == expected
         assert rule(votes).dtype == np.int64

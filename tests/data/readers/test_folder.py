@@ -21,8 +21,8 @@ def listed(root: Path) -> Records:
     return list_records(f"folder:{root}")
 
 
-def paths(records: Records, split: int) -> list[str]:
-    return [records.path[i] for i in np.flatnonzero(records.split == split)]
+def paths(records: Records, subset: int) -> list[str]:
+    return [records.path[i] for i in np.flatnonzero(records.subset == subset)]
 
 
 def classes(records: Records) -> dict[str, str]:
@@ -142,8 +142,8 @@ def test_the_choice_of_test_images_outlives_other_names_above(tmp_path: Path) ->
     below = [f"{i}.jpg" for i in range(50)]
     plain = listed(touch(tmp_path / "a", *(f"happy/{name}" for name in below)))
     moved = listed(touch(tmp_path / "b", *(f"train/3_joy/{name}" for name in below)))
-    assert np.array_equal(plain.split, moved.split)
-    assert set(plain.split.tolist()) == {TRAIN, TEST}
+    assert np.array_equal(plain.subset, moved.subset)
+    assert set(plain.subset.tolist()) == {TRAIN, TEST}
 
 
 def test_the_order_does_not_depend_on_the_file_system(

@@ -28,15 +28,15 @@ def release(root: Path, lines: list[str] | None = None, folder: str = "aligned")
 
 
 def kaggle(root: Path, *, with_csv: bool) -> Path:
-    for split, images in (("train", TRAIN), ("test", TEST)):
+    for subset, images in (("train", TRAIN), ("test", TEST)):
         rows = ["image,label"]
         for stem, native in images.items():
-            folder = root / "DATASET" / split / str(native)
+            folder = root / "DATASET" / subset / str(native)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{stem}_aligned.jpg").touch()
             rows.append(f"{stem}_aligned.jpg,{native}")
         if with_csv:
-            (root / f"{split}_labels.csv").write_text("\n".join(rows) + "\n")
+            (root / f"{subset}_labels.csv").write_text("\n".join(rows) + "\n")
     return root
 
 
@@ -46,7 +46,7 @@ def check(records: Records) -> None:
     assert sorted(stems) == sorted(natives)
     assert records.class_names == NAMES
     assert records.label.tolist() == [CANONICAL[natives[stem]] for stem in stems]
-    assert records.split.tolist() == [0 if stem in TRAIN else 2 for stem in stems]
+    assert records.subset.tolist() == [0 if stem in TRAIN else 2 for stem in stems]
     assert set(records.true_label) == {-1}
 
 
