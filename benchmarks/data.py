@@ -311,7 +311,7 @@ def write_zeros(folder: Path, num: int) -> Path:
     shape = (num, 3, LARGE_SIZE, LARGE_SIZE)
     np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
     label = np.arange(num) % 7
-    subset = np.where(np.arange(num) < 0.9 * num, 0, 2)
+    subset = np.searchsorted([0.8 * num, 0.9 * num], np.arange(num), side="right")
     write_columns(
         folder,
         {

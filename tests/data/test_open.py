@@ -164,7 +164,7 @@ def test_size_and_copies_hold_for_arrays_too(tmp_path: Path) -> None:
         path,
         images=images,
         labels=np.arange(60) % 2,
-        subset=subset,
+        split=split,
         class_names=np.array(["angry", "neutral"]),
     )
     own, small = open_data(f"arrays:{path}"), open_data(f"arrays:{path}", size=16)
