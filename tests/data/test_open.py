@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_ray.data import DataError, FaceData, open_data
+from fer_ray.data import DataError, FaceData, open_data, prepared
 from tests.data.files import drawn
 
 NAMES = ("angry", "happy", "neutral")
@@ -187,6 +187,7 @@ def test_drawn_faces_are_no_copies_of_each_other() -> None:
     spec = "synthetic:train=300,test=70,size=16"
     kept, everything = open_data(spec), open_data(spec, deduplicate=False)
     assert len(kept.test) == len(everything.test) == 70
+    assert set(prepared(spec).near_train.tolist()) == {-1.0}  # nothing was compared
 
 
 @pytest.mark.parametrize("place", ["file", "/proc/nowhere"])
