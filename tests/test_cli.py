@@ -15,6 +15,8 @@ from fer_ray import train, tune
 from fer_ray.methods import METHODS
 from tests.paths import SPACES
 
+pytestmark = pytest.mark.lowest
+
 SMOKE = SPACES / "smoke.yaml"
 DATA = "synthetic:train=300,test=70"
 

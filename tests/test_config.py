@@ -15,6 +15,8 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.methods import METHODS
 from fer_ray.methods.cross_entropy import CrossEntropy
 
+pytestmark = pytest.mark.lowest
+
 CO_DIVIDE = {"name": "co_divide"}
 
 

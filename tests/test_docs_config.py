@@ -13,6 +13,8 @@ from fer_ray.core.bounds import interval_of
 from fer_ray.methods import METHODS
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.lowest
+
 WRITER = runpy.run_path(str(ROOT / "docs" / "config_page.py"))
 SECTIONS = [type(getattr(RunConfig(), x.name)) for x in fields(RunConfig)]
 KINDS = [*(kind for kind in SECTIONS if hasattr(kind, "__dataclass_fields__")), *METHODS.values()]

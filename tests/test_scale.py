@@ -14,6 +14,8 @@ from fer_ray.record.plots import scaling_png
 from fer_ray.scale import build_parser
 from fer_ray.training.scaling import PARTS, Point, make_cases, make_point
 
+pytestmark = pytest.mark.lowest
+
 
 def cases(*argv: str, num_images: int = 100) -> list[tuple[str, RunConfig]]:
     args = build_parser().parse_args(argv)

@@ -171,7 +171,8 @@ def _renewed(
             size,
             folder,
             max_missing_fraction=max_missing_fraction,
-            announce=progress.announce,
+            # Drawn faces are ready in a second or two: not worth a word.
+            announce=None if source.scheme == "synthetic" else progress.announce,
             advance=progress.advance,
             advance_copies=progress.advance_copies,
         )

@@ -19,6 +19,8 @@ from fer_ray.core.augment import (
     plain_views,
 )
 
+pytestmark = pytest.mark.lowest
+
 STILL = ViewPolicy(
     flip=0.0, rotate_deg=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase=0.0
 )

@@ -18,6 +18,8 @@ from fer_ray.core.mixture import (
 )
 from tests import reference
 
+pytestmark = pytest.mark.lowest
+
 
 def two_heaps(seed: int = 0, num: int = 60) -> Tensor:
     generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,8 @@ import pytest
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.yaml_input import load_yaml
 
+pytestmark = pytest.mark.lowest
+
 
 def test_a_yaml_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"

@@ -20,6 +20,8 @@ from fer_ray.data.packs.pack import Pack
 from fer_ray.data.packs.prepare import prepare
 from tests.data.files import drawn, write_folder
 
+pytestmark = pytest.mark.lowest
+
 NO_COPIES = -1
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from fer_ray.data import DataError, FaceData, open_data, prepared
 from tests.data.files import drawn
 
+pytestmark = pytest.mark.lowest
+
 NAMES = ("angry", "happy", "neutral")
 
 

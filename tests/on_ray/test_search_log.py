@@ -11,6 +11,8 @@ from fer_ray.on_ray.search_log import SearchLog
 from fer_ray.search.layout import trial_name
 from fer_ray.search.reading import parse_space
 
+pytestmark = pytest.mark.lowest
+
 EPOCHS = 2
 
 

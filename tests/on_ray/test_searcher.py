@@ -12,6 +12,8 @@ from fer_ray.search.reading import parse_space
 from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import EarlyTerminate
 
+pytestmark = pytest.mark.lowest
+
 
 def space_of(search: str, **changes: Any) -> SearchSpace:
     parameters = {"optim.epochs": {"values": [12, 3, 5]}, "optim.momentum": {"values": [0.9, 0.5]}}

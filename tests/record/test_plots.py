@@ -10,6 +10,8 @@ from PIL import Image
 
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
 
+pytestmark = pytest.mark.lowest
+
 NAMES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 
 

@@ -17,6 +17,8 @@ from fer_ray.search.continuous import Quantized, Real
 from fer_ray.search.distributions import DISTRIBUTIONS, parse_domain
 from fer_ray.search.domains import Choice, Constant, Domain, Integers
 
+pytestmark = pytest.mark.lowest
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "constant": {"value": [1, 2]},
     "categorical": {"values": ["a", 2, None, 0.5]},

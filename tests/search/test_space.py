@@ -16,6 +16,8 @@ from fer_ray.search.space import SearchSpace, trial_params
 from fer_ray.search.sweep import EarlyTerminate
 from tests.paths import SPACES
 
+pytestmark = pytest.mark.lowest
+
 FILES = sorted(SPACES.glob("*.yaml"))
 FEAR = "method.thresholds.fear"
 CONDITIONAL: dict[str, Any] = {

@@ -42,6 +42,8 @@ from tests.samples import (
     train,
 )
 
+pytestmark = pytest.mark.lowest
+
 
 @dataclass(frozen=True)
 class Call:

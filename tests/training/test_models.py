@@ -12,6 +12,8 @@ from fer_ray.config import ModelConfig, RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.training.models import FaceNetwork, build_network
 
+pytestmark = pytest.mark.lowest
+
 
 def build(config: ModelConfig, channels: int = 1, size: int = 48, seed: int = 0) -> FaceNetwork:
     return build_network(config, num_classes=4, num_channels=channels, image_size=size, seed=seed)

@@ -27,6 +27,8 @@ from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.pack import Pack, Problem
 from tests.data.packs.test_copies import noisy, smooth
 
+pytestmark = pytest.mark.lowest
+
 HOSTILE = "<script>alert('x')</script>[bold]&\x1b[2J.jpg"
 CLASSES = ("neutral", "happiness", "fear")
 VOID = {"meta", "img", "br"}

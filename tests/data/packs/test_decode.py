@@ -10,6 +10,8 @@ from PIL import Image
 from fer_ray.data.packs.decode import ImageError, decode
 from tests.data.files import drawn
 
+pytestmark = pytest.mark.lowest
+
 FACE = drawn(1, 40)[0]
 RGB = np.stack([FACE, FACE // 2, 255 - FACE], axis=2)
 

@@ -9,6 +9,8 @@ import pytest
 from fer_ray.data import DataError, FaceData, open_data
 from tests.paths import SHARED
 
+pytestmark = pytest.mark.lowest
+
 REAL = SHARED / "data" / "fer2013plus" / "fer2013plus-small.npz"
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
