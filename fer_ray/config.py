@@ -44,10 +44,12 @@ class DataConfig:
 
     Attributes:
         spec: Data set as `open_data` reads it: `synthetic`, `raf-db:/path/basic`, ...
-        val_fraction: Share of the training images set aside for validation if there are none.
-        seed: Of that division; apart from the run's seed, so that runs compare on the same images.
-        size: Height and width of images read from files, 16 to 1024; by default 112, or their own
-            where that is smaller.
+        val_fraction: Share of the training images set aside for validation if the data set has no
+            validation images; about this share, see docs/data.md.
+        seed: Seed of that choice; apart from the run's seed, so that runs with other seeds compare
+            on the same images.
+        size: Height and width of the images in pixels. By default images of files have 112, or
+            their own size where that is smaller, and arrays keep theirs.
         deduplicate: Whether test images that are copies of training images are left out.
         max_missing_fraction: Share of listed image files that may be missing or unreadable.
     """
@@ -71,7 +73,8 @@ class ModelConfig:
         name: `tiny` (0.2 M parameters, for CPUs) or one of torchvision's ResNets.
         stem: `imagenet` (7x7, stride 2, max-pool), `small` (3x3, stride 1), or `auto`: small below
             64 pixels. `tiny` has its own.
-        weights: Start: None (random), `torchvision` (ImageNet) or the path of a state dict.
+        weights: Initial weights: null (random), `torchvision` (trained on ImageNet) or the path of
+            a state dict.
     """
 
     name: Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "tiny"
@@ -91,11 +94,11 @@ class OptimConfig:
 
     Attributes:
         epochs: All epochs, warm-up included.
-        batch_size: Labelled images a step, over all ranks.
-        learning_rate: At the start.
-        momentum: Of SGD.
-        weight_decay: Of SGD, not on biases and normalisation.
-        clip_norm: Largest norm of the gradient.
+        batch_size: Labelled images per step, over all workers.
+        learning_rate: Learning rate at the start; it falls to 0 as half a cosine.
+        momentum: Nesterov momentum of SGD.
+        weight_decay: Weight decay of SGD; biases and normalisation layers have none.
+        clip_norm: Norm to which larger gradients are scaled down.
     """
 
     epochs: int = bounded(12, "[1, inf)")
@@ -133,10 +136,10 @@ class WorkerConfig:
     """Processes of a run and what each of them gets.
 
     Attributes:
-        num_workers: Ranks.
-        cpus_per_worker: CPUs of a rank; also its number of torch threads on a CPU.
-        gpus_per_worker: GPUs of a rank; a fraction packs several one-worker trials on a device;
-            `auto` is 1 where there are as many GPUs as workers, else 0.
+        num_workers: Number of worker processes.
+        cpus_per_worker: CPUs of a worker; also its number of torch threads if it has no GPU.
+        gpus_per_worker: GPUs of a worker. A fraction puts several one-worker trials on a device;
+            `auto` is 1 if there are as many GPUs as workers, else 0.
         parallel: What workers share out between them. `images`: all train the same network, each
             on its part of a batch. `networks`: half of the workers trains A while the other half
             trains B, which needs a method whose networks do not look at each other within an epoch
@@ -170,7 +173,7 @@ class ComputeConfig:
         speedups: `none`, `fused` (SGD in one kernel), `compile` (the network compiled too, which
             takes minutes before the first step), or `auto`: what is never slower, on any device
             `fused`.
-        eval_batch_size: Images a forward without gradient.
+        eval_batch_size: Images per forward pass without gradient.
     """
 
     bf16: bool | Literal["auto"] = "auto"
@@ -194,9 +197,10 @@ class RunConfig:
         augment: Random views.
         workers: Processes.
         compute: Arithmetic.
-        metric: What is best; a `val/...` key, never of the test set.
+        metric: Metric by which the best epoch is chosen: `val/macro_recall`, `val/accuracy`,
+            `val/loss` or `val/recall/<class>`.
         mode: Whether the best metric is the largest or the smallest.
-        seed: Of networks, orders and views.
+        seed: Seed of network initialisation, image order and random views.
         flip_average: Whether predictions average an image and its mirror image.
     """
 

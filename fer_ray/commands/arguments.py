@@ -55,7 +55,9 @@ def base_parser(program: str, description: str) -> argparse.ArgumentParser:
         help="a key of the run, such as optim.epochs=30; may be repeated; docs/config.md lists all",
     )
     parser.add_argument(
-        "--refresh", action="store_true", help="prepare the data set anew, whatever the cache holds"
+        "--refresh",
+        action="store_true",
+        help="prepare the data set again, even if the cache holds it",
     )
     parser.add_argument(
         "--name", help="name of the folder (default: what is run, and a number: thresholds-001)"

@@ -76,7 +76,7 @@ class ViewParams:
         if self.affine.device == device:
             return self
         parts = [self.affine.flatten(1), self.gain[:, None], self.bias[:, None], self.box]
-        # One copy rather than four, for each has a price of its own however short it is.
+        # One copy rather than four, because each has a fixed cost.
         together = torch.cat(parts, dim=1).to(device, non_blocking=True)
         affine, gain, bias, box = together.split([6, 1, 1, 4], dim=1)
         return self._with(affine.reshape(-1, 2, 3), gain[:, 0], bias[:, 0], box)

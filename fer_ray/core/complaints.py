@@ -35,7 +35,7 @@ def complaint(errors: Sequence[Any], kind: type, methods: Mapping[str, type]) ->
 
 
 def unknown_key(key: str, path: Sequence[str], known: Sequence[str]) -> str:
-    """What is said of a key that nobody knows: the nearest one, or all there are.
+    """Message about an unknown key: it names the nearest known key, or all of them.
 
     >>> unknown_key("epoch", ["optim"], ["epochs", "momentum"])
     'optim.epoch: unknown key; did you mean epochs?'

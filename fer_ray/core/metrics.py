@@ -53,7 +53,7 @@ def selection_metrics(
         is_labeled: Who keeps the label.
         clean_prob: Probability that the given label is right.
         label: Labels as given; -1 where none was.
-        true_label: True labels; `UNKNOWN_TRUTH` (-1) where nobody knows.
+        true_label: True labels; `UNKNOWN_TRUTH` (-1) if not known.
         class_names: Names of the classes, in label order.
 
     Returns:

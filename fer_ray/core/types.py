@@ -125,7 +125,7 @@ class SplitResult:
         clean_prob: Probability in [0, 1] that the given label is right.
         label: The label to train on: given, or a pseudo-label the method admitted.
         threshold: Clean probability above which a class keeps its label.
-        reset_networks: Whether the networks start anew (CReST's generations).
+        reset_networks: Whether the networks are initialised again (CReST's generations).
         memory: What the method wants back at the next split; goes into the checkpoint.
     """
 

@@ -23,7 +23,7 @@ class DataError(ValueError):
 
 
 class ImageRows:
-    """Some rows of a larger array of images, which stays on disk until they are asked for.
+    """Some rows of a larger array of images; the array stays on disk until rows are read.
 
     Indexed like an array by a number, a slice or an array of numbers; what is taken is a copy.
     """
@@ -83,7 +83,7 @@ class Faces:
             may be a read-only memory map, or rows of one.
         label: int64 [sample]; class as given, it may be wrong; `UNLABELED` where none was given, as
             may be among training images.
-        true_label: int64 [sample]; class the truth says, `UNKNOWN_TRUTH` where nobody knows; for
+        true_label: int64 [sample]; true class, `UNKNOWN_TRUTH` if it is not known; for
             evaluation only.
         row: int64 [sample]; row of the image in its source.
 

@@ -125,7 +125,7 @@ def prepared(
     source = _source(spec, refresh=refresh)
     _check_size(source, size)
     if source.scheme == "pack":
-        return open_pack(source.path)  # whoever made it has said what may be missing
+        return open_pack(source.path)  # what may be missing was decided when it was made
     folder = cache_root() / "packs" / _key(source, size)
     try:
         pack = None if refresh else _unchanged(folder)

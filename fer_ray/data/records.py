@@ -118,8 +118,8 @@ class Records:
             names the image best, such as `fer2013.csv:17`.
         listed: Where the image is listed, such as `list_patition_label.txt:17`; empty where its
             place in a folder is all there is.
-        label: int64 [sample]; given class, an index into `class_names`; `UNLABELED` where none.
-        true_label: int64 [sample]; class the truth says, `UNKNOWN_TRUTH` where nobody knows.
+        label: int64 [sample]; given class, an index into `class_names`; `UNLABELED` if none.
+        true_label: int64 [sample]; true class, `UNKNOWN_TRUTH` if it is not known.
         subset: int64 [sample]; `TRAIN`, `VAL` or `TEST`.
         class_names: Canonical names in canonical order.
         box: int64 [sample, 4]; left, top, right, bottom of the face in pixels, right and bottom

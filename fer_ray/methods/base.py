@@ -100,8 +100,8 @@ class Method:
     def memory_size(self, num_classes: int) -> int:
         """How many numbers a network keeps for every training image; 0: none.
 
-        They are zeros at first, and again whenever the networks start anew. Steps change them
-        through `StepContext.memory`; ranks bring them together after an epoch.
+        They are zeros at first, and again whenever the networks are initialised again. Steps change
+        them through `StepContext.memory`; ranks bring them together after an epoch.
         """
         del num_classes
         return 0

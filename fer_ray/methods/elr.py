@@ -13,7 +13,7 @@ from fer_ray.core.losses import mixup, mixup_coefficient, soft_cross_entropy
 from fer_ray.core.types import Labeled, Network, StepContext, StepOutput, Unlabeled, Views
 from fer_ray.methods.base import Method
 
-# Probabilities stay this far from 0 and 1, hence 1 - <p, t> from 0, as in the authors' script.
+# Probabilities stay this far from 0 and 1, so 1 - <p, t> stays above 0, as in the authors' script.
 _SMALLEST = 1e-4
 
 

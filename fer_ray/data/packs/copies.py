@@ -101,8 +101,8 @@ def nearest(
 
     Args:
         images: May be a memory map; read in blocks.
-        rows: Whose nearest is asked for.
-        among: Where it is looked for.
+        rows: Images whose nearest neighbour is wanted.
+        among: Images to search.
         advance: Told of rows done; in total `len(rows)`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One image file as uint8 RGB pixels of the size asked for, or the reason why not."""
+"""Decodes one image file into uint8 RGB pixels of a given size, or says why it cannot."""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ class Pack:
             files are RGB and square.
         made_of: Digest of all that the pack was made of; empty if it was made of another pack.
         label: int64 [sample]; class as given, -1 where none was.
-        true_label: int64 [sample]; -1 where nobody knows.
+        true_label: int64 [sample]; -1 if it is not known.
         subset: int64 [sample]; 0 train, 1 val, 2 test.
         row: int64 [sample]; row in the data set's own numbering.
         path: Text [sample]; file or row that the image came from.
@@ -114,7 +114,7 @@ class Pack:
 def refuse_too_many(
     name: str, problems: Sequence[Problem], num_listed: int, max_missing_fraction: float
 ) -> None:
-    """Refuse a data set of which too many images are missing or unreadable.
+    """Refuse a data set with too many missing or unreadable images.
 
     Raises:
         DataError: With the first few of them.

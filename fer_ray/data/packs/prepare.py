@@ -63,8 +63,8 @@ def pack_size(records: Records, size: int | None) -> tuple[int, int]:
 
     Args:
         records: What the data set lists.
-        size: Height and width asked for. By default images of a table keep their own, and images of
-            files have 112, or their own where that is smaller.
+        size: Height and width in pixels. By default images of a table keep their own size, and
+            images of files have 112, or their own size where that is smaller.
     """
     if size is not None:
         return size, size
@@ -135,7 +135,7 @@ def prepare(
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.with_name(f".{out.name}.lock")):
         if refresh and out.exists():
-            open_pack(out)  # nothing but a pack is removed
+            open_pack(out)  # a folder that is not a pack is never removed
             shutil.rmtree(out)  # processes that have mapped its files keep them
         if out.exists():
             pack = _existing(out, digest)
@@ -191,7 +191,7 @@ def _existing(out: Path, digest: str) -> Pack:
             str(out),
             expected="no such folder, or this data set at this size",
             got=f"a pack of {pack.name} made of something else",
-            remedy="Choose another --out, or make this one anew with --refresh.",
+            remedy="Choose another --out, or make this one again with --refresh.",
         )
     return pack
 

@@ -42,7 +42,7 @@ class Votes:
 
 
 def read_votes(path: Path) -> Votes:
-    """Read `fer2013new.csv`; image names are not read, for they are no rows of `fer2013.csv`.
+    """Read `fer2013new.csv`. Image names are ignored, because they are not rows of `fer2013.csv`.
 
     Raises:
         DataError: If the file is another one, a vote is no whole number from 0 to 10, or a row
@@ -131,7 +131,7 @@ def soft_truth(votes: UInt8[np.ndarray, "sample 10"]) -> Float32[np.ndarray, "sa
     """Shares of the votes for the seven expressions, in the order of `CLASS_NAMES`.
 
     Returns:
-        Rows that sum to 1; zeros where nobody voted for any of the seven.
+        Rows that sum to 1; zeros if there is no vote for any of the seven.
     """
     counted = votes[:, _COLUMN].astype(np.float32)
     share: np.ndarray = counted / counted.sum(axis=1, keepdims=True).clip(min=1)
