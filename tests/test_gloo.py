@@ -9,6 +9,8 @@ import pytest
 from fer_ray.training.distributed import rank, world_size
 from tests.gloo import GlooRanks
 
+pytestmark = pytest.mark.lowest
+
 
 def who(offset: int) -> tuple[int, int]:
     return rank() + offset, world_size()

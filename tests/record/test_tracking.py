@@ -30,6 +30,8 @@ from fer_ray.record.tracking import (
 from tests.wandb_reader import OfflineRun, read_runs
 from tests.wandb_stub import WandbStub, running_stub
 
+pytestmark = pytest.mark.lowest
+
 NAN = float("nan")
 CLASSES = ("neutral", "fear")
 
