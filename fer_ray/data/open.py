@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import importlib
 import shutil
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -162,6 +163,7 @@ def _renewed(
     pack = None if refresh else _unchanged(folder)
     if pack is not None:  # another process has made it meanwhile
         return pack
+    since_ns = time.time_ns()
     records = _records(source)
     if refresh or not is_made_of(folder, records, size):
         shutil.rmtree(folder, ignore_errors=True)  # processes that mapped its files keep them
@@ -177,7 +179,7 @@ def _renewed(
             advance_copies=progress.advance_copies,
         )
     images = () if records.pixels is not None else (str(records.root / x) for x in records.path)
-    write_stamps(folder, (*records.sources, *images))
+    write_stamps(folder, (*records.sources, *images), since_ns)
     return pack
 
 

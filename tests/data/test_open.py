@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fer_ray.data import DataError, FaceData, open_data, prepared
+from fer_ray.data.packs import prepare as prepare_module
+from fer_ray.data.packs.stamps import are_unchanged, write_stamps
 from tests.data.files import drawn
 
 pytestmark = pytest.mark.lowest
@@ -200,3 +203,33 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("FER_RAY_CACHE", str(tmp_path / place))
     with pytest.raises(DataError, match=r"a cache folder that can be written.*FER_RAY_CACHE"):
         open_data("synthetic:train=300,test=70,size=16")
+
+
+def test_what_changes_while_it_is_read_is_read_again(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image that is rewritten after it was decoded and before the pack was finished."""
+    path = raw / "train" / "happy" / "003.png"
+    for each in (*raw.rglob("*"), raw):
+        os.utime(each, ns=(1, 1))
+    finish = prepare_module._Building._finish
+
+    def rewriting(self: Any, *args: Any) -> None:
+        Image.new("L", (24, 24), 7).save(path)
+        finish(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module._Building, "_finish", rewriting)
+        open_data(f"folder:{raw}")
+    open_data(f"folder:{raw}")
+    assert num_prepared(capsys) == 2
+
+
+def test_a_file_that_changed_while_it_was_read_counts_as_changed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    os.utime(file, ns=(1, 10**9))
+    write_stamps(tmp_path, [str(file)], since_ns=10**11)
+    assert are_unchanged(tmp_path)
+    write_stamps(tmp_path, [str(file)], since_ns=10**9)
+    assert not are_unchanged(tmp_path)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 STAMPS = "stamps.txt"
+_GRAIN_NS = 2 * 10**9
+"""Some file systems know the time of a change to two seconds only."""
 
 
 def stamps(paths: Iterable[str]) -> Iterator[str]:
@@ -17,11 +19,20 @@ def stamps(paths: Iterable[str]) -> Iterator[str]:
             yield f"-1 -1 {path}\n"
 
 
-def write_stamps(folder: Path, paths: Iterable[str]) -> None:
-    """Write down beside a pack what it was made from."""
+def write_stamps(folder: Path, paths: Iterable[str], since_ns: int) -> None:
+    """Write down beside a pack what it was made from.
+
+    Args:
+        folder: The pack.
+        paths: All files and folders that were read.
+        since_ns: When reading them began. What has changed since, or shortly before, may have been
+            read in its old state: it counts as changed the next time.
+    """
     part = folder / f".{STAMPS}.part"
     with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(stamps(paths))
+        for line in stamps(paths):
+            is_old = int(line.split(" ", 2)[1]) < since_ns - _GRAIN_NS
+            file.write(line if is_old else f"-2 {line.split(' ', 1)[1]}")
     part.replace(folder / STAMPS)
 
 
