@@ -27,8 +27,8 @@ from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.config import ConfigError, RunConfig, with_overrides
 from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
 from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.record.console import error_paragraph
 from fer_ray.record.plots import scaling_png
-from fer_ray.record.terminal import error_paragraph
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 
 Scaling = Literal["strong", "weak"]

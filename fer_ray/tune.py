@@ -38,8 +38,8 @@ from fer_ray.on_ray.trials import (
     trial_name,
     trial_resources,
 )
+from fer_ray.record.console import error_paragraph
 from fer_ray.record.storage import Folder
-from fer_ray.record.terminal import error_paragraph
 from fer_ray.record.tracking import JsonLinesTracker, WandbMode, sync_hint, wandb_mode
 from fer_ray.search.sharing import shares_warmup
 from fer_ray.search.space import SearchSpace, parse_space

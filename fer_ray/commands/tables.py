@@ -7,7 +7,7 @@ from rich.console import Console
 
 from fer_ray.data import FaceData
 from fer_ray.record.storage import Folder
-from fer_ray.record.terminal import confusion_table, recall_table
+from fer_ray.record.tables import confusion_table, recall_table
 
 
 def print_result(
