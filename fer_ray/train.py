@@ -21,8 +21,10 @@ from fer_ray.on_ray.cluster import connect, max_concurrent
 from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.epoch_progress import EpochProgress
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tracking import FanOut, JsonLinesTracker, open_wandb, sync_hint, wandb_mode
+from fer_ray.record.trackers import FanOut
+from fer_ray.record.wandb_run import open_wandb, sync_hint, wandb_mode
 from fer_ray.training.finish import (
     evaluation_device,
     fill_gap,

@@ -39,8 +39,9 @@ from fer_ray.on_ray.trials import (
     trial_resources,
 )
 from fer_ray.record.console import error_paragraph
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tracking import JsonLinesTracker, WandbMode, sync_hint, wandb_mode
+from fer_ray.record.wandb_run import WandbMode, sync_hint, wandb_mode
 from fer_ray.search.sharing import shares_warmup
 from fer_ray.search.space import SearchSpace, parse_space
 from fer_ray.search.sweep import EarlyTerminate

@@ -16,16 +16,11 @@ from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import DRIVER
 from fer_ray.on_ray.trainer import HOPELESS, RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.plots import confusion_png, losses_png
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tracking import (
-    JsonLinesTracker,
-    NullTracker,
-    Tracker,
-    WandbMode,
-    WandbTracker,
-    open_wandb,
-)
+from fer_ray.record.trackers import NullTracker, Tracker
 from fer_ray.record.trial_table import TrialTable
+from fer_ray.record.wandb_run import WandbMode, WandbTracker, open_wandb
 from fer_ray.search.space import SearchSpace
 from fer_ray.training.finish import fill_gap, newest_checkpoint
 from fer_ray.training.runtime import Save, open_run_data, train_run

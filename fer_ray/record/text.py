@@ -1,4 +1,4 @@
-"""Numbers, durations and names as short text, for tables and lines on a terminal."""
+"""Numbers, durations, names and errors as short text, for tables, messages and logs."""
 
 import math
 from collections.abc import Sequence
@@ -89,3 +89,13 @@ def last_letters(name: str, width: int) -> str:
     ('trial_007', '…_name_00007')
     """
     return name if len(name) <= width else f"…{name[1 - width :]}"
+
+
+def error_text(error: Exception) -> str:
+    """Type and message of an error, on one line.
+
+    >>> error_text(OSError("disk full")), error_text(ValueError())
+    ('OSError: disk full', 'ValueError')
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
