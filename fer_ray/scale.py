@@ -29,6 +29,7 @@ from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
 from fer_ray.on_ray.trainer import RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.plots import scaling_png
+from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 
 Scaling = Literal["strong", "weak"]
@@ -165,7 +166,10 @@ def _train(run: RunConfig) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as storage:
         fit_on_workers(
-            run, name="scale", storage=storage, on_report=lambda row, _: rows.append(dict(row))
+            run,
+            name="scale",
+            storage=Folder(storage),
+            on_report=lambda row, _: rows.append(dict(row)),
         )
     return rows
 

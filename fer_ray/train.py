@@ -122,7 +122,7 @@ def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> 
             tracker.log(row)
             progress.update(row)
 
-        fit_on_workers(run, name=_CHECKPOINTS, storage=str(folder), on_report=on_report)
+        fit_on_workers(run, name=_CHECKPOINTS, storage=folder, on_report=on_report)
     with tempfile.TemporaryDirectory() as scratch:
         rows.log_history(newest_history(folder / _CHECKPOINTS, Path(scratch)))
 

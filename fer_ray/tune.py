@@ -5,6 +5,7 @@ import csv
 import functools
 import io
 import json
+import posixpath
 import sys
 import tempfile
 import time
@@ -200,14 +201,14 @@ def _search(plan: SearchPlan, have: Resources) -> None:
     concurrent = max_concurrent(run.workers, have)
     trainable = tune.with_resources(
         functools.partial(
-            run_trial, space=space, folder=str(plan.folder), shares_warmup=plan.shares_warmup
+            run_trial, space=space, folder=plan.folder, shares_warmup=plan.shares_warmup
         ),
         functools.partial(trial_resources, space=space, drivers=have.drivers),
     )
     quiet_ray()
     log = SearchLog(
         space=space,
-        folder=str(plan.folder),
+        folder=plan.folder,
         class_names=plan.data.class_names,
         num_trials=plan.num_trials,
         wandb=plan.wandb,
@@ -241,10 +242,12 @@ def _interrupted(plan: SearchPlan) -> InterruptedRunError:
 
 def _restored(plan: SearchPlan, trainable: Any) -> tune.Tuner | None:
     """The interrupted experiment; `None` if it was broken off before Tune saved anything."""
-    path = str(plan.folder)
-    if not tune.Tuner.can_restore(path):
+    path, store = plan.folder.path, plan.folder.filesystem
+    if not tune.Tuner.can_restore(path, storage_filesystem=store):
         return None
-    return tune.Tuner.restore(path, trainable, resume_unfinished=True, resume_errored=True)
+    return tune.Tuner.restore(
+        path, trainable, resume_unfinished=True, resume_errored=True, storage_filesystem=store
+    )
 
 
 def _tuner(
@@ -267,7 +270,8 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=plan.folder.name,
-            storage_path=str(plan.folder).removesuffix(plan.folder.name).rstrip("/"),
+            storage_path=posixpath.dirname(plan.folder.path),
+            storage_filesystem=plan.folder.filesystem,
             verbose=0,
             callbacks=[log],
             failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),

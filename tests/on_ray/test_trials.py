@@ -12,6 +12,7 @@ from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.on_ray import trials
 from fer_ray.on_ray.trials import SearchLog, trial_name, trial_resources
+from fer_ray.record.storage import Folder
 from fer_ray.search.space import parse_space
 from fer_ray.search.sweep import EarlyTerminate
 from fer_ray.tune import largest_run, make_scheduler
@@ -39,7 +40,7 @@ def search_log(folder: Path) -> SearchLog:
     }
     return SearchLog(
         space=parse_space(raw, "file"),
-        folder=str(folder),
+        folder=Folder(folder),
         class_names=("a", "b"),
         num_trials=4,
         wandb="disabled",
