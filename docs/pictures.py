@@ -28,7 +28,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
-from fer_ray.record.terminal import TrialStatus, TrialTable, recall_table
+from fer_ray.record.tables import recall_table
+from fer_ray.record.trial import TrialStatus
+from fer_ray.record.trial_table import TrialTable
 
 DOCS = Path(__file__).resolve().parent
 _COMMAND = "python -m fer_ray.tune --space search_spaces/thresholds.yaml"

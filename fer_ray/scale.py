@@ -25,8 +25,9 @@ from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, scaling_table
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.cluster import connect, max_concurrent
+from fer_ray.record.console import error_paragraph
 from fer_ray.record.plots import scaling_png
-from fer_ray.record.terminal import error_paragraph
+from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 from fer_ray.training.scaling import SCALINGS, Point, Scaling, make_cases, make_point
 
@@ -138,7 +139,10 @@ def _train(run: RunConfig) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as storage:
         fit_on_workers(
-            run, name="scale", storage=storage, on_report=lambda row, _: rows.append(dict(row))
+            run,
+            name="scale",
+            storage=Folder(storage),
+            on_report=lambda row, _: rows.append(dict(row)),
         )
     return rows
 

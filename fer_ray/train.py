@@ -18,9 +18,12 @@ from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.on_ray.cluster import connect, max_concurrent
+from fer_ray.record.console import error_paragraph
+from fer_ray.record.epoch_progress import EpochProgress
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.terminal import EpochProgress, error_paragraph
-from fer_ray.record.tracking import FanOut, JsonLinesTracker, open_wandb, sync_hint, wandb_mode
+from fer_ray.record.trackers import FanOut
+from fer_ray.record.wandb_run import open_wandb, sync_hint, wandb_mode
 from fer_ray.training.finish import (
     evaluation_device,
     fill_gap,
@@ -126,7 +129,7 @@ def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> 
             tracker.log(row)
             progress.update(row)
 
-        fit_on_workers(run, name=_CHECKPOINTS, storage=str(folder), on_report=on_report)
+        fit_on_workers(run, name=_CHECKPOINTS, storage=folder, on_report=on_report)
     with tempfile.TemporaryDirectory() as scratch:
         rows.log_history(newest_history(folder / _CHECKPOINTS, Path(scratch)))
 

@@ -16,8 +16,8 @@ from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.core.yaml_input import load_yaml
 from fer_ray.on_ray.cluster import connect
-from fer_ray.record.terminal import error_paragraph
-from fer_ray.record.tracking import sync_hint, wandb_mode
+from fer_ray.record.console import error_paragraph
+from fer_ray.record.wandb_run import sync_hint, wandb_mode
 from fer_ray.results.best_trial import best_trial, finish_search, table_csv, trial_table
 from fer_ray.search.plan import SearchPlan, count_trials, largest_run, remembered
 from fer_ray.search.reading import parse_space

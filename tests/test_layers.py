@@ -126,7 +126,7 @@ def test_a_violation_is_seen(module: str, source: str, complaint: str) -> None:
     [
         ("training.loop", "from fer_ray.core.losses import sharpen"),
         ("training.loop", "from fer_ray.training.checkpoint import Best"),
-        ("record.tracking", "import wandb"),
+        ("record.wandb_run", "import wandb"),
         ("data.faces", "def f():\n    import sklearn.model_selection"),
         ("data.__main__", "from fer_ray.commands.process import command"),
         ("train", "from fer_ray import __version__\nfrom fer_ray.on_ray import trainer"),

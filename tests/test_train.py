@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fer_ray.config import RunConfig
-from fer_ray.record.tracking import plain
+from fer_ray.record.rows import plain
 from fer_ray.training.runtime import ProcessRuntime, train_run
 from tests.conftest import Command, Launch
 from tests.gloo import GlooRanks

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from fer_ray.config import RunConfig
-from fer_ray.record.tracking import plain
+from fer_ray.record.rows import plain
 from fer_ray.training.runtime import ProcessRuntime, open_run_data, train_run
 from tests.conftest import Command, Launch
 from tests.wandb_reader import read_runs

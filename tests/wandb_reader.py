@@ -15,7 +15,7 @@ _FULL, _FIRST, _LAST = 1, 2, 4
 
 @dataclass
 class OfflineRun:
-    """The parts of a run that tests ask about."""
+    """The parts of a run that tests check."""
 
     run: Any = None
     config: dict[str, Any] = field(default_factory=dict)
@@ -26,12 +26,12 @@ class OfflineRun:
 
 
 def read_runs(directory: Path) -> list[OfflineRun]:
-    """Every offline run below a directory, by name of its file."""
+    """Every offline run below a directory, sorted by the name of its file."""
     return [read_run(path) for path in sorted(directory.glob("**/offline-run-*/*.wandb"))]
 
 
 def read_run(path: Path) -> OfflineRun:
-    """One `.wandb` file; a torn tail is left out."""
+    """One `.wandb` file; an incomplete record at the end is ignored."""
     result = OfflineRun()
     for record in _records(path.read_bytes()):
         kind = record.WhichOneof("record_type")
@@ -68,7 +68,7 @@ def _payloads(data: bytes) -> Iterator[bytes]:
     position, payload = _FILE_HEADER, b""
     while position + _CHUNK_HEADER <= len(data):
         left = _BLOCK - position % _BLOCK
-        if left < _CHUNK_HEADER:  # too little for a header: padding
+        if left < _CHUNK_HEADER:  # too short for a header: padding
             position += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, position)

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class WandbStub:
-    """What the server was told.
+    """A server that keeps what it is sent.
 
     Attributes:
         runs: Variables of the requests that created or updated a run, by run id.
@@ -34,7 +34,7 @@ class WandbStub:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening; open connections die with their next request."""
+        """Stop listening; open connections break at their next request."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -81,7 +81,7 @@ class WandbStub:
         return {"viewer": viewer | more}
 
     def _bucket(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """What a run that is resumed wants to know of its past."""
+        """What the library asks about a run before it resumes it."""
         name = variables["name"]
         if name not in self.runs:
             return {"model": {"bucket": None}, "project": {"run": None}}
@@ -130,7 +130,7 @@ class WandbStub:
 
 @contextmanager
 def running_stub() -> Iterator[WandbStub]:
-    """A stub that is gone afterwards."""
+    """A stub that is closed at the end."""
     stub = WandbStub()
     try:
         yield stub

@@ -9,8 +9,8 @@ from types import FrameType
 
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import DataError
-from fer_ray.record.storage import StorageError
-from fer_ray.record.terminal import error_paragraph
+from fer_ray.record.console import error_paragraph
+from fer_ray.record.places import StorageError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130

@@ -10,7 +10,7 @@ from rich.table import Table
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.record.storage import Folder
-from fer_ray.record.terminal import confusion_table, recall_table
+from fer_ray.record.tables import confusion_table, recall_table
 from fer_ray.training.scaling import PARTS, Point
 
 

@@ -1,6 +1,7 @@
 """A search on Ray Tune, from a plan to finished trials."""
 
 import functools
+import posixpath
 from typing import Any
 
 from ray import tune
@@ -38,14 +39,14 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     concurrent = max_concurrent(largest.workers, have)
     trainable = tune.with_resources(
         functools.partial(
-            run_trial, space=space, folder=str(plan.folder), shares_warmup=plan.shares_warmup
+            run_trial, space=space, folder=plan.folder, shares_warmup=plan.shares_warmup
         ),
         functools.partial(trial_resources, space=space, drivers=have.drivers),
     )
     quiet_ray()
     log = SearchLog(
         space=space,
-        folder=str(plan.folder),
+        folder=plan.folder,
         class_names=plan.data.class_names,
         num_trials=plan.num_trials,
         wandb=plan.wandb,
@@ -72,10 +73,12 @@ def _is_over(result: Any) -> bool:
 
 def _restored(plan: SearchPlan, trainable: Any) -> tune.Tuner | None:
     """The interrupted experiment; `None` if it was broken off before Tune saved anything."""
-    path = str(plan.folder)
-    if not tune.Tuner.can_restore(path):
+    path, store = plan.folder.path, plan.folder.filesystem
+    if not tune.Tuner.can_restore(path, storage_filesystem=store):
         return None
-    return tune.Tuner.restore(path, trainable, resume_unfinished=True, resume_errored=True)
+    return tune.Tuner.restore(
+        path, trainable, resume_unfinished=True, resume_errored=True, storage_filesystem=store
+    )
 
 
 def _tuner(
@@ -98,7 +101,8 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=plan.folder.name,
-            storage_path=str(plan.folder).removesuffix(plan.folder.name).rstrip("/"),
+            storage_path=posixpath.dirname(plan.folder.path),
+            storage_filesystem=plan.folder.filesystem,
             verbose=0,
             callbacks=[log],
             failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),

@@ -10,16 +10,11 @@ from ray import tune
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.trial import FAILURE_KEY
 from fer_ray.record.plots import confusion_png, losses_png
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.terminal import TrialTable
-from fer_ray.record.tracking import (
-    JsonLinesTracker,
-    NullTracker,
-    Tracker,
-    WandbMode,
-    WandbTracker,
-    open_wandb,
-)
+from fer_ray.record.trackers import NullTracker, Tracker
+from fer_ray.record.trial_table import TrialTable
+from fer_ray.record.wandb_run import WandbMode, WandbTracker, open_wandb
 from fer_ray.search.layout import FAILURE, PARAMS, best_row, checkpoints_of, sampled, trial_name
 from fer_ray.search.space import SearchSpace
 from fer_ray.training.finish import fill_gap
@@ -37,7 +32,7 @@ class SearchLog(tune.Callback):
         self,
         *,
         space: SearchSpace,
-        folder: str,
+        folder: Folder,
         class_names: tuple[str, ...],
         num_trials: int,
         wandb: WandbMode,
@@ -62,7 +57,7 @@ class SearchLog(tune.Callback):
 
     def _restore(self) -> None:
         self._space: SearchSpace = self._settings["space"]
-        self._folder = Folder(self._settings["folder"])
+        self._folder: Folder = self._settings["folder"]
         self._names: tuple[str, ...] = self._settings["class_names"]
         self._mode: WandbMode = self._settings["wandb"]
         self._runs: dict[str, RunConfig] = {}

@@ -73,7 +73,7 @@ def _worker(config: dict[str, Any]) -> dict[str, str] | None:
     quiet_ray()
     try:
         run, folder = config["run"], config["warmup"]
-        warmup = SharedWarmup(Folder(folder), run) if folder else None
+        warmup = SharedWarmup(folder, run) if folder is not None else None
         train_run(run, TrainRuntime(), warmup=warmup)
     except HOPELESS as error:
         return {"kind": type(error).__name__, "message": str(error)}
@@ -110,20 +110,20 @@ def fit_on_workers(
     run: RunConfig,
     *,
     name: str,
-    storage: str,
+    storage: Folder,
     on_report: Callable[[Mapping[str, Any], str], None],
     max_failures: int = 2,
-    warmup: str | None = None,
+    warmup: Folder | None = None,
 ) -> None:
     """Train on `run.workers` processes; the same name and storage resume where they stopped.
 
     Args:
         run: With a number for `workers.gpus_per_worker`.
         name: Of Train's folder.
-        storage: Folder or URI around it.
+        storage: The folder around it.
         on_report: Called in this thread with each row and the path of its checkpoint.
         max_failures: How often lost workers are replaced.
-        warmup: Folder or URI of the warm-ups that runs share; `None` shares none.
+        warmup: Folder of the warm-ups that runs share; `None` shares none.
 
     Raises:
         RunFailedError: If the loop ended itself: an empty split, a loss that is not finite.
@@ -183,10 +183,10 @@ def _abort(controller: Any) -> None:
 def _trainer(
     run: RunConfig,
     name: str,
-    storage: str,
+    storage: Folder,
     queue: Queue,
     max_failures: int,
-    warmup: str | None,
+    warmup: Folder | None,
 ) -> TorchTrainer:
     gpus = run.workers.gpus_per_worker
     assert gpus != "auto"
@@ -206,7 +206,8 @@ def _trainer(
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=storage,
+            storage_path=storage.path,
+            storage_filesystem=storage.filesystem,
             callbacks=[_Relay(queue)],
             failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=3),
             checkpoint_config=CheckpointConfig(num_to_keep=_KEEP),

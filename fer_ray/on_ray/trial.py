@@ -27,8 +27,8 @@ FAILURE_KEY = "failure"
 class TuneRuntime:
     """A trial of one worker: the loop runs inside the Tune trial, which owns the checkpoints."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Folder(folder)
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -47,12 +47,12 @@ class TuneRuntime:
 
 
 def run_trial(
-    config: Mapping[str, Any], *, space: SearchSpace, folder: str, shares_warmup: bool = True
+    config: Mapping[str, Any], *, space: SearchSpace, folder: Folder, shares_warmup: bool = True
 ) -> None:
     """Train one trial; a hopeless error is reported as the worst value and not retried."""
     run = space.run_config(sampled(config))
     name = trial_name(config)
-    shared = str(Folder(folder) / WARMUP) if shares_warmup else None
+    shared = folder / WARMUP if shares_warmup else None
     epoch = 0
     quiet_ray()
 
@@ -65,14 +65,14 @@ def run_trial(
 
     try:
         if run.workers.num_workers == 1:
-            warmup = SharedWarmup(Folder(shared), run) if shared else None
+            warmup = SharedWarmup(shared, run) if shared is not None else None
             data = _open_once(run.data)
-            train_run(run, TuneRuntime(str(Folder(folder) / name)), data=data, warmup=warmup)
+            train_run(run, TuneRuntime(folder / name), data=data, warmup=warmup)
         else:
             fit_on_workers(
                 run,
                 name=TRAIN_NAME,
-                storage=str(Folder(folder) / TRAIN_RUNS / name),
+                storage=folder / TRAIN_RUNS / name,
                 on_report=report_row,
                 warmup=shared,
             )

@@ -1,61 +1,75 @@
-"""A folder on this machine or in an object store, with the handful of operations a run needs."""
+"""A folder on this machine or in an object store, with the operations that a run needs."""
 
-import copy
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+from fer_ray.record.places import StorageError, open_place
+from fer_ray.record.text import error_text
+
 _TEMPORARY = ".part"
-
-
-class StorageError(ValueError):
-    """A place cannot be opened, read or written; the message says which, why and what to do."""
 
 
 class Folder:
     """A folder given as a local path or as a URI that `pyarrow.fs` understands.
 
-    Names are relative to the folder and may hold slashes. Nothing is created before the first
-    write. `str` gives what was meant in a form to paste: a path, or a URI without password.
+    Names are relative to the folder and may contain slashes. Nothing is created before the first
+    write.
+
+    A URI may contain options, some of them secret (`?client_secret=...`). pyarrow gets them, but
+    `str`, `repr` and errors give their names without their values. To open the folder in another
+    process, pass the object: its pickle opens the same URI again, so it contains the values.
 
     >>> str(Folder("file:///data") / "runs")
     '/data/runs'
+    >>> str(Folder("mock:///data?token=abc") / "runs")
+    'mock:///data/runs?token=***'
     """
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
-        """Open a place without touching it.
+        """Open a folder without creating, reading or writing anything.
 
         Args:
             place: A path (`~` is the home directory) or a URI such as `s3://bucket/runs`.
 
         Raises:
-            StorageError: The URI is not understood, or it carries a password.
+            StorageError: The URI is not understood, or it contains a password.
         """
-        self._filesystem, self._path = _open(os.fspath(place))
-        self._prefix, self._query = "", ""
-        if not self.is_local:
-            base, _, query = os.fspath(place).partition("?")
-            self._prefix = base.rstrip("/").removesuffix(self._path)
-            self._query = f"?{query}" if query else ""
+        self._filesystem, self._path, self._uri = open_place(os.fspath(place))
 
     def __truediv__(self, name: str) -> "Folder":
-        child = copy.copy(self)
-        child._path = self._at(name)
+        child = object.__new__(type(self))  # `copy` would open the file system again
+        child._filesystem, child._path = self._filesystem, self._at(name)
+        child._uri = self._uri and self._uri / name
         return child
 
     def __str__(self) -> str:
-        return f"{self._prefix}{self._path}{self._query}"
+        return str(self._uri or self._path)
 
     def __repr__(self) -> str:
         return f"Folder({str(self)!r})"
+
+    def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
+        return type(self), (self._uri.with_values() if self._uri else self._path,)
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return self._path.rsplit("/", 1)[-1]
+
+    @property
+    def path(self) -> str:
+        """The path inside `filesystem`, without scheme and options."""
+        return self._path
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The file system with its options, for libraries that take one together with `path`."""
+        return self._filesystem
 
     @property
     def is_local(self) -> bool:
@@ -70,35 +84,38 @@ class Folder:
             StorageError: The folder is not on this machine.
         """
         if not self.is_local:
-            raise StorageError(f"{self}: expected a directory of this machine, got a remote place")
+            raise StorageError(f"{self}: expected a directory of this machine, got a remote folder")
         return Path(self._path)
 
     def make(self) -> "Folder":
         """Create the folder and its parents where they are missing; returns itself."""
-        self._filesystem.create_dir(self._path, recursive=True)
+        with self._hiding_values():
+            self._filesystem.create_dir(self._path, recursive=True)
         return self
 
     def exists(self, name: str = "") -> bool:
-        """Whether a file or folder of that name is there; without name, the folder itself."""
+        """Whether a file or folder of that name exists; without a name, the folder itself."""
         return bool(self._info(name).type != fs.FileType.NotFound)
 
     def names(self) -> list[str]:
-        """Files and folders directly inside, sorted; nothing if the folder is missing."""
+        """Files and folders directly inside, sorted; empty if the folder is missing."""
         selector = fs.FileSelector(self._path, allow_not_found=True)
-        children = (info.base_name for info in self._filesystem.get_file_info(selector))
+        with self._hiding_values():
+            children = [info.base_name for info in self._filesystem.get_file_info(selector)]
         return sorted(name for name in children if not name.endswith(_TEMPORARY))
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file as a whole: a reader sees the old content or the new, never a part."""
-        if self.is_local:
-            _replace(Path(self._at(name)), data)
-            return
         path = self._at(name)
-        try:
-            self._upload(path, data)
-        except FileNotFoundError:  # stores with real directories want them first
-            self._filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-            self._upload(path, data)
+        if self.is_local:
+            _replace(Path(path), data)
+            return
+        with self._hiding_values():
+            try:
+                self._upload(path, data)
+            except FileNotFoundError:  # stores with real directories need them first
+                self._filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+                self._upload(path, data)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of UTF-8 text as a whole."""
@@ -110,7 +127,7 @@ class Folder:
         Raises:
             FileNotFoundError: There is no such file.
         """
-        with self._filesystem.open_input_file(self._at(name)) as file:
+        with self._hiding_values(), self._filesystem.open_input_file(self._at(name)) as file:
             return bytes(file.read())
 
     def read_text(self, name: str) -> str:
@@ -122,56 +139,58 @@ class Folder:
         return self.read_bytes(name).decode()
 
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with everything in it; a missing one is fine."""
+        """Delete a file, or a folder with everything in it; nothing happens if it is missing."""
         kind = self._info(name).type
-        if kind == fs.FileType.Directory:
-            self._filesystem.delete_dir(self._at(name))
-        elif kind != fs.FileType.NotFound:
-            self._filesystem.delete_file(self._at(name))
+        with self._hiding_values():
+            if kind == fs.FileType.Directory:
+                self._filesystem.delete_dir(self._at(name))
+            elif kind != fs.FileType.NotFound:
+                self._filesystem.delete_file(self._at(name))
 
     def copy_tree_from(self, local: str | os.PathLike[str]) -> None:
         """Copy everything inside a local directory into this folder; files are overwritten."""
-        self.make()
         source = str(Path(local).absolute())
-        fs.copy_files(
-            source,
-            self._path,
-            source_filesystem=fs.LocalFileSystem(),
-            destination_filesystem=self._filesystem,
-        )
+        with self._hiding_values():
+            fs.copy_files(
+                source,
+                self.make().path,
+                source_filesystem=fs.LocalFileSystem(),
+                destination_filesystem=self._filesystem,
+            )
 
     def download(self, name: str, local: str | os.PathLike[str]) -> Path:
-        """Copy a file or a tree from here to a local path.
+        """Copy a file or a tree from this folder to a local path.
 
         Args:
-            name: A file or a folder in here.
-            local: Where the copy goes: the file's own path, or the directory that becomes the tree.
+            name: A file or a folder in this folder.
+            local: Path of the copy: of the file, or of the directory that becomes the tree.
 
         Returns:
             The local path.
 
         Raises:
-            FileNotFoundError: There is nothing of that name.
+            FileNotFoundError: There is no file or folder of that name.
         """
         target = Path(local).absolute()
         info = self._info(name)
         if info.type == fs.FileType.NotFound:
-            raise FileNotFoundError(f"{self / name}: nothing there")
+            raise FileNotFoundError(f"{self / name}: no such file or folder")
         directory = target if info.type == fs.FileType.Directory else target.parent
         directory.mkdir(parents=True, exist_ok=True)
-        fs.copy_files(
-            self._at(name),
-            str(target),
-            source_filesystem=self._filesystem,
-            destination_filesystem=fs.LocalFileSystem(),
-        )
+        with self._hiding_values():
+            fs.copy_files(
+                self._at(name),
+                str(target),
+                source_filesystem=self._filesystem,
+                destination_filesystem=fs.LocalFileSystem(),
+            )
         return target
 
     def check_writable(self) -> None:
         """Write and delete a small file, so that a run fails now and not after its first epoch.
 
         Raises:
-            StorageError: The folder cannot be made or written.
+            StorageError: The folder cannot be created or written.
         """
         probe = f"probe-{secrets.token_hex(4)}"
         try:
@@ -180,44 +199,35 @@ class Folder:
         except (OSError, ValueError, NotImplementedError) as error:
             raise StorageError(
                 f"{self}: expected a folder that can be written, got "
-                f"{type(error).__name__}: {_one_line(error)}. Choose another --storage, or grant "
-                "write access to this one (an object store also needs credentials in the "
-                "environment)."
+                f"{error_text(error)}. Choose another --storage, or grant write access to this one "
+                "(an object store also needs credentials in the environment)."
             ) from error
 
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}" if name else self._path
 
     def _info(self, name: str) -> fs.FileInfo:
-        return self._filesystem.get_file_info(self._at(name))
+        with self._hiding_values():
+            return self._filesystem.get_file_info(self._at(name))
 
     def _upload(self, path: str, data: bytes) -> None:
         with self._filesystem.open_output_stream(path) as stream:
             stream.write(data)
 
-
-def _open(place: str) -> tuple[fs.FileSystem, str]:
-    """Resolve a path or URI to a file system and the path inside it."""
-    if "://" not in place:
-        return fs.LocalFileSystem(), str(Path(place).expanduser().absolute())
-    scheme = urlsplit(place).scheme
-    if urlsplit(place).password is not None:
-        raise StorageError(
-            f"{scheme}://...: expected a place without a password, got one in the URI, where it "
-            "would end up in logs. Give credentials in the environment or the store's own files."
-        )
-    try:
-        filesystem, path = fs.FileSystem.from_uri(place)
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise StorageError(
-            f"{place}: expected a path or a URI that pyarrow can open (file://, s3://, gs://, "
-            f"abfs://, hdfs://), got {type(error).__name__}: {_one_line(error)}"
-        ) from error
-    return filesystem, path.rstrip("/") or "/"
+    @contextmanager
+    def _hiding_values(self) -> Iterator[None]:
+        """Raise a store's errors without the values of the options: some repeat the whole URL."""
+        try:
+            yield
+        except Exception as error:
+            message = self._uri.hide_values(str(error)) if self._uri else str(error)
+            if message == str(error):
+                raise
+            raise type(error)(message) from None
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write beside the file, then move over it."""
+    """Write a file next to it, then move that over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
@@ -226,7 +236,3 @@ def _replace(path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

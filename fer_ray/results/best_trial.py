@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tracking import JsonLinesTracker
 from fer_ray.search.layout import FAILURE, PARAMS, best_row, checkpoints_of
 from fer_ray.search.plan import SearchPlan
 from fer_ray.search.sweep import MetricMode

@@ -17,8 +17,8 @@ from fer_ray.core.metrics import epoch_metrics
 from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
+from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
-from fer_ray.record.tracking import JsonLinesTracker, plain
 from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
 from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner, resolve_compute

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fer_ray.on_ray.search_log import SearchLog
+from fer_ray.record.storage import Folder
 from fer_ray.search.layout import trial_name
 from fer_ray.search.reading import parse_space
 
@@ -35,7 +36,7 @@ def search_log(folder: Path) -> SearchLog:
     }
     return SearchLog(
         space=parse_space(raw, "file"),
-        folder=str(folder),
+        folder=Folder(folder),
         class_names=("a", "b"),
         num_trials=4,
         wandb="disabled",

@@ -9,6 +9,7 @@ from fer_ray.core.types import EmptySplitError
 from fer_ray.data import FaceData
 from fer_ray.on_ray import trial as trial_module
 from fer_ray.on_ray.trial import run_trial, trial_resources
+from fer_ray.record.storage import Folder
 from fer_ray.search.plan import largest_run
 from fer_ray.search.reading import parse_space
 from tests.samples import faces
@@ -32,7 +33,7 @@ def test_an_infeasible_trial_reports_the_worst_value_after_its_last_epoch(
         "metric": {"name": "val/loss", "goal": goal},
         "parameters": {"seed": {"values": [0, 1]}},
     }
-    run_trial({"trial": 0, "seed": 1}, space=parse_space(raw, "file"), folder="/nowhere")
+    run_trial({"trial": 0, "seed": 1}, space=parse_space(raw, "file"), folder=Folder("/nowhere"))
     failure = {"kind": "EmptySplitError", "message": "no label is left"}
     # In its last epoch, so no scheduler stops the trial before the failure is known.
     assert reported == [{"epoch": 7, "val/loss": value, "failure": failure}]

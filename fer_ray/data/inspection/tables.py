@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fer_ray.data.inspection.findings import Inspection, Pair, copy_facts, printable, share_text
 from fer_ray.data.records import SUBSETS, TRAIN
-from fer_ray.record.terminal import abbreviate
+from fer_ray.record.text import abbreviate
 
 _BAR, _PATH, _NUM_SHOWN = 16, 26, 5
 

@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from fer_ray.data.faces import DataError
 from fer_ray.data.packs.cache import cache_root
-from fer_ray.record.storage import Folder, StorageError
+from fer_ray.record.places import StorageError
+from fer_ray.record.storage import Folder
 
 
 def local_copy(place: str, *, refresh: bool = False) -> Path:
