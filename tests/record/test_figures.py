@@ -16,6 +16,8 @@ from fer_ray.record.figures import (
     scaling_figure,
 )
 
+pytestmark = pytest.mark.lowest
+
 EDGES = np.linspace(0, 1, 51)
 CLEAN, NOISY = "low loss: clean", "high loss: noisy"
 

@@ -18,6 +18,8 @@ from fer_ray.record.wandb_run import WandbTracker, open_wandb, run_id, sync_hint
 from tests.paths import ROOT
 from tests.record.wandb_cases import CLASSES, make_row, picture, start, warnings_of, written_runs
 
+pytestmark = pytest.mark.lowest
+
 
 class Run:
     """A `wandb.Run` whose methods raise where they are asked to.
