@@ -1,8 +1,8 @@
-"""What a run must not forget, and its way to a folder and back.
+"""The state of a run, and how it is saved to a checkpoint folder and loaded from it.
 
 A checkpoint is complete: networks, optimizers, the last split, the best networks so far, and every
-row reported. Random numbers need no state of their own, for generators derive from (seed, epoch,
-network, rank). Files hold tensors and plain values only and load with `weights_only=True`.
+row reported. Random numbers need no saved state, because generators derive from (seed, epoch,
+network, rank). Files hold only tensors and plain values and load with `weights_only=True`.
 """
 
 import json
@@ -30,11 +30,11 @@ _CONFIG = "config.yaml"
 
 @dataclass(slots=True, kw_only=True)
 class Best:
-    """The best epoch so far by the run's metric, and the networks it left.
+    """The best epoch so far by the run's metric, and the weights at its end.
 
     Attributes:
-        epoch: 1-based.
-        value: Of the metric.
+        epoch: Number of the epoch, from 1.
+        value: Value of the metric.
         weights: A state dict per network, on the CPU.
     """
 
@@ -48,11 +48,12 @@ class TrainState:
     """Everything that changes during a run.
 
     Attributes:
-        epoch: Epochs finished.
-        networks: On their device.
+        epoch: Number of finished epochs.
+        networks: The networks that train, on their device.
         optimizers: One per network.
         averages: Moving average of every network; empty if the method keeps none.
-        memory: What each network keeps for every training image; empty if the method keeps none.
+        memory: Per network, the numbers kept for every training image; empty if the method keeps
+            none.
         split: The last split; `None` before the first.
         best: The best epoch so far.
         history: The rows reported, one per epoch.
@@ -69,13 +70,14 @@ class TrainState:
 
     @property
     def evaluated(self) -> list[FaceNetwork]:
-        """The networks that score, are validated and tested: the averages if there are any."""
+        """The networks that score and are evaluated: the averages if there are any."""
         return self.averages or self.networks
 
     def trained_tensors(self, network: int) -> list[Tensor]:
-        """All that training a network changes, itself and not a copy, in the same order anywhere.
+        """Return all tensors that training a network changes, in the same order on every rank.
 
-        The momentum of one that was not trained here yet is made, as zeros: what it starts from.
+        The tensors are not copies. The momentum of a network that was not trained here yet is
+        created as zeros, which is what SGD starts from.
         """
         modules = [self.networks[network], *self.averages[network : network + 1]]
         tensors = [x for module in modules for x in module.state_dict().values()]
@@ -90,7 +92,7 @@ class TrainState:
 
 
 def copy_weights(networks: list[FaceNetwork]) -> Weights:
-    """State dicts on the CPU that later steps do not touch."""
+    """Copy the networks' state dicts to the CPU; later steps do not change the copies."""
     return [
         {key: value.detach().to("cpu", copy=True) for key, value in network.state_dict().items()}
         for network in networks
@@ -120,10 +122,10 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
 
 
 def load_checkpoint(state: TrainState, folder: Path) -> None:
-    """Bring `state`, freshly built from the same configuration, to where the checkpoint was.
+    """Load a checkpoint into `state`, which was newly built from the same configuration.
 
     Raises:
-        ValueError: If the folder holds no checkpoint or one of other networks.
+        ValueError: If the folder holds no readable checkpoint, or one of other networks.
     """
     saved = _load(folder / _STATE)
     _load_networks(state.networks, saved["networks"], "networks", folder)
@@ -139,7 +141,7 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
 
 
 def _load_optimizer(optimizer: torch.optim.SGD, saved: dict[str, Any]) -> None:
-    """Load all but how a step is computed, which is this run's choice and not the checkpoint's."""
+    """Load an optimizer's state; `foreach` and `fused` stay as this run has chosen them."""
     groups = [
         {**values, **{key: group[key] for key in ("foreach", "fused")}}
         for values, group in zip(saved["param_groups"], optimizer.param_groups, strict=True)
@@ -151,17 +153,19 @@ def _load_networks(networks: list[FaceNetwork], saved: Weights, what: str, folde
     remedy = "resume with the configuration that wrote it"
     if len(saved) != len(networks):
         raise ValueError(
-            f"{folder}: a checkpoint of {len(saved)} {what}, expected {len(networks)}; {remedy}"
+            f"{folder}: expected a checkpoint of {len(networks)} {what}, got {len(saved)}; {remedy}"
         )
     try:
         for network, weights in zip(networks, saved, strict=True):
             network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{folder}: a checkpoint of another network; {remedy} ({error})") from None
+        raise ValueError(
+            f"{folder}: the checkpoint is of another network; {remedy} ({error})"
+        ) from None
 
 
 def load_best(folder: Path) -> Best | None:
-    """The best networks so far; `None` if no epoch had a finite metric.
+    """Load the best networks so far; `None` if no epoch had a finite metric.
 
     Raises:
         ValueError: If the file cannot be read.
@@ -171,7 +175,7 @@ def load_best(folder: Path) -> Best | None:
 
 
 def load_split(folder: Path) -> SplitResult | None:
-    """The last split of a checkpoint; `None` if there was none.
+    """Load the last split of a checkpoint; `None` if there was none.
 
     Raises:
         ValueError: If the file cannot be read.
@@ -181,13 +185,13 @@ def load_split(folder: Path) -> SplitResult | None:
 
 
 def load_history(folder: Path) -> list[dict[str, Any]]:
-    """The rows reported up to the checkpoint."""
+    """Load the rows reported up to the checkpoint, one per epoch."""
     text = (folder / _HISTORY).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def _as_dict(split: SplitResult) -> dict[str, Any]:
-    """Fields by name, the memory as a plain dict."""
+    """Return the fields of a split by name, with its memory as a plain dict."""
     values = {item.name: getattr(split, item.name) for item in fields(split)}
     return values | {"memory": dict(split.memory)}
 
@@ -198,7 +202,7 @@ def _load(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise ValueError(
             f"{path}: not a readable checkpoint ({type(error).__name__}: {error}); "
-            "delete its folder to fall back to the one before"
+            "delete its folder to resume from the checkpoint before it"
         ) from None
     assert isinstance(content, Mapping)
     return dict(content)

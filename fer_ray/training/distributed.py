@@ -1,6 +1,6 @@
-"""What crosses ranks. Every function is the identity in a process without a group.
+"""Collectives over ranks. In a process without a process group, every function is the identity.
 
-Ranks work all together, or apart in teams: within `Teams.apart` a rank knows only its own.
+Ranks work all together or in teams: inside `Teams.apart` a rank sees only the ranks of its team.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,46 +13,46 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# The team whose ranks are at work; None: all ranks. Not of a thread, for gradients are computed in
-# threads of their own.
+# The team whose ranks are at work; None: all ranks. Not thread-local, because autograd computes
+# gradients in threads of its own.
 _team: dist.ProcessGroup | None = None
 
 
 def is_distributed() -> bool:
-    """Whether this process belongs to a group of ranks."""
+    """Return whether this process belongs to a process group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """This process' number in its team, 0 without a group."""
+    """Return this process's rank in its team; 0 without a process group."""
     return dist.get_rank(_team) if is_distributed() else 0
 
 
 def world_size() -> int:
-    """Number of processes in the team, 1 without a group."""
+    """Return the number of processes in the team; 1 without a process group."""
     return dist.get_world_size(_team) if is_distributed() else 1
 
 
 def team() -> dist.ProcessGroup | None:
-    """The group of the team at work, for those who talk to `torch.distributed` themselves."""
+    """Return the team's process group, for calls of `torch.distributed`; `None`: all ranks."""
     return _team
 
 
 class Teams:
-    """All ranks in teams of one size, which do different things at the same time.
+    """All ranks, split into teams of equal size that do different work at the same time.
 
     Attributes:
-        own: Number of the team that this rank belongs to.
-        heads: The first rank of every team.
+        own: Number of the team that this rank belongs to, from 0.
+        heads: First rank of every team.
     """
 
     def __init__(self, num: int) -> None:
-        """Divide the ranks into `num` teams of neighbours; on every rank at once."""
+        """Split the ranks into `num` teams of neighbours; every rank must call this at once."""
         size = world_size() // num
         assert num * size == world_size(), f"{world_size()} ranks in {num} teams"
         self.heads = list(range(0, num * size, size))
         self.own = rank() // size
-        # Every rank takes part in the making of all groups.
+        # Every rank must create every group, also those that it does not belong to.
         groups = [dist.new_group(list(range(head, head + size))) for head in self.heads]
         group = groups[self.own]
         assert isinstance(group, dist.ProcessGroup)
@@ -60,9 +60,9 @@ class Teams:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Within, `rank`, `world_size` and the reductions are those of the own team.
+        """Limit `rank`, `world_size` and the reductions to this rank's team.
 
-        To gather rows and to hand something on is for all ranks together.
+        `gather_rows` and `from_rank` need all ranks and must not be called inside.
         """
         global _team
         _team = self._group
@@ -73,7 +73,7 @@ class Teams:
 
 
 def broadcast(tensors: Sequence[Tensor], source: int) -> None:
-    """Overwrite every rank's tensors, on their device, with those of rank `source`."""
+    """Overwrite every rank's tensors in place with those of rank `source`."""
     for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):
         alike = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.flatten() for tensor in alike])
@@ -84,7 +84,7 @@ def broadcast(tensors: Sequence[Tensor], source: int) -> None:
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Sum of every rank's tensor, on every rank; no gradient."""
+    """Return the sum of every rank's tensor, on every rank; without a gradient."""
     if world_size() > 1:
         value = value.clone()
         dist.all_reduce(value, group=_team)
@@ -92,7 +92,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def min_over_ranks(value: Tensor) -> Tensor:
-    """Element-wise minimum over ranks, on every rank; no gradient."""
+    """Return the element-wise minimum over ranks, on every rank; without a gradient."""
     if world_size() > 1:
         value = value.clone()
         dist.all_reduce(value, op=dist.ReduceOp.MIN, group=_team)
@@ -100,10 +100,10 @@ def min_over_ranks(value: Tensor) -> Tensor:
 
 
 class _MeanOverRanks(torch.autograd.Function):
-    """All-reduce whose backward all-reduces too.
+    """Mean over ranks whose backward pass is a mean over ranks too.
 
-    A plain `all_reduce` hides the other ranks from autograd: each rank would see 1 / world_size of
-    the gradient of a function of the mean.
+    Autograd does not see the other ranks through a plain `all_reduce`: each rank would get only
+    1 / world_size of the gradient of a function of the mean.
     """
 
     @staticmethod
@@ -118,10 +118,10 @@ class _MeanOverRanks(torch.autograd.Function):
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """Differentiable mean of every rank's tensor, on every rank.
+    """Return the mean of every rank's tensor, on every rank; differentiable.
 
-    With gradients averaged over ranks afterwards (DDP), a loss of this mean has the gradient that
-    one process with all rows would have.
+    If gradients are averaged over ranks afterwards (as DDP does), a loss computed from this mean
+    has the same gradient as in one process with all rows.
     """
     if world_size() == 1:
         return value
@@ -130,11 +130,11 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 def merge_changes(value: Tensor, before: Tensor) -> None:
-    """Make `value` the same on all ranks: a row is the mean over the ranks that changed it.
+    """Make `value` the same on all ranks: each row becomes the mean over the ranks that changed it.
 
     Args:
-        value: [row, number]; each rank has changed some rows of it, in place.
-        before: What it was on all ranks.
+        value: [row, number]; each rank has changed some of its rows. Overwritten in place.
+        before: The common value before the changes, same shape.
     """
     change = value - before
     num_changed = sum_over_ranks((change != 0).any(dim=1).float())

@@ -1,4 +1,4 @@
-"""Which rows an epoch draws, in which order: functions of a generator."""
+"""Draws the rows that an epoch trains on, and their order, from a generator."""
 
 import torch
 from jaxtyping import Int
@@ -11,13 +11,13 @@ def shuffled_rows(
     num: int,
     generator: torch.Generator,
 ) -> Int[Tensor, " num"]:
-    """`num` rows from as many fresh permutations as needed; none of none.
+    """Draw `num` rows from as many new permutations as needed; no rows if `rows` is empty.
 
     Args:
-        rows: What may be drawn.
-        label: Of every training image; plays no part here.
-        num: How many are drawn.
-        generator: On the CPU.
+        rows: Rows to draw from.
+        label: Label of every training image; unused, so that both functions take the same.
+        num: Number of rows to draw.
+        generator: A CPU generator.
     """
     del label
     if len(rows) == 0:
@@ -34,7 +34,7 @@ def balanced_rows(
     num: int,
     generator: torch.Generator,
 ) -> Int[Tensor, " num"]:
-    """`num` rows with repetition, every class of them equally likely; see `shuffled_rows`."""
+    """Draw `num` rows with replacement, every class equally likely; see `shuffled_rows`."""
     own = label[rows]
     weight = torch.bincount(own).double().reciprocal()[own]
     return rows[torch.multinomial(weight, num, replacement=True, generator=generator)]

@@ -1,4 +1,4 @@
-"""What networks say of images: a confusion matrix, or the loss and softmax of every one."""
+"""Evaluates networks: the metrics of their mean prediction, or each one's loss and softmax."""
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,19 @@ from fer_ray.training.learner import Images, Learner, mean_prediction
 def evaluate(
     learners: list[Learner], images: Images, run: RunConfig, num_classes: int
 ) -> tuple[Int[Tensor, "class class"], float]:
-    """Confusion matrix (CPU) and mean cross-entropy of the networks' mean prediction.
+    """Compute the confusion matrix and the loss of the networks' mean prediction.
 
-    Every rank takes its share; the counts are summed over ranks.
+    Every rank evaluates its share of the images; the counts are summed over ranks.
+
+    Args:
+        learners: The networks.
+        images: The images with their labels.
+        run: Sets the batch size (`compute.eval_batch_size`) and `flip_average`.
+        num_classes: Number of classes.
+
+    Returns:
+        The confusion matrix (counts on the CPU; rows are labels, columns predictions), and the mean
+        cross-entropy in nats, 0 if there are no images.
     """
     counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=images.device)
     total = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -42,18 +52,18 @@ def score(
     *,
     with_prob: bool = True,
 ) -> tuple[Scores, Int[Tensor, " sample"]] | None:
-    """What every network says of every image: one forward each, of the same views.
+    """Compute every network's loss and softmax of every image, all on the same views.
 
     Args:
         learners: The networks.
-        images: Every rank takes its share.
+        images: The images with their labels; every rank scores its share.
         class_names: Names of the classes, in label order.
-        batch_size: Images a forward.
-        with_prob: Whether the softmax is gathered too; else `Scores.prob` has no images.
+        batch_size: Images per forward pass.
+        with_prob: Whether the softmax is gathered too; if not, `Scores.prob` has no images.
 
     Returns:
-        On rank zero the scores and, as int16, the class that the networks answer together; `None`
-        on the others.
+        On rank zero the scores and the class predicted by the networks' mean softmax (int16);
+        `None` on the other ranks.
     """
     index, losses, probs, answers = [], [], [], []
     for rows in images.shards(batch_size):

@@ -1,4 +1,4 @@
-"""The end of a run: its best networks read the test set once, and everything is written down."""
+"""The end of a run: its best networks are tested once, and the run's files are written."""
 
 import io
 import json
@@ -30,18 +30,18 @@ def finish_run(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate the best networks of a checkpoint on the test set and write a run's files.
 
-    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if the data
-    were divided), `curves.png` and `checkpoints/best.pt`.
+    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if there was
+    a split), `curves.png` (if there was more than one epoch) and `checkpoints/best.pt`.
 
     Args:
         run: The run that wrote the checkpoint.
-        data: Its data.
-        checkpoint: A folder on this machine.
+        data: The run's data.
+        checkpoint: Folder of the checkpoint, on this machine.
         folder: The run's folder.
         device: Where the networks are evaluated.
 
     Returns:
-        `best` and `test` as in `summary.json`, and the pictures as PNG by name.
+        The content of `summary.json` without `wall_s`, and the pictures as PNG by name.
 
     Raises:
         ValueError: If no epoch had a finite metric, or the checkpoint cannot be read.
@@ -49,7 +49,7 @@ def finish_run(
     best = load_best(checkpoint)
     if best is None:
         raise ValueError(
-            f"{checkpoint}: {run.metric} was finite in no epoch, so there is no best network; "
+            f"{checkpoint}: {run.metric} was not finite in any epoch, so there is no best network; "
             "look at metrics.jsonl, or choose another metric"
         )
     history, split = load_history(checkpoint), load_split(checkpoint)
@@ -77,14 +77,14 @@ def finish_run(
 
 
 def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
-    """Write `summary.json`: strict JSON, what is not finite is null."""
+    """Write `summary.json` as strict JSON: numbers that are not finite become null."""
     folder.write_text("summary.json", json.dumps(plain(summary), indent=2) + "\n")
 
 
 def best_learners(
     run: RunConfig, data: FaceData, best: Best, device: torch.device
 ) -> list[Learner]:
-    """The best networks of a run, ready to predict."""
+    """Load the best networks of a run, ready to predict."""
     networks = new_networks(run, data, device)
     for network, weights in zip(networks, best.weights, strict=True):
         network.load_state_dict(weights)
@@ -127,10 +127,10 @@ def _curve_keys(data: FaceData) -> list[str]:
 
 
 def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
-    """Per training image: source row, labels, clean probability and keeping by network, prediction.
+    """Return the content of `split.npz`: labels and the last split, per training image.
 
-    Row k of `clean_prob` and `is_labeled` is what network k trained on. Without a split all labels
-    were kept, nobody judged them (NaN), and `prediction` is -1.
+    Row k of `clean_prob` and `is_labeled` is what network k trained on. Without a split, all given
+    labels count as kept, `clean_prob` is NaN and `prediction` is -1.
     """
     num = len(data.train)
     arrays: dict[str, np.ndarray] = {
@@ -156,25 +156,36 @@ def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
 
 
 def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:
-    """The last whole checkpoint of a run, on this machine (fetched to `scratch` if it is remote).
+    """Return the newest complete checkpoint of a run, as a folder on this machine.
+
+    Args:
+        checkpoints: The folder that holds the run's checkpoints.
+        scratch: Where a checkpoint in an object store is downloaded to.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is no complete checkpoint.
     """
     for name in sorted(checkpoints.names(), reverse=True):
         folder = checkpoints / name
         if name.startswith(("epoch_", "checkpoint_")) and folder.exists("config.yaml"):
             return folder.local_path if folder.is_local else checkpoints.download(name, scratch)
-    raise ConfigError(f"{checkpoints}: no checkpoint; the run ended before its first epoch did")
+    raise ConfigError(
+        f"{checkpoints}: expected a checkpoint, got none, because the run ended before its first "
+        "epoch did; start it again"
+    )
 
 
 def newest_history(checkpoints: Folder, scratch: Path) -> list[dict[str, Any]]:
-    """The rows of a run's newest checkpoint."""
+    """Load the rows of a run's newest checkpoint.
+
+    Raises:
+        ConfigError: If there is no complete checkpoint.
+    """
     return load_history(newest_checkpoint(checkpoints, scratch))
 
 
 def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> None:
-    """Before `epoch` is logged, put back rows that a killed command saved but did not log."""
+    """Log the rows before `epoch` that a killed command saved in a checkpoint but did not log."""
     known = rows.rows[-1]["epoch"] if rows.rows else 0
     if epoch <= known + 1:
         return
@@ -184,5 +195,5 @@ def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> None:
 
 
 def evaluation_device() -> torch.device:
-    """Where the driver evaluates."""
+    """Return the device on which the driver evaluates: CUDA if there is any, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Gathers rows that ranks computed, each where its index says."""
+"""Gathers rows that different ranks computed, and puts them in index order."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from fer_ray.training.handover import from_rank_zero
 def gather_rows(
     index: Int[Tensor, " part"], value: Shaped[Tensor, "..."], num_rows: int, *, dim: int = 0
 ) -> Shaped[Tensor, "..."] | None:
-    """Gather rows that ranks computed and put each where its index says, on rank zero.
+    """Gather the rows of all ranks on rank zero, in index order.
 
-    Ranks may hold different numbers of rows. This is the only gather: nothing in this package is
-    keyed by batch order. Rank zero takes one rank's rows at a time, so it never holds more than the
-    result and one share of it.
+    Ranks may hold different numbers of rows. This is the only gather of the package: nothing
+    depends on the order of batches. Rank zero receives the rows of one rank at a time, so it never
+    holds more than the result and one rank's share.
 
     Args:
-        index: Rows of this rank's values, in [0, num_rows).
-        value: This rank's values, as many as `index` along `dim`.
-        num_rows: Rows in all.
-        dim: The dimension of `value` that the rows are.
+        index: Row numbers of this rank's values, in [0, num_rows).
+        value: This rank's values, as many along `dim` as `index` has entries.
+        num_rows: Number of rows over all ranks.
+        dim: Dimension of `value` along which the rows lie.
 
     Returns:
-        All rows in index order along `dim` on rank zero, `None` elsewhere.
+        All rows in index order along `dim` on rank zero; `None` on the other ranks.
 
     Raises:
         ValueError: On every rank, if a row is missing, repeated or out of range.
@@ -43,7 +43,7 @@ def gather_rows(
         if result is None or rows is None or part is None:
             continue
         is_inside = (rows >= 0) & (rows < num_rows)
-        if not bool(is_inside.all()):  # refused below, for another row is missing then
+        if not bool(is_inside.all()):  # an error below, because another row is missing then
             rows, part = rows[is_inside], part.index_select(dim, is_inside.nonzero()[:, 0])
         result.index_copy_(dim, rows, part)
         count.index_add_(0, rows, torch.ones_like(rows, dtype=torch.uint8))
@@ -60,7 +60,7 @@ def _check_rows(count: Tensor, num_given: int, num_rows: int) -> None:
 
 
 def _all_sizes(size: int, device: torch.device) -> list[int]:
-    """Every rank's number of rows, on every rank."""
+    """Return every rank's number of rows, on every rank."""
     if world_size() == 1:
         return [size]
     own = torch.tensor(size, device=device)
@@ -70,7 +70,7 @@ def _all_sizes(size: int, device: torch.device) -> list[int]:
 
 
 def _from_rank(source: int, value: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """On rank zero the `value` of rank `source`, which has this shape; `None` elsewhere."""
+    """Return rank `source`'s `value`, of this shape, on rank zero; `None` on the other ranks."""
     if source == 0:
         return value if rank() == 0 else None
     if rank() == source and value.numel():

@@ -1,4 +1,4 @@
-"""Hands what one rank made to all ranks, exceptions too."""
+"""Sends what one rank computed to all ranks; an exception is raised on all ranks."""
 
 import io
 import pickle
@@ -16,15 +16,19 @@ T = TypeVar("T")
 
 
 def from_rank_zero(make: Callable[[], T]) -> T:
-    """Run `make` on rank zero and hand its result to all ranks; an exception is raised on all."""
+    """Run `make` on rank zero and return its result on all ranks; see `from_rank`."""
     return from_rank(0, make)
 
 
 def from_rank(source: int, make: Callable[[], T]) -> T:
-    """Run `make` on rank `source` and hand its result to all ranks; an exception is raised on all.
+    """Run `make` on rank `source` and return its result on all ranks.
 
     The result is pickled between the ranks of one run; nothing from outside is unpickled. CPU
-    tensors in it travel by themselves, without a copy in between. Not for teams at work.
+    tensors in it are sent separately, which saves a copy. Needs all ranks, so it must not be called
+    inside `Teams.apart`.
+
+    Raises:
+        Exception: Whatever `make` raises, on all ranks.
     """
     assert team() is None
     if not is_distributed():
@@ -50,14 +54,14 @@ def from_rank(source: int, make: Callable[[], T]) -> T:
 
 
 class _TensorPickler(pickle.Pickler):
-    """Leaves tensors out, for them to travel without a copy."""
+    """Leaves tensors out of the pickle, so that they can be sent without a copy."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.tensors: list[Tensor] = []
 
     def persistent_id(self, value: Any) -> int | None:
-        """The number of a tensor."""
+        """Return a number for a tensor; `None` for any other object, which is then pickled."""
         if not isinstance(value, Tensor):
             return None
         self.tensors.append(value)
@@ -65,20 +69,20 @@ class _TensorPickler(pickle.Pickler):
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Puts tensors that came separately in their places."""
+    """Puts the tensors that were sent separately back into the unpickled object."""
 
     def __init__(self, file: io.BytesIO, tensors: Sequence[Tensor]) -> None:
         super().__init__(file)
         self._tensors = tensors
 
     def persistent_load(self, number: Any) -> Tensor:
-        """The tensor of a number."""
+        """Return the tensor with this number."""
         tensor: Tensor = self._tensors[int(number)]
         return tensor
 
 
 def _without_tensors(value: Any) -> tuple[bytes, list[Tensor]]:
-    """Pickle `value`, its tensors apart."""
+    """Pickle `value` without its tensors, and return these separately."""
     file = io.BytesIO()
     pickler = _TensorPickler(file)
     pickler.dump(value)
@@ -92,7 +96,14 @@ def _with_tensors(content: bytes, tensors: Sequence[Tensor]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What a rank must know of a tensor to take it; `is_repeated`: all slices are the first."""
+    """What a rank must know about a tensor to receive it.
+
+    Attributes:
+        shape: Shape of the tensor.
+        dtype: Its data type.
+        is_repeated: Whether all slices along dimension 0 share the same memory, as after `expand`;
+            then only one of them is sent.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -105,14 +116,14 @@ class _Layout:
         return cls(tuple(tensor.shape), tensor.dtype, repeated)
 
     def broadcast(self, tensor: Tensor | None, source: int) -> Tensor:
-        """The tensor of rank `source`, given there only, on every rank's CPU."""
+        """Send the tensor from rank `source`, which alone passes it, to every rank's CPU."""
         shape = self.shape[1:] if self.is_repeated else self.shape
         if tensor is None:
             body = torch.empty(shape, dtype=self.dtype)
         else:
             body = (tensor[0] if self.is_repeated else tensor).contiguous()
         if body.numel():
-            # As bytes, for not every backend knows every type.
+            # As bytes, because not every backend supports every dtype.
             data = body.view(-1).view(torch.uint8)
             sent = data
             if dist.get_backend() == "nccl":

@@ -22,11 +22,11 @@ from fer_ray.training.models import FaceNetwork
 from fer_ray.training.speedups import Forward, compiled_forward, resolve_speedups
 from fer_ray.training.stopwatch import Stopwatch
 
-# Streams of random numbers of one (seed, epoch, network).
+# Independent streams of random numbers for one (seed, epoch, network).
 INIT_STREAM, ORDER_STREAM, METHOD_STREAM = 0, 1, 2
 # Share of a GPU's free memory that packed images may take; a larger set stays on the host.
 _DEVICE_SHARE = 0.4
-# torch 2.15 renamed the option and warns of the old name; older ones know the old name only.
+# torch 2.15 renamed the option and warns about the old name; older versions know only that one.
 _NO_BUFFER_SYNC: dict[str, Any] = (
     {"forward_sync_buffers": False}
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -35,7 +35,7 @@ _NO_BUFFER_SYNC: dict[str, Any] = (
 
 
 def generator_for(*key: int) -> torch.Generator:
-    """A CPU generator that depends on `key` alone, such as (seed, epoch, network, rank).
+    """Return a CPU generator that depends only on `key`, such as (seed, epoch, network, rank).
 
     >>> first, second = generator_for(0, 1), generator_for(0, 1)
     >>> bool(torch.rand(1, generator=first) == torch.rand(1, generator=second))
@@ -45,15 +45,15 @@ def generator_for(*key: int) -> torch.Generator:
 
 
 def seed_for(*key: int) -> int:
-    """A seed in [0, 2**63) that depends on `key` alone."""
+    """Return a seed in [0, 2**63) that depends only on `key`."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def resolve_compute(config: ComputeConfig, device: torch.device) -> tuple[bool, bool]:
-    """Whether to use bfloat16 and channels_last on `device`.
+    """Return whether to use bfloat16 and channels_last on `device`.
 
-    `auto` takes both where the device computes in bfloat16: any CUDA device that says so, and CPUs
-    with AVX-512 BF16 or AMX (`benchmarks/epoch.py` measures the gain).
+    `auto` takes bfloat16 where the device computes in it (CUDA devices that say so, and CPUs with
+    AVX-512 BF16 or AMX), and channels_last everywhere. `benchmarks/epoch.py` measures the gain.
     """
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported()
@@ -68,10 +68,10 @@ def resolve_compute(config: ComputeConfig, device: torch.device) -> tuple[bool, 
 
 
 class Learner:
-    """A `types.Network`: learns through DDP, looks through the bare module.
+    """A `types.Network` that trains through DDP and predicts through the bare module.
 
-    One that is not `trained` (a moving average, a network of a checkpoint) has no DDP around it.
-    Where it `compiles`, only its calls do: `module` and the names of its weights stay the same.
+    A learner that is not `trained` (a moving average, a network of a checkpoint) has no DDP. With
+    `compiles`, only the forward pass is compiled: `module` and the names of its weights stay.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Learner:
         self._bf16 = bf16
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         module.to(memory_format=self._format)  # type: ignore[call-overload]
-        # Buffers are averaged once a phase by `sync_statistics`, not broadcast at every forward.
+        # `sync_statistics` averages buffers once per phase; no broadcast at every forward pass.
         self._look: Forward = compiled_forward(module, is_ddp=False) if compiles else module
         self._learn: Forward = self._look
         self._ddp: DistributedDataParallel | None = None
@@ -97,7 +97,7 @@ class Learner:
             self._learn = compiled_forward(self._ddp, is_ddp=True) if compiles else self._ddp
 
     def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
-        """Forward in training mode with gradient."""
+        """Run a forward pass in training mode, with gradients."""
         self.module.train()
         return self._forward(self._learn, images)
 
@@ -105,14 +105,14 @@ class Learner:
     def logits(
         self, images: Float[Tensor, "batch channel height width"], /
     ) -> Float[Tensor, "batch class"]:
-        """Logits without gradient, in evaluation mode."""
+        """Return the logits, in evaluation mode and without gradients."""
         self.module.eval()
         return self._forward(self._look, images).logits
 
     def predict(
         self, images: Float[Tensor, "batch channel height width"], /
     ) -> Float[Tensor, "batch class"]:
-        """Softmax without gradient, in evaluation mode."""
+        """Return the softmax, in evaluation mode and without gradients."""
         return self.logits(images).softmax(dim=1)
 
     def _forward(self, call: Forward, images: Tensor) -> ModelOutput:
@@ -123,9 +123,9 @@ class Learner:
 
     @property
     def waiting_s(self) -> float:
-        """Seconds of a step that gradients travel after the backward is done; 0 on one rank.
+        """Seconds per step that gradients are exchanged after the backward pass; 0 on one rank.
 
-        The mean over the first ten steps and every hundredth since, as DDP measures it.
+        DDP measures it: the mean over the first ten steps and every hundredth step after those.
         """
         if self._ddp is None:
             return 0.0
@@ -136,7 +136,7 @@ class Learner:
 
     @torch.no_grad()
     def sync_statistics(self) -> None:
-        """Average BatchNorm statistics over ranks: a checkpoint of one then speaks for all."""
+        """Average the BatchNorm statistics over ranks, so that rank zero can save for all."""
         if world_size() == 1:
             return
         buffers = [value for value in self.module.buffers() if value.is_floating_point()]
@@ -148,9 +148,9 @@ class Learner:
 
 
 class Learners:
-    """The networks of a run by their roles: who trains, who judges, who is whose peer.
+    """The networks of a run by role: those that train, those that are evaluated, and the peers.
 
-    With `teams`, a rank trains the network of its own team only.
+    With `teams`, a rank trains only the network of its own team.
     """
 
     def __init__(
@@ -172,18 +172,18 @@ class Learners:
         self.averages = [wrap(network, trained=False) for network in averages]
 
     @property
-    def judges(self) -> list[Learner]:
-        """What scores and is validated: the averages if there are any."""
+    def evaluated(self) -> list[Learner]:
+        """The networks that score and are evaluated: the averages if there are any."""
         return self.averages or self.students
 
     def peer(self, network: int) -> Learner | None:
-        """The other network's judge, or the own average of a single network."""
+        """Return the other network (its average if there is one), or a single network's average."""
         if len(self.students) == 2:
-            return self.judges[1 - network]
+            return self.evaluated[1 - network]
         return self.averages[0] if self.averages else None
 
     def sync_statistics(self, network: int) -> None:
-        """Average a network's BatchNorm statistics over ranks, and those of its average."""
+        """Average the BatchNorm statistics of a network and of its average over ranks."""
         self.students[network].sync_statistics()
         if self.averages:
             self.averages[network].sync_statistics()
@@ -191,11 +191,11 @@ class Learners:
 
 @torch.no_grad()
 def move_average(average: FaceNetwork, network: FaceNetwork, decay: float, num_steps: int) -> None:
-    """Let `average` follow `network`: it keeps `decay` of itself, less in the first steps.
+    """Update the moving average: `average` keeps `decay` of itself, less in the first steps.
 
-    Parameters and BatchNorm statistics are averaged alike. After n = `num_steps` steps no more than
-    (1 + n) / (10 + n) is kept, so that a short run forgets its random start (as TensorFlow's
-    `ExponentialMovingAverage` does).
+    Parameters and BatchNorm statistics are averaged in the same way. After n = `num_steps` steps
+    the average keeps at most (1 + n) / (10 + n) of itself, so that a short run forgets its random
+    start (as TensorFlow's `ExponentialMovingAverage` does).
     """
     kept = min(decay, (1 + num_steps) / (10 + num_steps))
     means, values = average.state_dict().values(), network.state_dict().values()
@@ -204,7 +204,7 @@ def move_average(average: FaceNetwork, network: FaceNetwork, decay: float, num_s
 
 
 class Images:
-    """Packed images of one subset: on a GPU if they fit there, else memory-mapped on the host."""
+    """Packed images of one subset: on the GPU if they fit there, else memory-mapped on the host."""
 
     def __init__(self, faces: Faces, device: torch.device) -> None:
         self.device = device
@@ -222,7 +222,7 @@ class Images:
         return len(self.label)
 
     def take(self, rows: Int[Tensor, " batch"]) -> UInt8[Tensor, "batch channel height width"]:
-        """Images of some rows (CPU indices), on the device."""
+        """Return the images of some rows (CPU indices), on the device."""
         if self._packed is not None:
             return self._packed[rows.to(self.device, non_blocking=True)]
         host = torch.from_numpy(np.ascontiguousarray(self._host[rows.numpy()]))
@@ -231,9 +231,9 @@ class Images:
         return host.to(self.device, non_blocking=True)
 
     def shards(self, batch_size: int) -> Iterator[Int[Tensor, " batch"]]:
-        """This rank's rows in batches: every row on exactly one rank, nothing padded."""
+        """Yield this rank's rows in batches: every row is on exactly one rank, without padding."""
         rows = torch.arange(len(self))[rank() :: world_size()]
-        if len(rows):  # fewer images than ranks: no batch rather than an empty one
+        if len(rows):  # with fewer images than ranks: no batch instead of an empty one
             yield from rows.split(batch_size)
 
 
@@ -244,7 +244,7 @@ def mean_prediction(
     *,
     flip_average: bool,
 ) -> Float[Tensor, "batch class"]:
-    """Mean softmax of all networks, over the image and, if asked, its mirror image."""
+    """Return the mean softmax of all networks, over each image and, if asked, its mirror image."""
     view = plain_views(images)
     views = (view, view.flip(3)) if flip_average else (view,)
     return torch.stack([x.predict(view) for x in learners for view in views]).mean(dim=0)

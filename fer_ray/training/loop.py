@@ -1,6 +1,6 @@
-"""The loop: score, split, step, evaluate; one generator behind every runtime.
+"""The training loop: score, split, train, evaluate. Every runtime uses this one generator.
 
-Knows ranks, but neither Ray nor W&B. All ranks run it in step.
+It knows ranks, but neither Ray nor W&B. All ranks run it in step.
 """
 
 import math
@@ -26,27 +26,27 @@ from fer_ray.training.phase import Phase, plan_phase
 from fer_ray.training.state import begin_generation
 
 _HISTOGRAM_BINS = 50
-# Parts that lie within the others: images read and turned into views; gradients and statistics on
-# their way, after what overlaps with the backward; losses gathered, divided and handed on.
+# Parts of the laps below: reading images and making views; exchanging gradients and statistics, as
+# far as it does not overlap with the backward pass; gathering losses, splitting, sending the split.
 _PARTS = ("input_s", "communication_s", "division_s")
 
 
 def fit(
     run: RunConfig, data: FaceData, device: torch.device, state: TrainState
 ) -> Iterator[dict[str, Any]]:
-    """Train from `state` to the last epoch, yielding a row of metrics per epoch.
+    """Train from `state` to the last epoch and yield a row of metrics per epoch.
 
-    `state` is up to date whenever a row is yielded, so it can be saved there. The numbers of a row
-    are the same on every rank.
+    Whenever a row is yielded, `state` is up to date and can be saved. Apart from `time/*`, a row is
+    the same on every rank.
 
     Yields:
-        Flat metrics: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. Lists and
-        dicts among them are `val/confusion`, `split/histogram` and `split/mixture`.
+        Metrics by key: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. All are
+        numbers but the list `val/confusion` and the dicts `split/histogram` and `split/mixture`.
 
     Raises:
-        EmptySplitError: If a split leaves a network without labelled images; on every rank.
-        FloatingPointError: If a loss is not finite, naming epoch, network and step; on every rank.
-        MixtureError: If the losses cannot be divided; on every rank.
+        EmptySplitError: If a split leaves too few labelled images to train on; on every rank.
+        FloatingPointError: If a loss is not finite; on every rank. Names epoch, network and step.
+        MixtureError: If no mixture can be fitted to the losses; on every rank.
     """
     loop = _Loop(run, data, device, state)
     while state.epoch < run.optim.epochs:
@@ -67,7 +67,7 @@ def _keep_best(run: RunConfig, state: TrainState, row: dict[str, Any]) -> None:
 
 
 class _Loop:
-    """The parts of an epoch, and what they share."""
+    """The parts of an epoch, and the data and networks that they share."""
 
     def __init__(
         self, run: RunConfig, data: FaceData, device: torch.device, state: TrainState
@@ -84,7 +84,7 @@ class _Loop:
         return Learners(state.networks, state.averages, compute, self.device, self.teams)
 
     def epoch(self, epoch: int) -> dict[str, Any]:
-        """One epoch: (score, split,) train every network, evaluate."""
+        """Run one epoch and return its row: after warm-up score and split; train; validate."""
         row: dict[str, Any] = {"epoch": epoch}
         clock = _Clock()
         if self.run.method.is_warmup(epoch) or not self.run.method.divides:
@@ -108,9 +108,9 @@ class _Loop:
         return row | {"time/images_per_s": num_images / clock.times["time/epoch_s"]}
 
     def _divide(self, epoch: int) -> tuple[SplitResult, dict[str, Any]]:
-        """Score every image with every network, fit on rank zero, hand the split to all ranks."""
+        """Score every image with every network, split on rank zero, send the split to all ranks."""
         scored = score(
-            self.learners.judges,
+            self.learners.evaluated,
             self.train,
             self.data.class_names,
             self.run.compute.eval_batch_size,
@@ -121,7 +121,7 @@ class _Loop:
             assert scored is not None
             scores, prediction = scored
             split = self.run.method.split(scores, self.state.split, epoch)
-            # What the networks say now, for the audit of labels; no method reads it.
+            # The networks' current predictions, for the audit of labels; no method reads them.
             split = replace(split, memory={**split.memory, "prediction": prediction})
             return split, self._split_figures(split, scores)
 
@@ -134,7 +134,7 @@ class _Loop:
         return split, figures
 
     def _split_figures(self, split: SplitResult, scores: Scores) -> dict[str, Any]:
-        """What is reported of a split: quality, the histogram of losses and the mixture over it."""
+        """Return the figures of a split: quality, histogram of the losses, and fitted mixture."""
         quality = selection_metrics(
             split.is_labeled,
             split.clean_prob,
@@ -159,7 +159,7 @@ class _Loop:
         return figures
 
     def _train(self, split: SplitResult | None, epoch: int) -> tuple[dict[str, float], int]:
-        """Train all networks; the mean of what they log and the images drawn."""
+        """Train all networks; return the mean of their logs and the number of images drawn."""
         if self.teams is None:
             networks = range(len(self.state.networks))
             trained = [self._train_network(number, split, epoch) for number in networks]
@@ -175,7 +175,7 @@ class _Loop:
     def _train_network(
         self, network: int, split: SplitResult | None, epoch: int
     ) -> tuple[dict[str, float], int]:
-        """Train one network; what it logs and the images drawn."""
+        """Train one network; return its logs and the number of images drawn."""
         plan = plan_phase(self.run, self.train, network, split, epoch)
         names = self.data.class_names
         phase = Phase(self.run, names, self.train, self.state, self.learners, plan)
@@ -184,7 +184,7 @@ class _Loop:
     def _train_apart(
         self, teams: Teams, split: SplitResult | None, epoch: int
     ) -> list[tuple[dict[str, float], int]]:
-        """Train a network on every team, then bring all networks to all ranks."""
+        """Train one network on every team, then send all networks to all ranks."""
         outcome: tuple[dict[str, float], int] | Exception
         try:
             with teams.apart():
@@ -205,8 +205,9 @@ class _Loop:
         return trained
 
     def _validate(self) -> dict[str, Any]:
-        """Confusion matrix and loss of the mean prediction, summed over ranks before use."""
-        confusion, loss = evaluate(self.learners.judges, self.val, self.run, self.data.num_classes)
+        """Return confusion matrix, metrics and loss of the mean prediction on validation data."""
+        num_classes = self.data.num_classes
+        confusion, loss = evaluate(self.learners.evaluated, self.val, self.run, num_classes)
         figures: dict[str, Any] = {
             f"val/{key}": value
             for key, value in epoch_metrics(confusion, self.data.class_names).items()
@@ -215,14 +216,14 @@ class _Loop:
 
 
 class _Clock:
-    """Seconds of the parts of an epoch."""
+    """Measures the seconds of an epoch's parts."""
 
     def __init__(self) -> None:
         self._start = self._last = time.perf_counter()
         self.times: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """Close a part; `time/epoch_s` is the sum so far."""
+        """End a part; `time/epoch_s` is the sum of all parts so far."""
         now = time.perf_counter()
         self.times[f"time/{name}"] = now - self._last
         self.times["time/epoch_s"] = now - self._start

@@ -1,4 +1,4 @@
-"""Networks: torchvision's ResNets with small-image stems, and a tiny one for CPUs."""
+"""Networks: torchvision's ResNets, with a stem for small images, and a tiny one for CPUs."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -36,13 +36,13 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
-        """Convolve, add the shortcut."""
+        """Convolve twice and add the shortcut."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class TinyBackbone(nn.Sequential):
-    """A ResNet of four blocks and 0.2 M parameters; its stem halves the image first."""
+    """A ResNet with four blocks and 0.2 M parameters, whose stem halves the image size."""
 
     num_features = _TINY_CHANNELS[-1]
 
@@ -60,7 +60,7 @@ class TinyBackbone(nn.Sequential):
 
 
 class FaceNetwork(nn.Module):
-    """A backbone that yields feature maps, their mean over places, and a linear classifier."""
+    """A backbone that yields feature maps, global average pooling, and a linear classifier."""
 
     def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class FaceNetwork(nn.Module):
         self.classifier = nn.Linear(num_features, num_classes)
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> ModelOutput:
-        """Logits, the features before them, and where in the image they come from."""
+        """Return the logits, the pooled features, and the class activation maps."""
         maps = self.backbone(images)
         features = F.adaptive_avg_pool2d(maps, 1).flatten(1)
         weight = self.classifier.weight.detach()[:, :, None, None]
@@ -82,10 +82,17 @@ class FaceNetwork(nn.Module):
 def build_network(
     config: ModelConfig, *, num_classes: int, num_channels: int, image_size: int, seed: int
 ) -> FaceNetwork:
-    """Build a network; its start is a function of `seed` alone and moves no global generator.
+    """Build a network whose initial weights depend only on `seed`; global generators do not change.
+
+    Args:
+        config: Architecture, stem and weights.
+        num_classes: Number of classes.
+        num_channels: 1 for grey images, 3 for colour.
+        image_size: Shorter side of the images in pixels; chooses the stem where it is `auto`.
+        seed: Seed of the initial weights.
 
     Raises:
-        ConfigError: If the weights cannot be read or do not fit.
+        ConfigError: If the file of weights cannot be read or does not fit the network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,11 +110,11 @@ def build_network(
 def _build_resnet(
     config: ModelConfig, num_classes: int, num_channels: int, image_size: int
 ) -> FaceNetwork:
-    import torchvision  # here, for it takes three seconds that a tiny network does not need
+    import torchvision  # here, because it takes three seconds and the tiny network does not need it
 
     weights = "DEFAULT" if config.weights == "torchvision" else None
     resnet = torchvision.models.get_model(config.name, weights=weights)
-    # All but the pooling and the classifier, which `FaceNetwork` has; names stay as they are.
+    # All layers but the pooling and the classifier, which `FaceNetwork` has, under their names.
     parts = OrderedDict(list(resnet.named_children())[:-2])
     backbone: Any = nn.Sequential(parts)
     is_small = config.stem == "small" or (config.stem == "auto" and image_size < SMALL_IMAGE)
@@ -120,7 +127,7 @@ def _build_resnet(
 
 
 def _with_channels(conv: nn.Conv2d, num_channels: int) -> nn.Conv2d:
-    """The same filters for another number of channels: summed over colour, shared out again."""
+    """Copy the filters for another number of channels: their sum over colours, spread evenly."""
     fresh = nn.Conv2d(
         num_channels, conv.out_channels, 7, conv.stride[0], conv.padding[0], bias=False
     )
@@ -131,7 +138,7 @@ def _with_channels(conv: nn.Conv2d, num_channels: int) -> nn.Conv2d:
 
 
 def _small_stem(conv: nn.Conv2d, num_channels: int) -> nn.Conv2d:
-    """A 3x3 convolution of stride 1 from the middle of the 7x7 filters."""
+    """Make a 3x3 convolution with stride 1 from the centres of the 7x7 filters."""
     wide = _with_channels(conv, num_channels)
     stem = nn.Conv2d(num_channels, conv.out_channels, 3, 1, 1, bias=False)
     with torch.no_grad():
@@ -140,10 +147,10 @@ def _small_stem(conv: nn.Conv2d, num_channels: int) -> nn.Conv2d:
 
 
 def _load_weights(network: FaceNetwork, path: Path) -> None:
-    """Load a state dict: of a whole `FaceNetwork`, or of a torchvision ResNet (its `fc` left out).
+    """Load a state dict of a whole `FaceNetwork`, or of a torchvision ResNet (its `fc` is ignored).
 
     Raises:
-        ConfigError: Naming the file and the first keys that do not fit.
+        ConfigError: If the file cannot be read or does not fit; names the file and the keys.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -163,5 +170,6 @@ def _load_weights(network: FaceNetwork, path: Path) -> None:
         target.load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(
-            f"model.weights: {path} does not fit {type(target).__name__}: {error}"
+            f"model.weights: {path} does not fit {type(target).__name__}: {error}. Give weights of "
+            "the network in model.name, or set model.weights=null."
         ) from None

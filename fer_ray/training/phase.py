@@ -1,4 +1,4 @@
-"""One network's steps of one epoch, while everything else is fixed.
+"""Trains one network for one epoch while everything else stays fixed.
 
 A little longer than other files, because the plan of an epoch and its steps are read together.
 """
@@ -48,16 +48,16 @@ class PhasePlan:
     """What one network trains on in one epoch.
 
     Attributes:
-        network: Which one.
-        epoch: 1-based.
-        is_warmup: Whether the steps are those of the warm-up.
-        views: Views that a step asks for.
+        network: Number of the network, from 0.
+        epoch: Number of the epoch, from 1.
+        is_warmup: Whether the epoch belongs to the warm-up.
+        views: How many views a step needs.
         split: The current split; `None` without one.
-        label: Label of every training image, as given or as the split says.
-        labeled: Rows of the training set that are learnt with their label.
-        unlabeled: Rows without a label; empty if none are drawn.
-        share: Labelled images a step, over all ranks.
-        num_steps: Steps of the epoch, the same on every rank.
+        label: Label of every training image: the given one, or that of the split.
+        labeled: Rows that are trained on with a label.
+        unlabeled: Rows that are trained on without a label; empty if the method draws none.
+        share: Labelled images per step, over all ranks.
+        num_steps: Steps in the epoch, the same on every rank.
     """
 
     network: int
@@ -73,18 +73,25 @@ class PhasePlan:
 
     @property
     def num_images(self) -> int:
-        """Images drawn in the epoch, over all ranks."""
+        """Number of images drawn in the epoch, over all ranks."""
         return self.num_steps * self.share * (2 if len(self.unlabeled) else 1)
 
 
 def plan_phase(
     run: RunConfig, images: Images, network: int, split: SplitResult | None, epoch: int
 ) -> PhasePlan:
-    """What a network trains on.
+    """Plan what a network trains on in an epoch.
 
-    An epoch is a pass over the labelled images, or over the unlabelled ones where the method wants
-    that and they are more. A rest that fills no batch is left out (the order is new every epoch); a
-    set smaller than a batch is one smaller step.
+    An epoch is one pass over the labelled images; over the unlabelled ones if there are more of
+    them and the method covers them. The last images are left out if they do not fill a batch (the
+    order is new in every epoch). A set smaller than a batch makes one smaller step.
+
+    Args:
+        run: Method and batch size.
+        images: The training images.
+        network: Number of the network, from 0.
+        split: The current split; `None` without one.
+        epoch: Number of the epoch, from 1.
 
     Raises:
         EmptySplitError: If there are fewer than two labelled images per rank.
@@ -98,8 +105,9 @@ def plan_phase(
     share = min(run.optim.batch_size, num_labeled - num_labeled % world)
     if share < 2 * world:
         raise EmptySplitError(
-            f"epoch {epoch}: {num_labeled} labelled images for {world} workers; at least "
-            f"{2 * world} are needed. Lower method.thresholds or lengthen method.warmup_epochs."
+            f"epoch {epoch}, network {network}: expected at least {2 * world} labelled images for "
+            f"{world} workers, got {num_labeled}. Lower method.thresholds or raise "
+            "method.warmup_epochs."
         )
     num_rest = len(every) - num_labeled
     num_images = max(num_labeled, num_rest) if method.covers_unlabeled else num_labeled
@@ -119,7 +127,7 @@ def plan_phase(
 
 
 class Phase:
-    """Carries out a plan. Random numbers are functions of (seed, epoch, network, rank)."""
+    """Trains a network as planned. Random numbers depend only on (seed, epoch, network, rank)."""
 
     def __init__(
         self,
@@ -138,17 +146,17 @@ class Phase:
         self._optimizer = state.optimizers[plan.network]
         self._memory = state.memory[plan.network] if state.memory else None
         key = (run.seed, plan.epoch, plan.network)
-        # Order and views are those of the whole batch and the same on every rank; a method's own
-        # draws differ by rank.
+        # Order and views are drawn for the whole batch, the same on every rank. What a method draws
+        # differs by rank.
         self._order = generator_for(*key, ORDER_STREAM)
         self._own = generator_for(*key, rank(), METHOD_STREAM)
 
     def train(self) -> dict[str, float]:
-        """All steps; what they log, averaged over steps and ranks.
+        """Run all steps; return their logs, averaged over steps and ranks.
 
         Raises:
-            FloatingPointError: If a loss is not finite, naming epoch, network and step; on every
-                rank.
+            FloatingPointError: If a loss is not finite; on every rank. Names epoch, network and
+                step.
         """
         plan = self._plan
         num_drawn = plan.num_steps * plan.share
@@ -225,7 +233,7 @@ class Phase:
     def _views(
         self, rows: Int[Tensor, " batch"], num_weak: int, num_strong: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Int[Tensor, " part"]]:
-        """Draw views for the batch of all ranks, make those of this rank's rows."""
+        """Draw the views of all ranks' rows, but make only those of this rank's rows."""
         part = len(rows) // world_size()
         mine = slice(rank() * part, (rank() + 1) * part)
         augment = self._run.augment
@@ -237,14 +245,17 @@ class Phase:
         return tuple(views[:num_weak]), tuple(views[num_weak:]), rows[mine]
 
     def _set_learning_rate(self, progress: float) -> None:
-        """Half a cosine over a cycle: a function of the progress, so resuming needs no state."""
+        """Set the learning rate to half a cosine over the method's cycle of epochs.
+
+        It depends only on the progress, so resuming needs no scheduler state.
+        """
         first, last = self._run.method.cycle(self._plan.epoch, self._run.optim.epochs)
         share = (progress - (first - 1)) / (last - (first - 1))
         for group in self._optimizer.param_groups:
             group["lr"] = self._run.optim.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
     def _move_average(self, step: int) -> None:
-        """Let the moving average of the network follow the step just done."""
+        """Update the network's moving average after a step."""
         if not self._learners.averages:
             return
         plan, method = self._plan, self._run.method

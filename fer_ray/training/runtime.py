@@ -1,4 +1,4 @@
-"""One loop, several runtimes: a plain process, a Tune trial, Train workers."""
+"""What differs between a plain process, a Tune trial and Train workers; and what they all run."""
 
 import shutil
 import tempfile
@@ -27,16 +27,16 @@ class Runtime(Protocol):
     """Where a run's rows and checkpoints go, and where it starts from."""
 
     def checkpoint(self) -> AbstractContextManager[Path | None]:
-        """The folder to resume from, if there is one."""
+        """Open the folder to resume from; it is `None` if there is none."""
         ...
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Take an epoch's row; `save` writes a checkpoint into an empty folder (rank zero only)."""
+        """Take an epoch's row; `save` writes a checkpoint into an empty folder (on rank zero)."""
         ...
 
 
 class ProcessRuntime:
-    """A plain process: the newest checkpoint under `folder`, rows to a function."""
+    """A plain process: keeps the newest checkpoint in `folder` and passes rows to `log`."""
 
     def __init__(
         self, folder: Path, log: Callable[[Mapping[str, Any]], None] | None = None
@@ -46,15 +46,15 @@ class ProcessRuntime:
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        """The newest complete checkpoint."""
+        """Open the newest complete checkpoint; it is `None` if there is none."""
         found = sorted(self._folder.glob("epoch_*"))
         yield found[-1] if found else None
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Save beside the old checkpoint, then drop it: a kill leaves one of the two whole."""
+        """Save a checkpoint, then delete the old one, so that one of them survives a kill."""
         if rank() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for torn in self._folder.glob(".new-*"):  # of a process that was killed as it saved
+            for torn in self._folder.glob(".new-*"):  # left by a process killed while saving
                 shutil.rmtree(torn)
             fresh = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
             save(fresh)
@@ -73,17 +73,18 @@ def train_run(
     data: FaceData | None = None,
     warmup: SharedWarmup | None = None,
 ) -> None:
-    """Train a run to its last epoch, from where `runtime` says; on every rank.
+    """Train a run to its last epoch, starting from the runtime's checkpoint; on every rank.
 
     Args:
         run: What to train.
-        runtime: Where rows and checkpoints go.
-        data: Its data, if they are open already.
-        warmup: Where warm-ups of other runs may lie. Their epochs are reported as this run's own,
-            with rows that are the same but for `time/*`, which are those of the run that trained.
+        runtime: Where the run starts from, and where rows and checkpoints go.
+        data: The run's data, if they are open already.
+        warmup: Warm-up epochs that other runs may have trained. They are reported as this run's
+            own; only `time/*` differs, which is that of the run that trained them.
 
     Raises:
         DataError: If the data cannot be opened.
+        ValueError: If the checkpoint cannot be loaded.
         EmptySplitError, FloatingPointError, MixtureError: See `loop.fit`.
     """
     device = use_device(run)
@@ -108,8 +109,8 @@ def train_run(
 
 
 def use_device(run: RunConfig) -> torch.device:
-    """The device of this process; on a CPU also its number of threads."""
-    assert run.workers.gpus_per_worker != "auto", "resolve_gpus comes first"
+    """Return the device of this process; on a CPU, set the number of threads too."""
+    assert run.workers.gpus_per_worker != "auto", "call resolve_gpus first"
     if run.workers.gpus_per_worker:
         return torch.device("cuda", torch.cuda.current_device())
     torch.set_num_threads(max(1, int(run.workers.cpus_per_worker)))
@@ -117,7 +118,7 @@ def use_device(run: RunConfig) -> torch.device:
 
 
 def open_run_data(run: RunConfig, *, refresh: bool = False) -> FaceData:
-    """Open the data of a run, prepared anew if `refresh` says so.
+    """Open the data of a run; `refresh` prepares them again even if the cache has them.
 
     Raises:
         DataError: If they cannot be opened.
@@ -126,7 +127,7 @@ def open_run_data(run: RunConfig, *, refresh: bool = False) -> FaceData:
 
 
 def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:
-    """Put a number where `workers.gpus_per_worker` is `auto`: one GPU a worker if they suffice."""
+    """Replace `workers.gpus_per_worker: auto`: 1 if there is a GPU for every worker, else 0."""
     if run.workers.gpus_per_worker != "auto":
         return run
     gpus = 1.0 if num_gpus >= run.workers.num_workers else 0.0
@@ -134,7 +135,7 @@ def resolve_gpus(run: RunConfig, num_gpus: float) -> RunConfig:
 
 
 def check_run(run: RunConfig, data: FaceData) -> None:
-    """Check what of a run depends on its data.
+    """Check the settings of a run that depend on its data.
 
     Raises:
         ConfigError: If the method or the metric names a class that the data do not have.
@@ -146,5 +147,5 @@ def check_run(run: RunConfig, data: FaceData) -> None:
     prefix = "val/recall/"
     if run.metric.startswith(prefix) and run.metric.removeprefix(prefix) not in data.class_names:
         raise ConfigError(
-            f"metric: {run.metric} is not reported; the classes are {', '.join(data.class_names)}"
+            f"metric: expected {prefix} and one of {', '.join(data.class_names)}; got {run.metric}"
         )

@@ -1,4 +1,4 @@
-"""Strong and weak scaling of a run: what is trained, and how the epochs compare."""
+"""Strong and weak scaling of a run: which runs are trained, and how their epochs compare."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ from fer_ray.core.errors import ConfigError
 Scaling = Literal["strong", "weak"]
 SCALINGS: tuple[Scaling, ...] = ("strong", "weak")
 PARTS = ("compute", "communication", "split", "input")
-# After fewer steps the networks keep very different numbers of labels, in turn, and one worker
+# After fewer steps, the two networks keep very different numbers of labels, so that one worker
 # waits for the other.
 _WARMUP_STEPS, _MOST_WARMUP = 220, 6
 
@@ -22,16 +22,16 @@ class Point:
     """One measurement.
 
     Attributes:
-        scaling: Whether the batch stays (`strong`) or grows with the workers (`weak`).
-        num_workers: Ranks.
-        batch_size: Labelled images a step, over all ranks.
-        images_per_s: Images drawn for training over the seconds of the whole epoch; the median of
-            the epochs measured.
-        efficiency: `images_per_s` over `num_workers` times that of one worker (of the fewest
-            workers measured, if one was not).
-        share: Of an epoch of rank zero, in [0, 1], by part: `input` reads images and makes views,
-            `communication` waits for gradients and statistics once the backward is done, `split`
-            gathers losses, divides and hands the split on, `compute` is all the rest.
+        scaling: Whether the batch stays the same (`strong`) or grows with the workers (`weak`).
+        num_workers: Number of ranks.
+        batch_size: Labelled images per step, over all ranks.
+        images_per_s: Training images drawn, divided by the seconds of the whole epoch; the median
+            of the epochs measured.
+        efficiency: `images_per_s` per worker, relative to the same scaling with the fewest workers
+            measured.
+        share: Share of rank zero's epoch by part, in [0, 1]: `input` reads images and makes views,
+            `communication` waits for gradients and statistics after the backward pass, `split`
+            gathers losses, splits and sends the split, `compute` is everything else.
     """
 
     scaling: Scaling
@@ -50,24 +50,27 @@ def make_cases(
     num_epochs: int,
     scalings: Sequence[Scaling],
 ) -> list[tuple[Scaling, RunConfig]]:
-    """The run of every point, checked; its warm-up is as short as the training images allow.
+    """Make the run of every point and check it. Few images need more epochs of warm-up.
 
     Args:
-        run: What is measured.
-        num_images: Training images.
-        workers: Numbers of workers.
-        num_epochs: Epochs measured, after warm-up.
-        scalings: Which scalings.
+        run: The run to measure.
+        num_images: Number of training images.
+        workers: Numbers of workers to measure.
+        num_epochs: Number of epochs to measure, after the warm-up.
+        scalings: The kinds of scaling to measure.
+
+    Returns:
+        The scaling and the run of every point.
 
     Raises:
-        ConfigError: If a number of workers or epochs is no such number, or does not fit the run.
+        ConfigError: If a number of workers or epochs is below 1 or does not fit the run.
     """
     counts = sorted(set(workers))
     if counts[0] < 1:
-        raise ConfigError(f"--workers: at least 1 each, got {counts[0]}")
+        raise ConfigError(f"--workers: expected at least 1 each, got {counts[0]}")
     if num_epochs < 1:
-        raise ConfigError(f"--epochs: at least 1, got {num_epochs}")
-    # One more: in the first epoch after warm-up much happens for the first time.
+        raise ConfigError(f"--epochs: expected at least 1, got {num_epochs}")
+    # One more, because the first epoch after warm-up does much for the first time and is slower.
     values: dict[str, Any] = {"optim.epochs": 1 + num_epochs}
     if hasattr(run.method, "warmup_epochs"):
         steps = max(1, num_images // run.optim.batch_size)
@@ -85,7 +88,14 @@ def make_cases(
 def make_point(
     scaling: Scaling, run: RunConfig, rows: Sequence[Mapping[str, Any]], before: Sequence[Point]
 ) -> Point:
-    """The medians of the measured epochs, compared with the fewest workers."""
+    """Make a point from the medians of the measured epochs.
+
+    Args:
+        scaling: Kind of scaling.
+        run: The run that was measured.
+        rows: The rows of the measured epochs.
+        before: The points measured so far; the first of the same scaling is the one to compare to.
+    """
     shares = [_shares(row) for row in rows]
     speed = statistics.median(row["time/images_per_s"] for row in rows)
     num = run.workers.num_workers
@@ -102,7 +112,7 @@ def make_point(
 
 
 def _shares(row: Mapping[str, Any]) -> dict[str, float]:
-    """Shares of one epoch by part; they add up to 1."""
+    """Return the share of each part in one epoch; they add up to 1."""
     whole = row["time/epoch_s"]
     share = {
         "communication": row["time/communication_s"] / whole,

@@ -1,13 +1,13 @@
-"""What makes the same arithmetic faster, behind one option: `compute.speedups`.
+"""Faster ways to do the same arithmetic, chosen by one option: `compute.speedups`.
 
-    none     torch's optimizer loop, the network called operation by operation
-    fused    SGD in one kernel for all parameters
-    compile  fused, and the network's forward and backward compiled; on CUDA without DDP around it,
-             recorded as CUDA graphs too
+    none     torch's default optimizer loop; the network runs operation by operation
+    fused    SGD as one kernel for all parameters
+    compile  as fused, and the network's forward and backward passes are compiled; on CUDA without
+             DDP they are also recorded as CUDA graphs
 
-Checkpoints of one load into the others, and their numbers differ as float32 sums do that are added
-in another order. Gradient clipping is one call for all parameters in every case, as torch does it
-by default, and copies from the host to a GPU are always pinned.
+A checkpoint of one loads into the others. Their results differ only by rounding, as float32 sums do
+when the order of the terms changes. In all cases gradients are clipped in one call for all
+parameters, torch's default, and copies from the host to a GPU use pinned memory.
 """
 
 import inspect
@@ -31,16 +31,16 @@ Forward = Callable[[Tensor], ModelOutput]
 
 
 def _undecorated(method: str) -> Any:
-    """A method of torch's SGD as it is written, without what `torch.compile` wraps around it."""
+    """Return a method of torch's SGD without the wrapper that keeps `torch.compile` away."""
     return inspect.unwrap(getattr(SGD, method))
 
 
 class LightSGD(SGD):
     """`torch.optim.SGD` for training loops that are not compiled themselves.
 
-    Every method of torch's optimizers imports `torch._dynamo`, lest `torch.compile` traces them:
-    one and a half seconds (four without bytecode) in every process that trains, most of them trials
-    of a search, which never compile. The arithmetic is the same.
+    Every method of torch's optimizers imports `torch._dynamo` to keep `torch.compile` from tracing
+    it. This takes 1.5 seconds (4 without cached bytecode) in every process that trains; most of
+    these are trials of a search, which never compile. The arithmetic is the same.
     """
 
     add_param_group = _undecorated("add_param_group")
@@ -51,28 +51,30 @@ class LightSGD(SGD):
 
 
 def resolve_speedups(config: ComputeConfig, device: torch.device) -> Speedups:
-    """What `auto` is on `device`: `fused`, on CPUs and on CUDA.
+    """Replace `auto` by its value on `device`: `fused`, on CPUs and on CUDA.
 
-    On CPUs by measurement (`benchmarks/speedups.py`): `fused` makes the optimizer's share of a step
-    a third smaller and costs nothing, while `compile` saves up to a fifth of a step of the tiny
-    network (3 % with bfloat16) only after half a minute or more of compiling, which thousands of
-    steps gain back (tens of thousands). On CUDA `fused` launches fewer kernels for the same work;
-    `compile` is not yet measured there, so it is for those who ask for it.
+    On CPUs this was measured (`benchmarks/speedups.py`): `fused` makes the optimizer's share of a
+    step a third smaller and costs nothing. `compile` saves up to a fifth of a step of the tiny
+    network (3 % with bfloat16), but compiling takes half a minute or more, which pays off only
+    after thousands of steps (tens of thousands with bfloat16). On CUDA, `fused` launches fewer
+    kernels for the same work; `compile` was not measured there yet, so `auto` does not choose it.
     """
     del device  # every device has the same default so far
     return "fused" if config.speedups == "auto" else config.speedups
 
 
 def compiled_forward(module: torch.nn.Module, *, is_ddp: bool) -> Forward:
-    """The call of `module`, compiled at its first use; `module` itself stays as it is.
+    """Return the forward pass of `module`, compiled at first use; `module` itself does not change.
 
-    Forwards with and without gradient are compiled apart when they first occur. Those without are
-    compiled for a range of batch sizes (from 16 on, say); those with gradient for the first batch
-    size alone, and for a range when a second one comes. Networks of one kind share all of it.
+    Forward passes with and without gradients are compiled separately, each when it first occurs.
+    Those without gradients are compiled for a range of batch sizes (such as 16 and above). Those
+    with gradients are compiled for the first batch size, and for a range when a second size occurs.
+    Networks of the same architecture share the compiled code.
 
     Args:
         module: A `FaceNetwork`, or DDP around one.
-        is_ddp: Whether it is the latter; CUDA graphs would record its communication.
+        is_ddp: Whether it is DDP; CUDA graphs are not used then, because they would record its
+            communication.
 
     Raises:
         ConfigError: If this machine has no compiler for the module's device.
@@ -80,8 +82,8 @@ def compiled_forward(module: torch.nn.Module, *, is_ddp: bool) -> Forward:
     device = next(module.parameters()).device
     if missing := _missing_for(device):
         raise ConfigError(
-            f"compute.speedups: compile needs {missing} wherever it trains; install it, or take "
-            "compute.speedups=fused"
+            f"compute.speedups: compile needs {missing} on every machine that trains; install it, "
+            "or set compute.speedups=fused"
         )
     graphs = device.type == "cuda" and not is_ddp
     compiled = torch.compile(module, mode="reduce-overhead" if graphs else "default")
@@ -90,16 +92,16 @@ def compiled_forward(module: torch.nn.Module, *, is_ddp: bool) -> Forward:
         if not torch.is_grad_enabled():
             torch._dynamo.maybe_mark_dynamic(images, 0)
         output = compiled(images)
-        # The next replay of a graph writes to the same memory; a step may look at several outputs.
+        # The next replay of a graph overwrites its output, and a step may use several outputs.
         return ModelOutput(*(part.clone() for part in output)) if graphs else output
 
     return forward
 
 
 def _missing_for(device: torch.device) -> str | None:
-    """What compiling for a device lacks on this machine."""
+    """Return what this machine lacks to compile for a device; `None` if nothing."""
     if device.type == "cuda":
-        # Triton compiles kernels by itself, but their launchers with a C compiler.
+        # Triton compiles kernels itself, but needs a C compiler for their launchers.
         if find_spec("triton") is None:
             return "the package triton"
         found = any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))

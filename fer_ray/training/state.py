@@ -1,4 +1,4 @@
-"""Networks, optimizers, averages and memory as a run or a generation of it begins."""
+"""Builds the networks, optimizers, averages and memory that a run or a generation starts with."""
 
 import copy
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fer_ray.training.speedups import LightSGD, resolve_speedups
 
 
 def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
-    """What there is before the first epoch, the same on every rank."""
+    """Build the state before the first epoch, the same on every rank."""
     networks = new_networks(run, data, device)
     size = run.method.memory_size(data.num_classes)
     return TrainState(
@@ -29,14 +29,14 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
 
 
 def new_networks(run: RunConfig, data: FaceData, device: torch.device) -> list[FaceNetwork]:
-    """The networks of a run as it begins, which are enough to load and test trained ones."""
+    """Build the networks of a run with their initial weights, to train them or to load others."""
     return [_new_network(run, data, device, x, 0) for x in range(run.method.num_networks)]
 
 
 def begin_generation(
     state: TrainState, run: RunConfig, data: FaceData, device: torch.device, epoch: int
 ) -> None:
-    """Put new networks, optimizers, averages and an empty memory into `state`."""
+    """Replace networks, optimizers and averages in `state` by new ones, and zero the memory."""
     for number in range(len(state.networks)):
         network = _new_network(run, data, device, number, epoch)
         state.networks[number] = network
@@ -60,14 +60,14 @@ def _new_network(
 
 
 def _new_averages(run: RunConfig, networks: Sequence[FaceNetwork]) -> list[FaceNetwork]:
-    """Copies of the networks as they start, which follow them slowly; none without a decay."""
+    """Copy the networks as the start of their moving averages; no copies without a decay."""
     if not run.method.average_decay:
         return []
     return [copy.deepcopy(network).requires_grad_(False) for network in networks]
 
 
 def new_optimizer(run: RunConfig, network: FaceNetwork) -> LightSGD:
-    """SGD of a network; vectors (biases, normalisation) are not decayed."""
+    """Build a network's SGD; there is no weight decay on vectors (biases, normalisation)."""
     matrices: list[Tensor] = [value for value in network.parameters() if value.ndim > 1]
     vectors: list[Tensor] = [value for value in network.parameters() if value.ndim <= 1]
     groups: list[dict[str, Any]] = [
@@ -81,5 +81,5 @@ def new_optimizer(run: RunConfig, network: FaceNetwork) -> LightSGD:
         momentum=run.optim.momentum,
         weight_decay=run.optim.weight_decay,
         nesterov=run.optim.momentum > 0,
-        fused=None if speedups == "none" else True,  # None: what torch takes by itself
+        fused=None if speedups == "none" else True,  # None: torch's default
     )

@@ -1,4 +1,4 @@
-"""Seconds of the parts of an epoch, on the clock of the device that does them."""
+"""Measures the seconds of the parts of an epoch, on the device that computes them."""
 
 import time
 from collections import defaultdict
@@ -11,12 +11,12 @@ import torch
 class Stopwatch:
     """Adds up the seconds of named parts.
 
-    On a GPU the parts are bracketed by its own events, which are read at the end, so that measuring
-    makes nobody wait.
+    On a GPU, CUDA events mark the start and the end of a part. They are read only at the end, so
+    that measuring does not wait for the GPU.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Start with nothing; `device` is where the parts are computed."""
+        """Start at zero; `device` is where the parts are computed."""
         self._device = device
         self._seconds: dict[str, float] = defaultdict(float)
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
@@ -24,7 +24,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count what is done inside; a part within a part belongs to the outer one."""
+        """Count the time spent inside; a part within a part counts as the outer one."""
         if self._is_running:
             yield
             return
@@ -44,11 +44,11 @@ class Stopwatch:
             self._is_running = False
 
     def add(self, name: str, seconds: float) -> None:
-        """Count seconds measured elsewhere."""
+        """Add seconds measured elsewhere."""
         self._seconds[name] += seconds
 
     def read(self) -> dict[str, float]:
-        """Seconds by part since the last reading; waits for a GPU to finish."""
+        """Return the seconds by part since the last call; waits for a GPU to finish."""
         if self._events:
             torch.cuda.synchronize(self._device)
             for name, first, last in self._events:

@@ -1,7 +1,7 @@
-"""Warm-ups that runs share: trials that agree up to their first split train it once.
+"""Warm-up epochs that runs share: trials that are equal up to their first split train them once.
 
-Every epoch before the first split of one run is kept; another run that would compute the same to
-the last bit takes it from there and goes on.
+Every epoch before the first split of a run is saved. Another run whose epochs would be equal to the
+last bit loads them instead of training.
 """
 
 import hashlib
@@ -23,10 +23,11 @@ _COMPLETE = "complete"
 
 
 def warmup_key(run: RunConfig) -> str | None:
-    """What two runs have in common if their epochs before the first split are the same.
+    """Return a key that runs share if their epochs before the first split are the same.
 
-    It covers the whole configuration but for the fields that `Method.warmup_fields` says have no
-    say before the first split; `None` if the method does not say so of any.
+    It is a hash of the configuration. Of the method's fields it covers only `Method.warmup_fields`,
+    those that affect the epochs before the first split. `None` if the method does not name any; its
+    runs share nothing.
     """
     method = run.method
     if method.warmup_fields is None:
@@ -39,22 +40,22 @@ def warmup_key(run: RunConfig) -> str | None:
 
 
 class SharedWarmup:
-    """The warm-up epochs of all runs in a folder that are like those of one run.
+    """The warm-up epochs in a folder that a run shares with other runs.
 
-    Several runs may write at once, for every checkpoint has a folder of its own and counts when it
-    is complete. On several ranks rank zero looks and writes, and all read.
+    Several runs may write at the same time, because every checkpoint has its own folder and counts
+    only once it is complete. With several ranks, rank zero lists and writes, and all ranks read.
     """
 
     def __init__(self, folder: Folder, run: RunConfig) -> None:
-        """Look at the warm-ups in `folder` for those of `run`; nothing is made or read yet."""
+        """Share the warm-ups in `folder` that fit `run`; nothing is created or read yet."""
         self._run = run
         key = warmup_key(run)
         self._folder = None if key is None else folder / key
 
     def after(self, epoch: int) -> list[str]:
-        """Names of the checkpoints of the next epochs, one each, as far as they go without a gap.
+        """Return the names of the checkpoints after `epoch`, one per epoch, up to the first gap.
 
-        The same on every rank.
+        The result is the same on every rank.
         """
         return from_rank_zero(lambda: self._after(epoch))
 
@@ -70,7 +71,7 @@ class SharedWarmup:
 
     @contextmanager
     def open(self, name: str) -> Iterator[Path]:
-        """The folder of a checkpoint on this machine; in an object store it is fetched first."""
+        """Open a checkpoint as a folder on this machine; one in an object store is downloaded."""
         assert self._folder is not None
         if self._folder.is_local:
             yield self._folder.local_path / name
@@ -79,7 +80,7 @@ class SharedWarmup:
             yield self._folder.download(name, scratch)
 
     def keep(self, state: TrainState) -> None:
-        """Keep the epoch just finished, if it is of the warm-up and nobody did before."""
+        """Save the epoch just finished if it belongs to the warm-up and is not there yet."""
         if rank() != 0 or self._folder is None or not self._is_shared(state.epoch):
             return
         stem = _stem(state.epoch)

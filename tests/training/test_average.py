@@ -1,4 +1,4 @@
-"""Moving averages of networks: their arithmetic, their roles, their way through a checkpoint."""
+"""Moving averages of networks: arithmetic, roles and checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def network(seed: int) -> FaceNetwork:
 
 
 @pytest.mark.parametrize(("decay", "num_steps", "kept"), [(0.9, 0, 0.1), (0.5, 80, 0.5)])
-def test_an_average_keeps_its_share_and_less_at_first(
+def test_an_average_keeps_decay_of_itself_and_less_at_first(
     decay: float, num_steps: int, kept: float
 ) -> None:
     average, other = network(0), network(1)
@@ -57,7 +57,7 @@ def test_averages_follow_every_step_of_their_own_network() -> None:
         assert [step for _, _, step in own] == list(range(6))  # two epochs of three steps
 
 
-def test_averages_judge_and_the_peer_is_the_average_of_the_other() -> None:
+def test_averages_are_evaluated_and_the_peer_is_the_other_average() -> None:
     peers: list[tuple[int, Any]] = []
     original = EarlyLearning.step
 
@@ -86,22 +86,22 @@ def test_averages_judge_and_the_peer_is_the_average_of_the_other() -> None:
     assert state.best is not None
     for weights, average in zip(state.best.weights, state.averages, strict=True):
         assert torch.equal(weights["classifier.weight"], average.classifier.weight)
-    assert not same_weights_as(state.networks, state.averages)
+    assert not same_classifiers(state.networks, state.averages)
 
 
-def same_weights_as(first: list[FaceNetwork], second: list[FaceNetwork]) -> bool:
+def same_classifiers(first: list[FaceNetwork], second: list[FaceNetwork]) -> bool:
     return torch.equal(first[0].classifier.weight, second[0].classifier.weight)
 
 
 @pytest.mark.parametrize("name", ["ada_cm", "crest"])
-def test_a_semi_supervised_network_is_judged_by_its_average(name: str) -> None:
+def test_a_semi_supervised_method_evaluates_the_average(name: str) -> None:
     run = make_run(name, method__network_decay=0.95)
     assert run.method.average_decay == 0.95
     state = new_state(run, faces(), CPU)
     assert len(state.averages) == len(state.networks) == 1
     assert state.evaluated == state.averages
     learners = Learners(state.networks, state.averages, run.compute, CPU)
-    assert learners.judges == learners.averages
+    assert learners.evaluated == learners.averages
     assert learners.peer(0) is learners.averages[0]
 
 
@@ -132,7 +132,8 @@ def test_a_checkpoint_without_averages_is_refused(tmp_path: Path) -> None:
     state = new_state(run, data, CPU)
     state.averages.clear()
     save_checkpoint(state, run, tmp_path)
-    with pytest.raises(ValueError, match="a checkpoint of 0 moving averages, expected 2; resume"):
+    message = "expected a checkpoint of 2 moving averages, got 0; resume with the"
+    with pytest.raises(ValueError, match=message):
         load_checkpoint(new_state(run, data, CPU), tmp_path)
 
 

@@ -1,17 +1,18 @@
-"""Checkpoints: all there, back to the last bit, and refused with a reason when damaged."""
+"""Checkpoints: complete, exact to the last bit, and refused with a reason if damaged."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
+from torch import Tensor
 
 from fer_ray.config import RunConfig
 from fer_ray.core.types import SplitResult
+from fer_ray.methods import METHODS
 from fer_ray.training.checkpoint import (
     TrainState,
     copy_weights,
@@ -21,14 +22,13 @@ from fer_ray.training.checkpoint import (
     load_split,
     save_checkpoint,
 )
-from fer_ray.training.runtime import ProcessRuntime, resolve_gpus, train_run
 from fer_ray.training.state import new_state
 from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, TrainState, Path]:
-    """A DivideMix run (its split has memory) after its third epoch, and its checkpoint."""
+    """A DivideMix run after its third epoch, whose split has memory, and its checkpoint."""
     run, folder = make_run("dividemix", method__loss_history=3), tmp_path_factory.mktemp("saved")
     state, _ = train(run, faces(), num_epochs=3)
     save_checkpoint(state, run, folder)
@@ -51,7 +51,7 @@ def same_split(first: SplitResult | None, second: SplitResult | None) -> bool:
     return True
 
 
-def test_a_checkpoint_brings_everything_back(saved: tuple[RunConfig, TrainState, Path]) -> None:
+def test_a_checkpoint_restores_everything(saved: tuple[RunConfig, TrainState, Path]) -> None:
     run, state, folder = saved
     back = new_state(run, faces(), CPU)
     load_checkpoint(back, folder)
@@ -72,7 +72,7 @@ def test_a_checkpoint_brings_everything_back(saved: tuple[RunConfig, TrainState,
         assert buffers
 
 
-def test_parts_are_read_alone(saved: tuple[RunConfig, TrainState, Path]) -> None:
+def test_parts_of_a_checkpoint_can_be_loaded_alone(saved: tuple[RunConfig, TrainState, Path]) -> None:
     run, state, folder = saved
     assert same_split(state.split, load_split(folder))
     assert timeless(load_history(folder)) == timeless(state.history)
@@ -84,7 +84,7 @@ def test_parts_are_read_alone(saved: tuple[RunConfig, TrainState, Path]) -> None
     assert RunConfig.from_dict(written) == run
 
 
-def test_a_checkpoint_of_warmup_has_no_split(tmp_path: Path) -> None:
+def test_a_checkpoint_from_warmup_has_no_split(tmp_path: Path) -> None:
     run = make_run("co_divide")
     state, _ = train(run, faces(), num_epochs=1)
     save_checkpoint(state, run, tmp_path)
@@ -111,7 +111,7 @@ def test_the_files_hold_tensors_and_plain_values_only(
         json.loads(line)
 
 
-def test_copied_weights_do_not_move_with_training() -> None:
+def test_copied_weights_do_not_change_with_training() -> None:
     run = make_run("cross_entropy")
     state = new_state(run, faces(), CPU)
     weights = copy_weights(state.networks)
@@ -122,7 +122,7 @@ def test_copied_weights_do_not_move_with_training() -> None:
 
 
 @pytest.mark.parametrize("name", ["state.pt", "best.pt"])
-def test_a_damaged_file_is_named_with_a_way_out(
+def test_a_damaged_file_is_named_with_a_remedy(
     name: str, tmp_path: Path, saved: tuple[RunConfig, TrainState, Path]
 ) -> None:
     run, state, folder = saved
@@ -130,7 +130,7 @@ def test_a_damaged_file_is_named_with_a_way_out(
     content = (folder / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(
-        ValueError, match=rf"{name}: not a readable checkpoint .*fall back to the one"
+        ValueError, match=rf"{name}: not a readable checkpoint .*resume from the checkpoint before"
     ):
         load_checkpoint(new_state(run, faces(), CPU), tmp_path)
 
@@ -146,66 +146,24 @@ def test_a_checkpoint_of_other_networks_is_refused(
 ) -> None:
     _, _, folder = saved
     with pytest.raises(
-        ValueError, match=r"a checkpoint of 2 networks, expected 1; resume with the"
+        ValueError, match=r"expected a checkpoint of 1 networks, got 2; resume with the"
     ):
         load_checkpoint(new_state(make_run("cross_entropy"), faces(), CPU), folder)
-    with pytest.raises(ValueError, match=r"a checkpoint of another network; resume with the"):
+    with pytest.raises(ValueError, match=r"the checkpoint is of another network; resume with the"):
         load_checkpoint(new_state(make_run("dividemix"), faces(num_classes=3), CPU), folder)
 
 
-# --- a plain process ------------------------------------------------------------------------------
-
-SPEC = "synthetic:train=140,test=30,size=16"
-
-
-def test_a_killed_process_goes_on_where_it_was(tmp_path: Path) -> None:
-    run = make_run("co_divide", data__spec=SPEC, workers__gpus_per_worker=0.0)
-    whole: list[Mapping[str, Any]] = []
-    train_run(run, ProcessRuntime(tmp_path / "whole", whole.append))
-
-    class KilledError(Exception):
-        pass
-
-    rows: list[Mapping[str, Any]] = []
-
-    def log(row: Mapping[str, Any]) -> None:
-        rows.append(row)
-        if row["epoch"] == 3 and len(rows) == 3:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_run(run, ProcessRuntime(tmp_path / "cut", log))
-    (tmp_path / "cut" / ".new-left-by-a-kill").mkdir()
-    train_run(run, ProcessRuntime(tmp_path / "cut", log))
-    assert timeless([dict(row) for row in rows]) == timeless([dict(row) for row in whole])
-    states = [load_best(tmp_path / name / "epoch_0004") for name in ("whole", "cut")]
-    assert states[0] is not None
-    assert states[1] is not None
-    assert states[0].epoch == states[1].epoch
-
-
-def test_a_process_keeps_the_newest_checkpoint_only(tmp_path: Path) -> None:
-    run = make_run("cross_entropy", data__spec=SPEC, workers__gpus_per_worker=0.0)
-    train_run(run, ProcessRuntime(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0004"]
-
-
-def test_of_two_whole_checkpoints_the_newer_is_taken(tmp_path: Path) -> None:
-    for name in ("epoch_0002", "epoch_0010"):
-        (tmp_path / name).mkdir()
-    with ProcessRuntime(tmp_path).checkpoint() as folder:
-        assert folder == tmp_path / "epoch_0010"
-    with ProcessRuntime(tmp_path / "none").checkpoint() as folder:
-        assert folder is None
-
-
-@pytest.mark.parametrize(
-    ("num_workers", "num_gpus", "expected"), [(1, 0.0, 0.0), (1, 2.0, 1.0), (2, 1.0, 0.0)]
-)
-def test_auto_is_a_gpu_a_worker_where_there_are_enough(
-    num_workers: int, num_gpus: float, expected: float
-) -> None:
-    run = RunConfig.from_dict({"workers": {"num_workers": num_workers}})
-    resolved = resolve_gpus(run, num_gpus)
-    assert resolved.workers.gpus_per_worker == expected
-    assert resolve_gpus(resolved, 8.0) == resolved
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_trained_tensors_are_all_that_training_changes(method: str) -> None:
+    run, data = make_run(method), faces()
+    state, _ = train(run, data, num_epochs=3)
+    known = {x.data_ptr() for k in range(len(state.networks)) for x in state.trained_tensors(k)}
+    changed = [state.networks, state.averages]
+    held = [x for part in changed for module in part for x in module.state_dict().values()]
+    held += state.memory
+    held += [x for o in state.optimizers for s in o.state.values() for x in s.values()]
+    assert {x.data_ptr() for x in held if isinstance(x, Tensor)} == known
+    fresh = new_state(run, data, CPU)
+    for network in range(len(state.networks)):
+        there, here = state.trained_tensors(network), fresh.trained_tensors(network)
+        assert [(x.shape, x.dtype) for x in there] == [(x.shape, x.dtype) for x in here]

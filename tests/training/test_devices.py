@@ -1,4 +1,4 @@
-"""The same on every device: views, the loop, checkpoints. On CUDA marked `gpu`, skipped without."""
+"""Views, loop and checkpoints give the same on every device; the tests on CUDA are marked `gpu`."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def train_on(
 
 
 @devices
-def test_views_are_those_of_the_cpu(device: torch.device) -> None:
+def test_views_match_those_on_the_cpu(device: torch.device) -> None:
     images = torch.from_numpy(np.array(faces(size=48, num_channels=3).train.images))
     policy = ViewPolicy(erase=0.5, rotate_deg=20.0, shift=0.1)
     params = [draw_views(policy, len(images), torch.Generator().manual_seed(k)) for k in range(2)]
@@ -49,14 +49,14 @@ def test_views_are_those_of_the_cpu(device: torch.device) -> None:
     found = [plain_views(there), *make_several(there, [param.to(device) for param in params])]
     for one, other in zip(found, expected, strict=True):
         assert one.device.type == device.type
-        # The edge of a rectangle may fall on a pixel's centre: a few pixels may differ.
+        # A rectangle's edge may fall on the centre of a pixel, so a few pixels may differ.
         is_close = torch.isclose(one.cpu(), other, atol=1e-3)
         assert float(is_close.float().mean()) > 0.9999
 
 
 @devices
 @pytest.mark.parametrize("method", ["cross_entropy", "co_divide", "dividemix", "elr"])
-def test_a_run_comes_to_what_it_comes_to_on_the_cpu(method: str, device: torch.device) -> None:
+def test_a_run_matches_the_run_on_the_cpu(method: str, device: torch.device) -> None:
     run = make_run(method, optim__learning_rate=0.002)
     _, expected = train_on(CPU, run)
     _, found = train_on(device, run)
@@ -84,7 +84,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
 
 
 @devices
-def test_bf16_and_channels_last_learn_as_float32_does(device: torch.device) -> None:
+def test_bf16_and_channels_last_train_like_float32(device: torch.device) -> None:
     plain, fast = (
         make_run(
             "co_divide",
@@ -99,7 +99,7 @@ def test_bf16_and_channels_last_learn_as_float32_does(device: torch.device) -> N
 
 
 @devices
-def test_images_come_to_the_device_whether_they_fit_it_or_not(
+def test_images_reach_the_device_whether_or_not_they_fit(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, rows = faces().train, torch.tensor([5, 0, 7])
@@ -123,7 +123,7 @@ def test_parts_are_timed_on_the_device(device: torch.device) -> None:
 
 
 @devices
-def test_what_training_changes_lies_on_the_device(device: torch.device) -> None:
+def test_trained_tensors_are_on_the_device(device: torch.device) -> None:
     state, _ = train_on(device, make_run("elr", method__variant="elr+"), num_epochs=2)
     tensors = [x for k in range(len(state.networks)) for x in state.trained_tensors(k)]
     assert {x.device.type for x in tensors} == {device.type}

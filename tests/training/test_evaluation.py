@@ -1,20 +1,29 @@
-"""Evaluation does what the run says: averages over the mirror image, or does not."""
+"""Evaluation of the mean prediction, over the mirror image if asked, and over all ranks."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from fer_ray.config import RunConfig
 from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner, mean_prediction
-from fer_ray.training.state import new_networks
-from tests.samples import CPU, faces, make_run
+from fer_ray.training.state import new_networks, new_state
+from tests.gloo import GlooRanks
+from tests.samples import (
+    CPU,
+    faces,
+    make_run,
+)
 
 
 @pytest.mark.parametrize("flip_average", [True, False])
-def test_the_mirror_image_counts_only_if_the_run_says_so(flip_average: bool) -> None:
+def test_the_mean_prediction_is_evaluated_over_the_mirror_image_if_asked(
+    flip_average: bool,
+) -> None:
     run, data = make_run(flip_average=flip_average), faces(num_val=37)
-    networks = new_networks(run, data, CPU)
-    learners = [Learner(network, bf16=False, channels_last=False) for network in networks]
+    state, _ = train(run, data, num_epochs=3)
+    learners = [Learner(network, bf16=False, channels_last=False) for network in state.networks]
     images = Images(data.val, CPU)
     everything = images.take(torch.arange(37))
 
@@ -28,3 +37,23 @@ def test_the_mirror_image_counts_only_if_the_run_says_so(flip_average: bool) -> 
     assert torch.equal(matrix, counts)
     other = mean_prediction(learners, everything, flip_average=not flip_average)
     assert loss != pytest.approx(float(F.nll_loss(other.log(), images.label)), rel=1e-5)
+
+
+def evaluate_few(run: RunConfig, num: int) -> tuple[list[list[int]], float]:
+    data = faces(num_val=4)
+    state = new_state(run, data, CPU)
+    learners = [Learner(net, bf16=False, channels_last=False) for net in state.networks]
+    few = Images(data.val.take(np.arange(num)), CPU)
+    confusion, loss = evaluate(learners, few, run, 4)
+    return confusion.tolist(), loss
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_ranks_with_unequal_shares_count_every_image_once(
+    num: int, gloo_pair: GlooRanks
+) -> None:
+    run = make_run("co_divide")
+    alone = evaluate_few(run, num)
+    for confusion, loss in gloo_pair.run(evaluate_few, run, num):
+        assert confusion == alone[0]
+        assert loss == pytest.approx(alone[1], rel=1e-5)

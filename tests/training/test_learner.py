@@ -1,4 +1,4 @@
-"""Networks as methods see them, images as the loop reads them."""
+"""Networks as methods see them, and images as the loop reads them."""
 
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from fer_ray.training.learner import (
     seed_for,
 )
 from fer_ray.training.models import FaceNetwork, build_network
-from tests.samples import CPU, faces
+from fer_ray.training.state import new_state
+from tests.gloo import GlooRanks
+from tests.samples import CPU, faces, make_run
 
 
 def network(seed: int = 0) -> FaceNetwork:
@@ -42,7 +44,7 @@ def buffers(student: Learner) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in student.module.named_buffers()}
 
 
-def moved(student: Learner, before: dict[str, Tensor]) -> bool:
+def changed(student: Learner, before: dict[str, Tensor]) -> bool:
     return any(
         not torch.equal(value, before[name]) for name, value in student.module.named_buffers()
     )
@@ -57,7 +59,7 @@ def test_a_seed_is_a_function_of_its_key_alone(key: list[int]) -> None:
     assert 0 <= seed_for(*key) < 2**63
 
 
-def test_keys_that_differ_in_one_place_or_in_order_give_other_numbers() -> None:
+def test_different_keys_give_different_numbers() -> None:
     keys = [(0, 1, 0, 1), (1, 1, 0, 1), (0, 2, 0, 1), (0, 1, 1, 1), (0, 1, 0, 2), (1, 0, 0, 1)]
     draws = [float(torch.rand(1, generator=generator_for(*key))) for key in keys]
     assert len(set(draws)) == len(keys)
@@ -71,25 +73,25 @@ def test_a_learner_is_a_network() -> None:
 
 
 @pytest.mark.parametrize("look", [Learner.predict, Learner.logits])
-def test_looking_moves_no_statistics_and_keeps_no_gradient(look: object) -> None:
+def test_predicting_changes_no_statistics_and_keeps_no_gradient(look: object) -> None:
     student = learner()
     assert callable(look)
     before = buffers(student)
     output = look(student, views())
     assert not output.requires_grad
-    assert not moved(student, before)
+    assert not changed(student, before)
 
 
-def test_looking_between_steps_does_not_stop_learning_statistics() -> None:
+def test_predicting_between_steps_does_not_stop_the_statistics() -> None:
     student = learner()
     student(views())
     student.predict(views())
     before = buffers(student)
     assert student(views()).logits.requires_grad
-    assert moved(student, before)
+    assert changed(student, before)
 
 
-def test_predictions_are_of_the_evaluation_mode_and_do_not_depend_on_the_batch() -> None:
+def test_predictions_do_not_depend_on_the_batch() -> None:
     student = learner()
     student(views())
     together = student.predict(views())
@@ -102,7 +104,7 @@ def test_predictions_are_of_the_evaluation_mode_and_do_not_depend_on_the_batch()
 @pytest.mark.parametrize(
     ("bf16", "channels_last", "close"), [(True, True, 0.05), (False, True, 1e-5)]
 )
-def test_formats_change_the_speed_not_the_answer(
+def test_number_and_memory_formats_hardly_change_the_output(
     bf16: bool, channels_last: bool, close: float
 ) -> None:
     plain, fast = learner(), learner(bf16=bf16, channels_last=channels_last)
@@ -111,17 +113,17 @@ def test_formats_change_the_speed_not_the_answer(
     torch.testing.assert_close(plain(views()).logits, output.logits, rtol=close, atol=close)
 
 
-def test_statistics_of_a_plain_process_stay_its_own() -> None:
+def test_sync_changes_no_statistics_in_one_process() -> None:
     student = learner()
     student(views())
     before = buffers(student)
     student.sync_statistics()
-    assert not moved(student, before)
+    assert not changed(student, before)
 
 
 @pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_what_is_said_is_not_resolved(bf16: bool, channels_last: bool) -> None:
+def test_explicit_choices_are_kept(bf16: bool, channels_last: bool) -> None:
     config = ComputeConfig(bf16=bf16, channels_last=channels_last)
     assert resolve_compute(config, CPU) == (bf16, channels_last)
 
@@ -142,10 +144,33 @@ def test_auto_takes_bfloat16_where_the_cpu_computes_in_it(
     assert resolve_compute(ComputeConfig(), CPU)[0] == expected
 
 
+def statistics(seed: int) -> list[Tensor]:
+    state = new_state(make_run("cross_entropy"), faces(), CPU)
+    learner = Learner(state.networks[0], bf16=False, channels_last=False)
+    generator = torch.Generator().manual_seed(seed)
+    learner(3 * torch.randn(8, 1, 16, 16, generator=generator))
+    name = "backbone.1.running_mean"
+    before = state.networks[0].state_dict()[name].clone()
+    learner.sync_statistics()
+    after = state.networks[0].state_dict()
+    counts = [value for key, value in after.items() if key.endswith("num_batches_tracked")]
+    assert all(int(count) == 1 for count in counts)
+    return [before, after[name]]
+
+
+def test_sync_averages_statistics_over_ranks(gloo_pair: GlooRanks) -> None:
+    first, second = gloo_pair.outcomes(statistics, [(1,), (2,)])
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    torch.testing.assert_close(first[1], (first[0] + second[0]) / 2)
+
+
 # --- images ---------------------------------------------------------------------------------------
 
 
-def test_images_are_taken_in_the_order_asked_from_a_memory_map(tmp_path: Path) -> None:
+def test_images_are_taken_from_a_memory_map_in_the_given_order(tmp_path: Path) -> None:
     whole = faces().train
     np.save(tmp_path / "images.npy", whole.images)
     mapped = Faces(
@@ -182,7 +207,7 @@ def packed(num: int = 5) -> Tensor:
     return torch.from_numpy(faces().train.images[:num].copy())
 
 
-def test_the_mean_prediction_is_that_of_the_networks() -> None:
+def test_the_mean_prediction_averages_the_networks() -> None:
     both = [learner(1), learner(2)]
     expected = sum(student.predict(plain_views(packed())) for student in both) / 2
     found = mean_prediction(both, packed(), flip_average=False)

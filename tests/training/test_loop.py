@@ -1,9 +1,7 @@
-"""The loop: what it draws, what it hands to methods, what it reports, and how it stops."""
+"""The loop: what it passes to a split, what it reports, and how it ends."""
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,19 +13,11 @@ from fer_ray.core.augment import plain_views
 from fer_ray.core.mixture import MixtureError
 from fer_ray.core.types import (
     EmptySplitError,
-    Labeled,
-    Network,
     Scores,
     SplitResult,
-    StepContext,
-    StepOutput,
-    Unlabeled,
 )
-from fer_ray.methods import METHODS
 from fer_ray.methods.co_divide import CoDivide
-from fer_ray.methods.dividemix import DivideMix
-from fer_ray.training.evaluation import evaluate
-from fer_ray.training.learner import Images, Learner, mean_prediction
+from fer_ray.training.learner import Images, Learner
 from fer_ray.training.state import new_state
 from tests.samples import (
     CLASS_NAMES,
@@ -41,203 +31,14 @@ from tests.samples import (
     timeless,
     train,
 )
+from tests.training.conftest import MethodCalls
+
+# --- splits ---------------------------------------------------------------------------------------
 
 pytestmark = pytest.mark.lowest
 
 
-@dataclass(frozen=True)
-class Call:
-    """One step as a method saw it."""
-
-    student: Network
-    peer: Network | None
-    labeled: Labeled
-    unlabeled: Unlabeled | None
-    context: StepContext
-    random_state: Tensor
-
-    @property
-    def epoch(self) -> int:
-        return int(self.context.epoch) + 1
-
-
-@dataclass(frozen=True)
-class Spied:
-    """Everything a method was given."""
-
-    warmups: list[Call]
-    steps: list[Call]
-    splits: list[tuple[Scores, SplitResult | None, int]]
-
-
-@pytest.fixture
-def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
-    """Records every call of every method's functions."""
-    seen = Spied([], [], [])
-    for kind in {base for method in METHODS.values() for base in method.__mro__}:
-        for name in ("warmup_step", "split", "step"):
-            if name in vars(kind):
-                monkeypatch.setattr(kind, name, _recording(vars(kind)[name], name, seen))
-    return seen
-
-
-def _recording(original: Any, name: str, seen: Spied) -> Any:
-    def warmup_step(
-        self: Any, student: Network, labeled: Labeled, context: StepContext
-    ) -> StepOutput:
-        state = context.generator.get_state()
-        seen.warmups.append(Call(student, None, labeled, None, context, state))
-        output: StepOutput = original(self, student, labeled, context)
-        return output
-
-    def split(self: Any, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
-        seen.splits.append((scores, previous, epoch))
-        result: SplitResult = original(self, scores, previous, epoch)
-        return result
-
-    def step(
-        self: Any,
-        student: Network,
-        peer: Network | None,
-        labeled: Labeled,
-        unlabeled: Unlabeled | None,
-        context: StepContext,
-    ) -> StepOutput:
-        state = context.generator.get_state()
-        seen.steps.append(Call(student, peer, labeled, unlabeled, context, state))
-        output: StepOutput = original(self, student, peer, labeled, unlabeled, context)
-        return output
-
-    return {"warmup_step": warmup_step, "split": split, "step": step}[name]
-
-
-def by_phase(calls: list[Call]) -> dict[tuple[int, int], list[Call]]:
-    """Calls by (epoch, network)."""
-    phases: dict[tuple[int, int], list[Call]] = defaultdict(list)
-    for call in calls:
-        phases[call.epoch, call.context.network].append(call)
-    return phases
-
-
-def order_of(calls: list[Call]) -> list[int]:
-    return torch.cat([call.labeled.index for call in calls]).tolist()
-
-
-# --- what is drawn --------------------------------------------------------------------------------
-
-
-def test_orders_views_and_a_methods_draws_are_new_every_epoch_and_for_every_network(
-    spied: Spied,
-) -> None:
-    train(make_run("co_divide", method__warmup_epochs=4), faces())
-    phases = by_phase(spied.warmups)
-    assert sorted(phases) == [(epoch, network) for epoch in (1, 2, 3, 4) for network in (0, 1)]
-    assert len({tuple(order_of(calls)) for calls in phases.values()}) == 8
-    assert len({tuple(calls[0].random_state.tolist()) for calls in phases.values()}) == 8
-    whole = [torch.cat([call.labeled.strong[0] for call in calls]) for calls in phases.values()]
-    row_zero = [
-        views[order_of(calls).index(0)].numpy().tobytes()
-        for views, calls in zip(whole, phases.values(), strict=True)
-    ]
-    assert len(set(row_zero)) == 8
-
-
-def test_the_seed_decides(spied: Spied) -> None:
-    for seed in (1, 1, 2):
-        train(make_run("cross_entropy", seed=seed), faces(), num_epochs=1)
-    first, again, other = (order_of(spied.warmups[start : start + 3]) for start in (0, 3, 6))
-    assert first == again
-    assert first != other
-
-
-def test_warmup_takes_every_image_at_most_once_and_leaves_a_rest_that_fills_no_batch(
-    spied: Spied,
-) -> None:
-    data = faces(num_train=100)
-    _, rows = train(make_run("cross_entropy"), data, num_epochs=1)
-    assert [len(call.labeled.index) for call in spied.warmups] == [32, 32, 32]
-    assert len(set(order_of(spied.warmups))) == 96
-    drawn = rows[0]["time/images_per_s"] * rows[0]["time/epoch_s"]
-    assert drawn == pytest.approx(96)
-    for call in spied.warmups:
-        assert np.array_equal(call.labeled.label.numpy(), data.train.label[call.labeled.index])
-        assert bool((call.labeled.clean_prob == 1).all())
-        assert call.context.split is None
-        assert (len(call.labeled.weak), len(call.labeled.strong)) == (0, 1)
-
-
-def test_fewer_images_than_a_batch_are_one_smaller_step(spied: Spied) -> None:
-    train(make_run("cross_entropy"), faces(num_train=20), num_epochs=1)
-    assert [len(call.labeled.index) for call in spied.warmups] == [20]
-
-
-def test_the_epoch_of_a_step_has_a_fraction(spied: Spied) -> None:
-    train(make_run("cross_entropy"), faces(), num_epochs=2)
-    expected = [0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3]
-    assert [call.context.epoch for call in spied.warmups] == pytest.approx(expected)
-    assert {call.context.class_names for call in spied.warmups} == {CLASS_NAMES}
-
-
-# --- what methods are handed ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["co_divide", "dividemix"])
-def test_a_network_gets_the_row_of_the_split_that_is_its_own(method: str, spied: Spied) -> None:
-    train(make_run(method), faces())
-    assert {call.context.network for call in spied.steps} == {0, 1}
-    for call in spied.steps:
-        split, network = call.context.split, call.context.network
-        assert split is not None
-        index = call.labeled.index
-        assert bool(split.is_labeled[network][index].all())
-        assert torch.equal(call.labeled.clean_prob, split.clean_prob[network][index])
-        assert torch.equal(call.labeled.label, split.label[network][index])
-        if call.unlabeled is not None:
-            assert not bool(split.is_labeled[network][call.unlabeled.index].any())
-            assert len(call.unlabeled.index) == len(index)
-    own = [call.context.split for call in spied.steps]
-    assert any(s is not None and not torch.equal(s.is_labeled[0], s.is_labeled[1]) for s in own)
-
-
-def test_the_peer_is_the_other_network(spied: Spied) -> None:
-    train(make_run("dividemix"), faces())
-    first, second = {id(call.student) for call in spied.steps}
-    for call in spied.steps:
-        assert {id(call.student), id(call.peer)} == {first, second}
-
-
-@pytest.mark.parametrize(("gradient_views", "num_strong"), [("strong", 2), ("weak", 0)])
-def test_a_method_gets_as_many_different_views_as_it_asks_for(
-    gradient_views: str, num_strong: int, spied: Spied
-) -> None:
-    train(make_run("dividemix", method__gradient_views=gradient_views), faces())
-    for call in spied.steps:
-        assert call.unlabeled is not None
-        for batch in (call.labeled, call.unlabeled):
-            views = [*batch.weak, *batch.strong]
-            assert (len(batch.weak), len(batch.strong)) == (2, num_strong)
-            assert len({view.numpy().tobytes() for view in views}) == len(views)
-
-
-def test_unlabelled_images_are_none_where_every_label_is_kept(
-    spied: Spied, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = DivideMix.split
-
-    def keep_all(
-        self: DivideMix, scores: Scores, previous: SplitResult | None, epoch: int
-    ) -> SplitResult:
-        result = original(self, scores, previous, epoch)
-        return replace(result, is_labeled=torch.ones_like(result.is_labeled))
-
-    monkeypatch.setattr(DivideMix, "split", keep_all)
-    _, rows = train(make_run("dividemix"), faces())
-    assert spied.steps
-    assert all(call.unlabeled is None for call in spied.steps)
-    assert math.isfinite(rows[-1]["train/loss"])
-
-
-def test_scores_are_of_every_image_in_index_order(spied: Spied) -> None:
+def test_a_split_gets_scores_of_every_image_in_index_order(method_calls: MethodCalls) -> None:
     run, data = make_run("co_divide", method__threshold_rule="class_mean"), faces(num_train=70)
     state, _ = train(run, data, num_epochs=2)
     images = Images(data.train, CPU)
@@ -245,7 +46,7 @@ def test_scores_are_of_every_image_in_index_order(spied: Spied) -> None:
     learners = [Learner(net, bf16=False, channels_last=False) for net in state.networks]
     logits = torch.stack([learner.logits(view) for learner in learners])
     train(run, data, state, num_epochs=1)
-    scores, previous, epoch = spied.splits[0]
+    scores, previous, epoch = method_calls.splits[0]
     assert (previous, epoch, scores.class_names) == (None, 3, CLASS_NAMES)
     assert np.array_equal(scores.label.numpy(), data.train.label)
     assert bool(scores.is_labeled.all())
@@ -255,10 +56,10 @@ def test_scores_are_of_every_image_in_index_order(spied: Spied) -> None:
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_split_gets_the_one_before_with_its_memory(spied: Spied) -> None:
+def test_a_split_gets_the_previous_split_and_its_memory(method_calls: MethodCalls) -> None:
     run = make_run("dividemix", method__loss_history=2, method__guesses="scored")
     state, _ = train(run, faces())
-    (_, none, third), (scores, previous, fourth) = spied.splits
+    (_, none, third), (scores, previous, fourth) = method_calls.splits
     assert (none, third, fourth) == (None, 3, 4)
     assert previous is not None
     assert previous.memory["loss_history"].shape == (2, 1, 96)
@@ -298,44 +99,7 @@ def test_a_generation_begins_with_new_networks(monkeypatch: pytest.MonkeyPatch) 
     assert same_weights(again, state)
 
 
-# --- how it learns --------------------------------------------------------------------------------
-
-
-def test_the_learning_rate_is_half_a_cosine_of_the_progress() -> None:
-    run = make_run("cross_entropy", optim__epochs=4, optim__learning_rate=0.4)
-    state = new_state(run, faces(), CPU)
-    for epoch in range(4):
-        train(run, faces(), state, num_epochs=1)
-        progress = (epoch + 2 / 3) / 4
-        expected = 0.2 * (1 + math.cos(math.pi * progress))
-        rates = [group["lr"] for group in state.optimizers[0].param_groups]
-        assert rates == pytest.approx([expected, expected])
-
-
-def test_biases_and_normalisation_are_not_decayed() -> None:
-    state = new_state(make_run("cross_entropy", optim__weight_decay=0.01), faces(), CPU)
-    matrices, vectors = state.optimizers[0].param_groups
-    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.01, 0.0)
-    assert {value.ndim for value in vectors["params"]} == {1}
-    assert min(value.ndim for value in matrices["params"]) > 1
-    num = len(matrices["params"]) + len(vectors["params"])
-    assert num == len(list(state.networks[0].parameters()))
-
-
-def test_a_step_is_no_longer_than_the_clipped_gradient() -> None:
-    overrides = {"optim__clip_norm": 1e-3, "optim__momentum": 0.0, "optim__weight_decay": 0.0}
-    run = make_run("cross_entropy", optim__learning_rate=1.0, **overrides)
-    state = new_state(run, faces(), CPU)
-    before = [value.detach().clone() for value in state.networks[0].parameters()]
-    train(run, faces(num_train=32), state, num_epochs=1)
-    after = [value.detach() for value in state.networks[0].parameters()]
-    length = (
-        sum(float((new - old).norm() ** 2) for new, old in zip(after, before, strict=True)) ** 0.5
-    )
-    assert length == pytest.approx(1e-3, rel=0.01)
-
-
-def test_it_learns_and_dividing_finds_the_wrong_labels() -> None:
+def test_training_learns_and_the_split_finds_wrong_labels() -> None:
     run = make_run("co_divide", optim__epochs=8, optim__learning_rate=0.1)
     with built_by(build_perceptron):
         state, rows = train(run, faces(num_train=240, noise=0.3))
@@ -346,10 +110,10 @@ def test_it_learns_and_dividing_finds_the_wrong_labels() -> None:
     assert state.best.value == max(row["val/macro_recall"] for row in rows)
 
 
-# --- what it reports ------------------------------------------------------------------------------
+# --- rows and the best epoch ----------------------------------------------------------------------
 
 
-def test_a_row_says_everything_once() -> None:
+def test_a_row_has_all_metrics() -> None:
     _, rows = train(make_run("co_divide"), faces(num_train=96, num_val=40))
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     for row in rows[:2]:
@@ -375,25 +139,11 @@ def test_a_row_says_everything_once() -> None:
         assert row["time/epoch_s"] == pytest.approx(sum(parts), rel=0.01)
 
 
-def test_evaluation_is_of_the_mean_prediction() -> None:
-    run, data = make_run("co_divide"), faces(num_val=37)
-    state, _ = train(run, data, num_epochs=3)
-    learners = [Learner(net, bf16=False, channels_last=False) for net in state.networks]
-    images = Images(data.val, CPU)
-    prob = mean_prediction(learners, images.take(torch.arange(37)), flip_average=True)
-    confusion, loss = evaluate(learners, images, run, 4)
-    expected = np.zeros((4, 4), dtype=int)
-    for label, answer in zip(data.val.label, prob.argmax(dim=1).tolist(), strict=True):
-        expected[label, answer] += 1
-    assert confusion.tolist() == expected.tolist()
-    assert loss == pytest.approx(float(F.nll_loss(prob.log(), images.label)), rel=1e-5)
-
-
 @pytest.mark.parametrize(
     ("metric", "mode"),
     [("val/macro_recall", "max"), ("val/loss", "min"), ("val/recall/fear", "max")],
 )
-def test_the_first_of_the_best_epochs_is_kept_with_its_networks(metric: str, mode: str) -> None:
+def test_the_first_best_epoch_is_kept_with_its_weights(metric: str, mode: str) -> None:
     run = make_run("cross_entropy", metric=metric, mode=mode, optim__epochs=5)
     state = new_state(run, faces(), CPU)
     seen: list[tuple[float, Tensor]] = []
@@ -417,7 +167,7 @@ def test_a_metric_that_is_nan_is_never_best() -> None:
     assert len(state.history) == 4
 
 
-def test_the_state_is_up_to_date_whenever_a_row_comes() -> None:
+def test_the_state_is_up_to_date_when_a_row_is_yielded() -> None:
     run = make_run("co_divide")
     state = new_state(run, faces(), CPU)
     for epoch in range(1, 5):
@@ -428,39 +178,13 @@ def test_the_state_is_up_to_date_whenever_a_row_comes() -> None:
     assert train(run, faces(), state)[1] == []
 
 
-# --- how it stops ---------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_names_epoch_network_and_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    original = CoDivide.step
-
-    def step(
-        self: CoDivide,
-        student: Network,
-        peer: Network | None,
-        labeled: Labeled,
-        unlabeled: Unlabeled | None,
-        context: StepContext,
-    ) -> StepOutput:
-        output = original(self, student, peer, labeled, unlabeled, context)
-        if context.epoch > 3 and context.network == 1:
-            return replace(output, loss=output.loss * float("inf"))
-        return output
-
-    monkeypatch.setattr(CoDivide, "step", step)
-    run = make_run("co_divide", optim__batch_size=8)
-    state = new_state(run, faces(), CPU)
-    expected = (
-        r"epoch 4, network 1, step 2 of \d+: the loss is not finite. The last good state is that"
-    )
-    with pytest.raises(FloatingPointError, match=expected + " of epoch 3"):
-        train(run, faces(), state)
-    assert state.epoch == len(state.history) == 3
+FIELDS = ("images", "label", "true_label", "row")
 
 
-def test_a_split_that_keeps_too_few_images_ends_the_run_with_a_reason() -> None:
+def test_a_split_with_too_few_labels_ends_the_run() -> None:
     run = make_run("co_divide", method__thresholds={"default": 0.5, "fear": 1.0, "anger": 1.0})
     data = faces(num_classes=4)
     only = data.train.take(np.flatnonzero(data.train.label >= 2))
@@ -473,18 +197,7 @@ def test_a_split_that_keeps_too_few_images_ends_the_run_with_a_reason() -> None:
         train(run, few)
 
 
-FIELDS = ("images", "label", "true_label", "row")
-
-
-def test_fewer_labelled_images_than_two_end_the_run() -> None:
-    data = faces(num_classes=1, noise=0.0, num_train=1)
-    with pytest.raises(
-        EmptySplitError, match="epoch 1: 1 labelled images for 1 workers; at least 2"
-    ):
-        train(make_run("cross_entropy"), data)
-
-
-def test_losses_that_are_all_the_same_cannot_be_divided() -> None:
+def test_equal_losses_cannot_be_split() -> None:
     run, data = make_run("co_divide"), faces()
     with built_by(build_oracle):
         state = new_state(run, data, CPU)

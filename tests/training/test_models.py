@@ -1,4 +1,4 @@
-"""Networks: shapes, stems, weights, and a start that is a function of the seed."""
+"""Networks: shapes, stems, loaded weights, and initial weights that depend only on the seed."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def test_a_network_gives_logits_and_features(name: str, num_features: int, chann
     assert output.features.shape == (2, num_features)
 
 
-def test_the_classifier_sees_exactly_the_features_it_reports() -> None:
+def test_the_logits_are_the_classifier_of_the_features() -> None:
     network = build(ModelConfig()).eval()
     output = network(images())
     torch.testing.assert_close(network.classifier(output.features), output.logits)
@@ -51,7 +51,7 @@ def test_the_mean_attention_is_the_logits_without_bias(name: str) -> None:
     assert network.classifier.weight.grad is None
 
 
-def test_a_resnet_has_the_features_of_torchvisions(tmp_path: Path) -> None:
+def test_a_resnet_has_torchvisions_features(tmp_path: Path) -> None:
     original = torchvision.models.resnet18(num_classes=5)
     path = tmp_path / "resnet.pt"
     torch.save(original.state_dict(), path)
@@ -66,7 +66,7 @@ def test_the_tiny_network_is_tiny() -> None:
     assert sum(value.numel() for value in build(ModelConfig()).parameters()) < 250_000
 
 
-def test_the_start_depends_on_the_seed_alone_and_moves_no_global_generator() -> None:
+def test_initial_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first = build(ModelConfig(), seed=3).state_dict()
@@ -103,10 +103,10 @@ def test_the_stem_fits_the_image(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_small_stem_is_the_middle_of_pretrained_filters(
+def test_the_small_stem_is_the_centre_of_pretrained_filters(
     channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The 3x3 filters around the centre of the 7x7 ones, summed over colours and shared out."""
+    """Its filters are the 3x3 centres of the 7x7 filters, summed over colours and spread evenly."""
     pretrained = torchvision.models.resnet18()
 
     def get_model(name: str, weights: str | None) -> Any:
@@ -125,7 +125,7 @@ def test_the_small_stem_is_the_middle_of_pretrained_filters(
                 torch.testing.assert_close(found, expected)
 
 
-def test_a_grey_image_answers_as_the_same_image_in_three_equal_channels() -> None:
+def test_a_grey_image_has_the_features_of_three_equal_channels() -> None:
     config = ModelConfig(name="resnet18", stem="imagenet")
     grey, colour = (build(config, channels=channels).eval() for channels in (1, 3))
     shared = {k: v for k, v in colour.state_dict().items() if k != "backbone.conv1.weight"}
@@ -154,7 +154,7 @@ def test_weights_of_a_torchvision_network_are_loaded_without_its_classifier(tmp_
     assert torch.equal(loaded.backbone.state_dict()["conv1.weight"], state["conv1.weight"])
 
 
-def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+def test_unusable_weights_are_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing.pt"
     with pytest.raises(ConfigError, match=r"model\.weights: .*missing\.pt cannot be read"):
         build(ModelConfig(weights=str(missing)))
@@ -169,6 +169,6 @@ def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     other = tmp_path / "other.pt"
     torch.save(build(ModelConfig(), channels=3).state_dict(), other)
     with pytest.raises(
-        ConfigError, match=r"(?s)other\.pt does not fit FaceNetwork: .*size mismatch"
+        ConfigError, match=r"(?s)other\.pt does not fit FaceNetwork: .*size mismatch.*model\.name"
     ):
         build(ModelConfig(weights=str(other)))

@@ -1,4 +1,4 @@
-"""`compute.speedups`: another speed, the same numbers, and checkpoints that do not care."""
+"""`compute.speedups` changes the speed but not the results; every choice loads every checkpoint."""
 
 import json
 import os
@@ -34,14 +34,14 @@ def kernels(state: TrainState) -> set[bool | None]:
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA])
-def test_auto_is_what_is_never_slower(device: torch.device) -> None:
+def test_auto_is_fused(device: torch.device) -> None:
     assert resolve_speedups(ComputeConfig(), device) == "fused"
     for name in ("none", "fused", "compile"):
         assert resolve_speedups(ComputeConfig(speedups=name), device) == name
 
 
 @pytest.mark.parametrize("method", ["cross_entropy", "dividemix"])
-def test_one_kernel_for_all_weights_learns_the_same(method: str) -> None:
+def test_fused_sgd_learns_the_same(method: str) -> None:
     states = {}
     for name in ("none", "fused", "auto"):
         run = make_run(method, compute__speedups=name, optim__epochs=3)
@@ -52,7 +52,7 @@ def test_one_kernel_for_all_weights_learns_the_same(method: str) -> None:
 
 
 @pytest.mark.parametrize("fused", [None, True])
-def test_the_optimizer_is_torchs_to_the_last_bit(fused: bool | None) -> None:
+def test_the_optimizer_equals_torchs_bit_for_bit(fused: bool | None) -> None:
     settings: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "fused": fused}
     settings |= {"lr": 0.1, "weight_decay": 5e-4}
     weights: dict[type[SGD], torch.nn.Linear] = {}
@@ -61,7 +61,7 @@ def test_the_optimizer_is_torchs_to_the_last_bit(fused: bool | None) -> None:
         weights[kind] = torch.nn.Linear(5, 3)
         optimizer = kind(weights[kind].parameters(), **settings)
         for step in range(4):
-            if step == 2:  # from here on, another one that has taken over
+            if step == 2:  # continue with another optimizer that loads the state
                 saved = optimizer.state_dict()
                 optimizer = kind(weights[kind].parameters(), **settings)
                 optimizer.load_state_dict(saved)
@@ -75,7 +75,7 @@ def test_the_optimizer_is_torchs_to_the_last_bit(fused: bool | None) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("none", "fused"), ("fused", "none")])
-def test_a_checkpoint_of_one_goes_on_with_the_other(
+def test_a_checkpoint_resumes_under_another_choice(
     first: str, second: str, tmp_path: Path
 ) -> None:
     runs = {name: make_run("cross_entropy", compute__speedups=name) for name in (first, second)}
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_one_goes_on_with_the_other(
 def test_without_a_compiler_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     run = make_run("cross_entropy", compute__speedups="compile")
-    state = new_state(run, faces(), CPU)  # enough to read and test what was trained elsewhere
+    state = new_state(run, faces(), CPU)  # works without one, to load and test other weights
     with pytest.raises(ConfigError, match=r"^compute\.speedups: compile needs a C\+\+ compiler .*"):
         train(run, faces(), state)
     assert not state.optimizers[0].state
@@ -113,7 +113,7 @@ def test_without_a_compiler_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) 
         (CUDA, ("cc", "gcc", "g++"), None),
     ],
 )
-def test_what_compiling_lacks_is_named(
+def test_what_is_missing_to_compile_is_named(
     device: torch.device,
     absent: tuple[str, ...],
     missing: str | None,
@@ -129,7 +129,7 @@ def test_what_compiling_lacks_is_named(
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Figures of `tests.compiled`."""
+    """The figures that `tests.compiled` prints."""
     folder = tmp_path_factory.mktemp("compiled")
     env = {
         **os.environ,
@@ -150,7 +150,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("figure", ["tiny", "resumed", "answers", "ddp", "perceptron"])
-def test_a_compiled_network_has_the_same_numbers(figure: str, compiled: dict[str, Any]) -> None:
+def test_a_compiled_network_gives_the_same_numbers(figure: str, compiled: dict[str, Any]) -> None:
     assert compiled[figure] < 1e-4
 
 
@@ -159,5 +159,5 @@ def test_a_compiled_network_keeps_the_names_of_its_weights(compiled: dict[str, A
     assert compiled["ddp_same_keys"]
 
 
-def test_two_networks_share_what_is_compiled(compiled: dict[str, Any]) -> None:
+def test_two_networks_share_compiled_graphs(compiled: dict[str, Any]) -> None:
     assert 2 <= compiled["num_graphs"] <= 5

@@ -1,4 +1,4 @@
-"""Seconds of parts: what is nested belongs to the outer part, and errors leave it usable."""
+"""The seconds of parts: a nested part counts as the outer one, and errors do no harm."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.samples import faces, make_run, train
 
 @pytest.fixture
 def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock: every look takes a second more."""
+    """Replaces the clock: every call returns one second more than the last."""
     seconds: list[float] = []
 
     def tick() -> float:
@@ -22,7 +22,7 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def test_parts_add_up_and_a_nested_one_is_the_outers(ticks: list[float]) -> None:
+def test_parts_add_up_and_nested_parts_count_as_the_outer(ticks: list[float]) -> None:
     watch = Stopwatch(torch.device("cpu"))
     for _ in range(2):
         with watch.part("outer"), watch.part("inner"):
@@ -44,7 +44,7 @@ def test_an_error_in_a_part_does_not_stop_the_watch(ticks: list[float]) -> None:
     assert watch.read() == {"second": 1.0}
 
 
-def test_rows_say_where_the_time_went() -> None:
+def test_rows_have_the_seconds_of_the_parts() -> None:
     _, rows = train(make_run("co_divide"), faces())
     for row in rows:
         parts = [row[f"time/{key}"] for key in ("input_s", "communication_s", "division_s")]

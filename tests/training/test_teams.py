@@ -1,4 +1,4 @@
-"""Ranks in teams: a network on each, trained at the same time."""
+"""Ranks in teams: each team trains one network, all at the same time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fer_ray.methods import METHODS
 from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from fer_ray.training.distributed import (
     Teams,
-    broadcast,
     mean_over_ranks,
     min_over_ranks,
     rank,
@@ -56,7 +54,7 @@ def reduce_apart() -> dict[str, Any]:
     }
 
 
-def test_within_a_team_there_are_only_its_ranks(four_ranks: GlooRanks) -> None:
+def test_inside_a_team_only_its_ranks_count(four_ranks: GlooRanks) -> None:
     found = four_ranks.run(reduce_apart)
     assert [x["team"] for x in found] == [0, 0, 1, 1]
     assert [x["within"] for x in found] == [(0, 2), (1, 2), (0, 2), (1, 2)]
@@ -72,60 +70,11 @@ def leave_by_error() -> tuple[int, int]:
     return rank(), world_size()
 
 
-def test_an_error_ends_the_time_apart(four_ranks: GlooRanks) -> None:
+def test_an_error_leaves_the_team(four_ranks: GlooRanks) -> None:
     assert four_ranks.run(leave_by_error) == [(number, 4) for number in range(4)]
 
 
-def ask(source: int, failing: int) -> str:
-    def make() -> str:
-        if rank() == failing:
-            raise KeyError("fear")
-        return f"of {rank()}"
-
-    return from_rank(source, make)
-
-
-def test_any_rank_hands_on_what_it_has_or_raises(four_ranks: GlooRanks) -> None:
-    assert four_ranks.run(ask, 2, 0) == ["of 2"] * 4
-    for error in four_ranks.outcomes(ask, [(2, 2)] * 4):
-        assert isinstance(error, KeyError)
-
-
-def overwrite() -> list[Tensor]:
-    own = float(rank())
-    tensors = [torch.full((2, 3), own), torch.full((), int(own)), torch.full((3,), own).half()]
-    strided = torch.full((3, 2), own).T
-    broadcast([*tensors, strided], 1)
-    assert strided.stride() == (1, 2)
-    return [*tensors, strided]
-
-
-def test_tensors_are_overwritten_where_they_lie(gloo_pair: GlooRanks) -> None:
-    for tensors in gloo_pair.run(overwrite):
-        assert [x.dtype for x in tensors[:3]] == [torch.float32, torch.int64, torch.float16]
-        assert all(bool((x == 1).all()) for x in tensors)
-
-
-# --- what training changes ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_everything_that_training_changes_is_handed_on(method: str) -> None:
-    run, data = make_run(method), faces()
-    state, _ = train(run, data, num_epochs=3)
-    known = {x.data_ptr() for k in range(len(state.networks)) for x in state.trained_tensors(k)}
-    changed = [state.networks, state.averages]
-    held = [x for part in changed for module in part for x in module.state_dict().values()]
-    held += state.memory
-    held += [x for o in state.optimizers for s in o.state.values() for x in s.values()]
-    assert {x.data_ptr() for x in held if isinstance(x, Tensor)} == known
-    fresh = new_state(run, data, CPU)
-    for network in range(len(state.networks)):
-        there, here = state.trained_tensors(network), fresh.trained_tensors(network)
-        assert [(x.shape, x.dtype) for x in there] == [(x.shape, x.dtype) for x in here]
-
-
-# --- two ranks, a network on each -----------------------------------------------------------------
+# --- two ranks, one network each ------------------------------------------------------------------
 
 APART = {
     "co_divide": {},
@@ -134,7 +83,7 @@ APART = {
 
 
 def train_apart(method: str, overrides: dict[str, Any], folder: str) -> str:
-    """All rows; rank zero also leaves a checkpoint."""
+    """Train and return all rows; rank zero also writes a checkpoint."""
     run = make_run(method, **overrides)
     state, rows = train(run, faces(num_train=91))
     if rank() == 0:
@@ -143,7 +92,7 @@ def train_apart(method: str, overrides: dict[str, Any], folder: str) -> str:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a checkpoint holds, but for learning rates, which every step sets anew."""
+    """Load a checkpoint without the learning rates, which every step sets again."""
     saved: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
     for optimizer in saved["optimizers"]:
         for group in optimizer["param_groups"]:
@@ -152,7 +101,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def assert_same(first: Any, second: Any) -> None:
-    """Equal to the last bit, however deep."""
+    """Assert that two nested values are equal bit for bit."""
     if isinstance(first, Tensor):
         assert torch.equal(first, second)
     elif isinstance(first, dict):
@@ -166,10 +115,10 @@ def assert_same(first: Any, second: Any) -> None:
 
 
 @pytest.mark.parametrize("method", sorted(APART))
-def test_two_ranks_apart_compute_what_one_process_does_to_the_last_bit(
+def test_two_teams_of_one_equal_one_process_bit_for_bit(
     method: str, gloo_pair: GlooRanks, tmp_path: Path
 ) -> None:
-    """Only in scores and validation do images share batches with others: all else is the same."""
+    """Batches of one image, because elsewhere the number of ranks changes who shares a batch."""
     overrides = {**APART[method], "compute__eval_batch_size": 1}
     (tmp_path / "alone").mkdir()
     (tmp_path / "apart").mkdir()
@@ -189,7 +138,7 @@ def resume_apart(folder: str) -> tuple[str, str]:
     return timeless(whole.history), timeless(fresh.history)
 
 
-def test_a_resumed_run_apart_equals_the_uninterrupted_one(
+def test_a_resumed_run_in_teams_equals_an_uninterrupted_one(
     gloo_pair: GlooRanks, tmp_path: Path
 ) -> None:
     for whole, resumed in gloo_pair.run(resume_apart, str(tmp_path)):
@@ -197,7 +146,7 @@ def test_a_resumed_run_apart_equals_the_uninterrupted_one(
 
 
 def steps_by_network(method: str, overrides: dict[str, Any]) -> list[int]:
-    """How many steps this rank made of each network."""
+    """Return how many steps this rank makes with each network."""
     run, data = make_run(method, **overrides), faces()
     state = new_state(run, data, CPU)
     counts = [0, 0]
@@ -222,7 +171,7 @@ def steps_by_network(method: str, overrides: dict[str, Any]) -> list[int]:
         ("co_teaching", {}, False),
     ],
 )
-def test_a_rank_trains_one_network_where_networks_do_not_look_at_each_other(
+def test_a_rank_trains_one_network_if_networks_do_not_need_each_other(
     method: str, overrides: dict[str, Any], is_apart: bool, gloo_pair: GlooRanks
 ) -> None:
     alone = steps_by_network(method, overrides)
@@ -234,7 +183,7 @@ def test_a_rank_trains_one_network_where_networks_do_not_look_at_each_other(
         assert min(first) > 0
 
 
-# --- four ranks, two on each ----------------------------------------------------------------------
+# --- four ranks, two per network ------------------------------------------------------------------
 
 
 def fit_perceptron() -> tuple[list[dict[str, Tensor]], str]:
@@ -244,7 +193,7 @@ def fit_perceptron() -> tuple[list[dict[str, Tensor]], str]:
     return [dict(network.state_dict()) for network in state.networks], timeless(rows)
 
 
-def test_two_teams_of_two_step_like_one_process(four_ranks: GlooRanks) -> None:
+def test_two_teams_of_two_train_like_one_process(four_ranks: GlooRanks) -> None:
     alone, _ = fit_perceptron()
     found = four_ranks.run(fit_perceptron)
     assert len({rows for _, rows in found}) == 1

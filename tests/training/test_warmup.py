@@ -25,7 +25,7 @@ SHARING = [name for name, kind in METHODS.items() if kind.warmup_fields is not N
 
 
 def other_value(hint: Any, value: Any) -> Any:
-    """A value that differs and is allowed."""
+    """Return another allowed value of a field."""
     if get_origin(hint) is Literal:
         return next(x for x in get_args(hint) if x != value)
     if isinstance(value, Mapping):
@@ -38,8 +38,8 @@ def other_value(hint: Any, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SHARING)
-def test_fields_without_a_say_before_the_first_split_have_none(name: str) -> None:
-    """The shared fields really decide nothing, and the key tells runs apart by all others."""
+def test_fields_outside_warmup_fields_do_not_affect_the_warmup(name: str) -> None:
+    """Changing all of them changes no row; changing any other field changes the key."""
     run, data = make_run(name, method__warmup_epochs=2), faces()
     warm, rows = train(run, data, num_epochs=2)
     method = run.method
@@ -76,14 +76,14 @@ def test_another_run_has_another_key(changes: dict[str, Any]) -> None:
     assert warmup_key(make_run("co_divide", **changes)) != warmup_key(make_run("co_divide"))
 
 
-def test_methods_do_not_share_and_some_share_nothing() -> None:
+def test_methods_do_not_share_warmups_with_each_other() -> None:
     keys = {warmup_key(make_run(name)) for name in SHARING}
     assert len(keys) == len(SHARING)
     assert warmup_key(make_run("cross_entropy")) is None
 
 
 class Recorder(ProcessRuntime):
-    """Keeps the rows, and dies after some."""
+    """A plain process that keeps its rows and is interrupted after epoch `last`."""
 
     def __init__(self, folder: Path, last: int = 99) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -110,7 +110,7 @@ def train_shared(
 
 @pytest.fixture
 def runs() -> list[RunConfig]:
-    """Runs of one warm-up, of different length."""
+    """Runs that share a warm-up but differ in its length."""
     resolved = {"workers__gpus_per_worker": 0}
     return [
         make_run("co_divide", method__warmup_epochs=2, **resolved),
@@ -137,14 +137,14 @@ def test_runs_that_share_end_as_if_each_had_trained_alone(
         rows = train_shared(run, data, tmp_path / f"s{number}", shared)
         assert timeless(rows) == timeless(alone[number])
         config = yaml.safe_load((tmp_path / f"s{number}/epoch_0004/config.yaml").read_text())
-        assert RunConfig.from_dict(config) == run  # its own, not that of the run that trained
+        assert RunConfig.from_dict(config) == run  # not that of the run that trained the warm-up
     assert trained == [1, 2, 3, 4, 3, 4, 2, 3, 4]
     rows = train_shared(runs[1], data, tmp_path / "again", shared)
     assert trained[9:] == [4]
     assert timeless(rows) == timeless(alone[1])
 
 
-def test_a_run_killed_while_it_takes_a_warmup_over_goes_on(
+def test_a_run_killed_while_loading_a_warmup_resumes(
     runs: list[RunConfig], tmp_path: Path
 ) -> None:
     data, shared = faces(), tmp_path / "shared"
@@ -155,7 +155,7 @@ def test_a_run_killed_while_it_takes_a_warmup_over_goes_on(
     assert timeless(first + rest) == timeless(whole)
 
 
-def test_a_torn_checkpoint_and_what_lies_behind_a_gap_are_not_taken(
+def test_incomplete_checkpoints_and_epochs_after_a_gap_are_not_loaded(
     runs: list[RunConfig], tmp_path: Path
 ) -> None:
     data, warmup = faces(), SharedWarmup(Folder(tmp_path), runs[1])
@@ -169,7 +169,7 @@ def test_a_torn_checkpoint_and_what_lies_behind_a_gap_are_not_taken(
     assert names == ["epoch_0001", "epoch_0003"]
     assert [name[:10] for name in warmup.after(0)] == ["epoch_0001"]
     assert [name[:10] for name in warmup.after(2)] == ["epoch_0003"]
-    warmup.keep(state)  # is there
+    warmup.keep(state)  # is there already
     assert len(list(folder.iterdir())) == 2
     (next(folder.glob("epoch_0003*")) / "complete").unlink()
     assert warmup.after(2) == []
@@ -177,7 +177,7 @@ def test_a_torn_checkpoint_and_what_lies_behind_a_gap_are_not_taken(
     assert [name[:10] for name in short.after(0)] == ["epoch_0001"]
 
 
-def test_a_warmup_in_an_object_store_is_fetched(runs: list[RunConfig], tmp_path: Path) -> None:
+def test_a_warmup_in_an_object_store_is_downloaded(runs: list[RunConfig], tmp_path: Path) -> None:
     state, _ = train(runs[0], faces(), num_epochs=1)
     SharedWarmup(Folder(tmp_path), runs[0]).keep(state)
     warmup = SharedWarmup(Folder(tmp_path), runs[0])
@@ -196,7 +196,7 @@ def after_on_ranks(folder: str) -> list[str]:
     return SharedWarmup(Folder(folder), run).after(0)
 
 
-def test_all_ranks_see_the_same(gloo_pair: GlooRanks, tmp_path: Path) -> None:
+def test_all_ranks_see_the_same_warmups(gloo_pair: GlooRanks, tmp_path: Path) -> None:
     run = make_run("co_divide", workers__gpus_per_worker=0)
     state, _ = train(run, faces(), num_epochs=1)
     SharedWarmup(Folder(tmp_path), run).keep(state)
