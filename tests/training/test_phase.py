@@ -90,9 +90,7 @@ def test_a_step_gets_the_fractional_epoch(method_calls: MethodCalls) -> None:
 
 
 @pytest.mark.parametrize("method", ["co_divide", "dividemix"])
-def test_a_network_gets_its_own_row_of_the_split(
-    method: str, method_calls: MethodCalls
-) -> None:
+def test_a_network_gets_its_own_row_of_the_split(method: str, method_calls: MethodCalls) -> None:
     train(make_run(method), faces())
     assert {call.context.network for call in method_calls.steps} == {0, 1}
     for call in method_calls.steps:

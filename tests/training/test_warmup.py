@@ -144,9 +144,7 @@ def test_runs_that_share_end_as_if_each_had_trained_alone(
     assert timeless(rows) == timeless(alone[1])
 
 
-def test_a_run_killed_while_loading_a_warmup_resumes(
-    runs: list[RunConfig], tmp_path: Path
-) -> None:
+def test_a_run_killed_while_loading_a_warmup_resumes(runs: list[RunConfig], tmp_path: Path) -> None:
     data, shared = faces(), tmp_path / "shared"
     whole = train_shared(runs[1], data, tmp_path / "whole", shared)
     first = train_shared(runs[1], data, tmp_path / "cut", shared, last=2)
