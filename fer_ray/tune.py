@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-shared-warmup",
         action="store_true",
-        help="train every trial's warm-up anew (the numbers are the same)",
+        help="train the warm-up in every trial (the numbers are the same)",
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
     return parser

@@ -80,7 +80,7 @@ def base_parser(program: str, description: str) -> argparse.ArgumentParser:
 
 
 def absolute_spec(spec: str) -> str:
-    """A data spec whose local paths hold in every working directory, for workers have their own.
+    """Make the local paths of a data spec absolute, because workers have other folders.
 
     >>> absolute_spec("synthetic:train=300")
     'synthetic:train=300'

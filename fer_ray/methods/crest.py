@@ -187,7 +187,7 @@ def admit(
     """Who joins the labelled set, and everyone's pseudo-label (CReST, section 3.3).
 
     Of the n unlabelled images answered with a class, the floor(mu n) most confident are admitted.
-    Classes are ranked by their labelled images here, for their numbers tell nothing.
+    Classes are ranked by their number of labelled images; their labels have no order.
 
     Args:
         prob: Answers.

@@ -88,7 +88,7 @@ class SemiSupervised(SplitMethod):
             over the losses decide whose label is kept, as a co-divide does.
         clean_threshold: Clean probability in [0, 1] above which `noisy` keeps a label.
         mixture: One mixture for all losses, or one per label: nothing else keeps the labels of a
-            hard class, for a network sets its own labelled set.
+            hard class, because a network chooses its own labelled set.
         network_decay: How much of itself the average network keeps a step, in (0, 1); 0.999 in the
             papers.
     """

@@ -11,7 +11,7 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
 
 _OBJECT_STORE_BYTES = 200 * 2**20
-# The process that drives a trial's workers takes one of these, and no CPU that a worker waits for.
+# The process that drives a trial's workers takes one of these, not a CPU that a worker needs.
 DRIVER = "trial_driver"
 _MAX_DRIVERS = 1000
 
@@ -33,15 +33,15 @@ class Resources:
 
 @contextmanager
 def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Resources]:
-    """Start Ray on this machine, or connect to the cluster at `address`, for the length of a block.
+    """Start Ray on this machine or connect to the cluster at `address`, until the block ends.
 
-    The embedded cluster listens on loopback only and wants a token that exists nowhere but in the
+    The embedded cluster listens on loopback only and requires a token that exists only in the
     environment of its processes. Where Ray Train runs inside trials, its placement-group cleaner
     frees what a stopped trial held. It asks the State API, whose address is pinned, so that another
     Ray on the same machine is never asked instead (the cleaner would give up or remove the wrong
     groups). The dashboard that serves it starts for such trials only: it costs two seconds of a
     start and a tenth of a CPU all along. What a run outside of trials holds ends with its command,
-    and its cleaner finds nobody at the address.
+    and its cleaner finds no server at the address.
 
     Args:
         address: "auto", "host:port" or "ray://..."; None takes RAY_ADDRESS or starts a cluster.

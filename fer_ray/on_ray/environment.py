@@ -11,8 +11,8 @@ RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Under `uv run` Ray would start every process through uv in a copy of the working folder, with
-    # an environment made anew there; ours have the driver's interpreter.
+    # Under `uv run` Ray would start every process through uv, in a copy of the working folder with
+    # a new environment; our processes use the driver's interpreter.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Our processes have an environment of their own, so those that Ray starts ahead would idle.
     "RAY_prestart_worker_first_driver": "0",

@@ -1,4 +1,4 @@
-"""What the driver writes down of a search: rows, W&B runs, the live table."""
+"""The driver's record of a search: rows, W&B runs, the live table."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ TrialEnd = Literal["done", "stopped", "failed", "infeasible"]
 class SearchLog(tune.Callback):
     """Keeps the record of a search in the driver: rows, W&B runs, the live table.
 
-    Holds nothing but settings until `setup`, for Tune pickles it with the experiment.
+    It holds only settings until `setup`, because Tune pickles it with the experiment.
     """
 
     def __init__(

@@ -22,16 +22,16 @@ from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import Save, train_run
 from fer_ray.training.warmup import SharedWarmup
 
-# Errors that would come again on every retry: they end the run by name instead.
+# Errors that would occur again on every retry: they end the run.
 HOPELESS = (EmptySplitError, FloatingPointError, MixtureError)
 
-_POLL_S = 5.0  # only for a run whose end is not announced, for its queue died first
+_POLL_S = 5.0  # only if a run's end is not announced, because its queue died first
 _COLLECTIVE_TIMEOUT_S = 1800
 _KEEP = 3
 
 
 class RunFailedError(RuntimeError):
-    """A run that ended itself; `kind` is the name of the error in the loop."""
+    """A run ended because of an error in the loop; `kind` is the name of that error."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class TrainRuntime:
 
 
 def _worker(config: dict[str, Any]) -> dict[str, str] | None:
-    """What every worker runs; a hopeless error is returned, so that Train does not retry it."""
+    """Train on one worker. A hopeless error is returned, so that Train does not retry it."""
     quiet_ray()
     try:
         run, folder = config["run"], config["warmup"]

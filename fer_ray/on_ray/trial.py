@@ -49,7 +49,7 @@ class TuneRuntime:
 def run_trial(
     config: Mapping[str, Any], *, space: SearchSpace, folder: Folder, shares_warmup: bool = True
 ) -> None:
-    """Train one trial; a hopeless error is reported as the worst value and not retried."""
+    """Train one trial. A hopeless error is reported as the worst value and not retried."""
     run = space.run_config(sampled(config))
     name = trial_name(config)
     shared = folder / WARMUP if shares_warmup else None
@@ -99,7 +99,7 @@ def _report_failure(run: RunConfig, kind: str, message: str) -> None:
 def trial_resources(
     config: Mapping[str, Any], *, space: SearchSpace, drivers: float
 ) -> tune.PlacementGroupFactory:
-    """What Tune reserves for a trial itself: the loop's share, or a driver's place."""
+    """Return what Tune reserves for a trial: CPUs and GPUs of its loop, or a driver's place."""
     workers = space.run_config(sampled(config)).workers
     gpus = workers.gpus_per_worker
     assert gpus != "auto"

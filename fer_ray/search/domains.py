@@ -196,7 +196,7 @@ class Integers(Domain):
 
 
 def check_grid_size(count: int) -> None:
-    """Refuse a grid that nobody can run.
+    """Refuse a grid that is too large to run.
 
     Raises:
         ValueError: If there are too many values.

@@ -97,7 +97,7 @@ def count_trials(space: SearchSpace, asked: int | None) -> int:
     """How many trials: as asked, else the file's `run_cap`, else 12; no more than a grid has.
 
     Raises:
-        ConfigError: If fewer than one is asked for.
+        ConfigError: If `asked` is below 1.
     """
     if asked is not None and asked < 1:
         raise ConfigError(f"--trials: at least 1, got {asked}")

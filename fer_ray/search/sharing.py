@@ -1,13 +1,13 @@
-"""Which warm-ups the trials of a search have in common."""
+"""Decides whether the trials of a search can share their warm-up."""
 
 from fer_ray.search.conditions import METHOD_KEY
 from fer_ray.search.space import SearchSpace
 
 
 def shares_warmup(space: SearchSpace) -> bool:
-    """Whether all trials of a method have the same warm-up, but for its length.
+    """Whether all trials of a method have the same warm-up, except for its length.
 
-    Only then is it worth keeping, for a checkpoint of every epoch of every trial would be many.
+    Only then is it worth keeping; otherwise there would be a checkpoint per epoch and trial.
     """
     for method in space.methods:
         fields_before = space.run_config(space.default_params(method)).method.warmup_fields

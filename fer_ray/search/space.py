@@ -136,7 +136,7 @@ class SearchSpace:
         return {key: domain for key, domain in ordered if has_key(method, key)}
 
     def _choose(self, choose: Callable[[str, Domain], Any]) -> dict[str, Any]:
-        """A value for every active parameter; the method is chosen first, for it decides which."""
+        """Choose a value for every active parameter; the method first, as it decides which are."""
         params: dict[str, Any] = {}
         if METHOD_KEY in self.parameters:
             params[METHOD_KEY] = choose(METHOD_KEY, self.parameters[METHOD_KEY])

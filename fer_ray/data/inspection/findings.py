@@ -57,7 +57,7 @@ class Inspection:
         class_names: Canonical names in canonical order.
         counts: int64 [class, subset]; images by given label.
         unlabelled: int64 [subset]; images without a label.
-        confusion: int64 [subset, true class, given class]; images of which both are known.
+        confusion: int64 [subset, true class, given class]; images with known true and given class.
         size_range: int64 [3, 2]; smallest, median and largest height and width before scaling.
         sizes: The ten most frequent original sizes: height, width, number of images.
         num_problems: Images that cannot be used, by kind.

@@ -97,7 +97,7 @@ def nearest(
     among: Int[np.ndarray, " other"],
     advance: Callable[[int], None] | None = None,
 ) -> tuple[Float32[np.ndarray, " row"], Int64[np.ndarray, " row"]]:
-    """The most similar of other images, for some images.
+    """Find the most similar of some images for each of others.
 
     Args:
         images: May be a memory map; read in blocks.

@@ -180,7 +180,7 @@ def copy_images(images: np.ndarray | ImageRows, target: Path) -> None:
 def write_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write every array of a pack but its images.
 
-    Correlations are rounded to four digits, for the last bits depend on the number of threads.
+    Correlations are rounded to four digits, because the last bits depend on the number of threads.
     """
     for name in COLUMNS:
         column = columns[name].round(4) if name == "near_train" else columns[name]

@@ -58,7 +58,7 @@ def list_fer2013(source: Source) -> Records:
 
     With FER+'s votes, their labels are the truth and what is tested on; training and validation
     keep FER2013's. `truth=` names the rule, see `ferplus`; `truth=soft` takes the expression with
-    the largest share of the votes for the seven, for a label is a class here.
+    the largest share of the votes for the seven, because a label is a class here.
 
     Raises:
         DataError: If neither is there, a row is bad (with file and line), an image is misnamed, or
