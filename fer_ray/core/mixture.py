@@ -1,7 +1,8 @@
 """Clean probability from losses: the low component of a two-component Gaussian mixture.
 
 Arazo et al. 2019 (https://arxiv.org/abs/1904.11238) and DivideMix (Li et al. 2020,
-https://arxiv.org/abs/2002.07394), section 3.1. Pure: no ranks, Ray or W&B.
+https://arxiv.org/abs/2002.07394), section 3.1. Pure: no ranks, Ray or W&B. Longer than other files,
+because the mixture of all losses and the mixtures per class share every step of the fit.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""DivideMix: unlabelled images learn too, by MixMatch with co-refined and co-guessed targets."""
+"""DivideMix: unlabelled images learn too, by MixMatch with co-refined and co-guessed targets.
+
+Longer than other files, because a method is one file and this one has two published forms.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fer_ray.data import DataError, FaceData, open_data, prepared
-from fer_ray.data.packs import prepare as prepare_module
+from fer_ray.data.packs import building as building_module
 from fer_ray.data.packs.stamps import are_unchanged, write_stamps
 from tests.data.files import drawn
 
@@ -212,14 +212,14 @@ def test_what_changes_while_it_is_read_is_read_again(
     path = raw / "train" / "happy" / "003.png"
     for each in (*raw.rglob("*"), raw):
         os.utime(each, ns=(1, 1))
-    finish = prepare_module._Building._finish
+    finish = building_module.Building._finish
 
     def rewriting(self: Any, *args: Any) -> None:
         Image.new("L", (24, 24), 7).save(path)
         finish(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module._Building, "_finish", rewriting)
+        patch.setattr(building_module.Building, "_finish", rewriting)
         open_data(f"folder:{raw}")
     open_data(f"folder:{raw}")
     assert num_prepared(capsys) == 2

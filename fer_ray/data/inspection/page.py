@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_ray.data.faces import DataError
-from fer_ray.data.inspection.findings import (
+from fer_ray.data.inspection.inspection import (
     NUM_LISTED,
     Inspection,
     copy_facts,

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fer_ray.data.faces import UNKNOWN_TRUTH, UNLABELED
-from fer_ray.data.inspection.findings import Inspection, Pair, counted
+from fer_ray.data.inspection.inspection import Inspection, Pair, counted
 from fer_ray.data.packs.pack import Pack
 from fer_ray.data.records import SUBSETS, TRAIN
 

@@ -7,7 +7,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from fer_ray.data.inspection.findings import Inspection, Pair, copy_facts, printable, share_text
+from fer_ray.data.inspection.inspection import Inspection, Pair, copy_facts, printable, share_text
 from fer_ray.data.records import SUBSETS, TRAIN
 from fer_ray.record.text import abbreviate
 

@@ -6,9 +6,8 @@ list of wrong training labels (`noise=FILE`) becomes the label; the official one
 """
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,34 +15,27 @@ import numpy as np
 
 from fer_ray.data.classes import RAF_DB
 from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
+from fer_ray.data.readers.raf_db_lists import (
+    CODE,
+    RafImage,
+    noisy_labels,
+    repeated,
+    stem_of,
+    words_of,
+)
 from fer_ray.data.readers.tables import csv_rows, table_lines, whole_number
-from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
+from fer_ray.data.records import TRAIN, Records, Source, canonical_labels, require_images
 
 KEYS: tuple[str, ...] = ("noise",)
 
 _LIST = "EmoLabel/list_patition_label.txt"
-_NAME = re.compile(r"(train|test)_[0-9]+")
-_CODE = {"train": TRAIN, "test": TEST}
-
-
-class _Image(NamedTuple):
-    """An image as listed; `stem` is its name in the official list, such as `train_00001`."""
-
-    stem: str
-    path: str
-    native: int
-    listed: str
-
-    @property
-    def subset(self) -> int:
-        return _CODE[self.stem.partition("_")[0]]
 
 
 class _Found(NamedTuple):
     """A layout: its root, its images, what the user must be told, and the places that were read."""
 
     root: Path
-    images: list[_Image]
+    images: list[RafImage]
     notes: tuple[str, ...]
     sources: tuple[Path, ...]
 
@@ -59,7 +51,7 @@ def list_raf_db(source: Source) -> Records:
     truth = np.full(len(images), UNKNOWN_TRUTH, dtype=np.int64)
     noise = source.file("noise")
     if noise is not None:
-        truth, given = given, _noisy(noise, images)
+        truth, given = given, noisy_labels(noise, images)
         is_train = np.array([image.subset == TRAIN for image in images])
         wrong = int((given != truth)[is_train].sum())
         sources += (noise,)
@@ -122,15 +114,15 @@ def _release(root: Path) -> _Found:
     images, seen = [], set()
     for number, line in table_lines(root / _LIST):
         place = f"{root / _LIST}:{number}"
-        name, native = _words(place, line)
-        stem = _stem(place, name)
+        name, native = words_of(place, line)
+        stem = stem_of(place, name)
         if stem in seen:
-            raise _repeated(place, name)
+            raise repeated(place, name)
         seen.add(stem)
         file = f"aligned/{stem}_aligned.jpg" if aligned else f"original/{stem}.jpg"
         label = whole_number(place, "label", native, RAF_DB)
         listed = f"{PurePosixPath(_LIST).name}:{number}"
-        images.append(_Image(stem, f"Image/{file}", label, listed))
+        images.append(RafImage(stem, f"Image/{file}", label, listed))
     notes = () if aligned else ("there is no Image/aligned: faces are those of Image/original",)
     return _Found(root, images, notes, (root / _LIST,))
 
@@ -143,18 +135,18 @@ def _kaggle(root: Path) -> _Found:
             its csv says; or if one csv is missing.
     """
     beside = _beside_classes(root)
-    classes = (root / subset / str(native) for subset in _CODE for native in RAF_DB)
-    folders = (*(root / subset for subset in _CODE), *(x for x in classes if x.is_dir()))
+    classes = (root / subset / str(native) for subset in CODE for native in RAF_DB)
+    folders = (*(root / subset for subset in CODE), *(x for x in classes if x.is_dir()))
     tables = [
         (subset, folder / f"{subset}_labels.csv")
-        for subset in _CODE
+        for subset in CODE
         for folder in (root, root.parent)
         if (folder / f"{subset}_labels.csv").is_file()
     ]
     if not tables:
         return _Found(root, sorted(_of_folders(root)), beside, folders)
     tabled = {subset for subset, _ in tables}
-    missing = [f"{subset}_labels.csv" for subset in _CODE if subset not in tabled]
+    missing = [f"{subset}_labels.csv" for subset in CODE if subset not in tabled]
     if missing:
         raise DataError.at(
             str(root), expected="both csv files or none", got=f"no {missing[0]}", remedy="Add it."
@@ -166,18 +158,18 @@ def _kaggle(root: Path) -> _Found:
     return _Found(root, images, beside, (*folders, *(table for _, table in tables)))
 
 
-def _of_folders(root: Path) -> Iterator[_Image]:
+def _of_folders(root: Path) -> Iterator[RafImage]:
     seen = set()
     for subset, native, path in _in_folders(root):
         place = str(root / path)
-        stem = _stem(place, PurePosixPath(path).name, subset)
+        stem = stem_of(place, PurePosixPath(path).name, subset)
         if stem in seen:
-            raise _repeated(place, stem)
+            raise repeated(place, stem)
         seen.add(stem)
-        yield _Image(stem, path, native, "")
+        yield RafImage(stem, path, native, "")
 
 
-def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
+def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[RafImage]:
     paths_of = defaultdict(list)
     for *_, path in _in_folders(root):
         paths_of[PurePosixPath(path).name].append(path)
@@ -185,9 +177,9 @@ def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
     for subset, table in tables:
         for number, row in csv_rows(table, ("image", "label")):
             place, name = f"{table}:{number}", row["image"]
-            stem = _stem(place, name, subset)
+            stem = stem_of(place, name, subset)
             if stem in seen:
-                raise _repeated(place, name)
+                raise repeated(place, name)
             seen.add(stem)
             native = whole_number(place, "label", row["label"], RAF_DB)
             path = f"{subset}/{native}/{name}"
@@ -199,12 +191,12 @@ def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[_Image]:
                     got=f"{native} for {name}",
                     remedy="The csv and the folders differ: unpack the data set again.",
                 )
-            yield _Image(stem, path, native, f"{table.name}:{number}")
+            yield RafImage(stem, path, native, f"{table.name}:{number}")
 
 
 def _in_folders(root: Path) -> Iterator[tuple[str, int, str]]:
     """Split, class and path below `root` of every visible file in a class folder."""
-    for subset in _CODE:
+    for subset in CODE:
         for native in RAF_DB:
             folder = root / subset / str(native)
             for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
@@ -217,104 +209,9 @@ def _beside_classes(root: Path) -> tuple[str, ...]:
     known = set(map(str, RAF_DB))
     names = [
         f"{subset}/{name}"
-        for subset in _CODE
+        for subset in CODE
         for name in sorted(os.listdir(root / subset))
         if name not in known and not name.startswith(".")
     ]
     note = "{} files or folders beside the classes 1 to 7 were left out, the first {}"
     return (note.format(len(names), names[0]),) if names else ()
-
-
-def _noisy(path: Path, images: list[_Image]) -> np.ndarray:
-    """Labels by a noise list; ids 1 to 7, or 0 to 6 if there is a 0.
-
-    Raises:
-        DataError: If a line is not as it should be, an image is listed twice or is unknown, a test
-            label is not the official one, or a training image is missing; with the line.
-    """
-    index = {image.stem: i for i, image in enumerate(images)}
-    found: dict[int, tuple[int, str]] = {}
-    for number, line in table_lines(path):
-        place = f"{path}:{number}"
-        name, word = _words(place, line)
-        stem = _stem(place, name)
-        if stem not in index:
-            raise DataError.at(
-                place, expected="an image of the data set", got=name, remedy="Take the line out."
-            )
-        if index[stem] in found:
-            raise _repeated(place, name)
-        found[index[stem]] = whole_number(place, "label", word, range(8)), place
-    first = _first_id(path, dict(found.values()))
-    given = np.array([image.native for image in images], dtype=np.int64)
-    for i, (native, place) in found.items():
-        value = native + 1 - first
-        if images[i].subset == TEST and value != given[i]:
-            raise DataError.at(
-                place,
-                expected=f"the official label {given[i] - 1 + first} of a test image",
-                got=str(native),
-                remedy="Only training labels may be wrong: take the test lines out.",
-            )
-        given[i] = value
-    missing = [
-        image.stem for i, image in enumerate(images) if image.subset == TRAIN and i not in found
-    ]
-    if missing:
-        raise DataError.at(
-            str(path),
-            expected="a label for every training image",
-            got=f"none for {len(missing)} of them, such as {missing[0]}",
-            remedy="Is this a list for another version of the data set?",
-        )
-    return given
-
-
-def _first_id(path: Path, ids: Mapping[int, str]) -> int:
-    """0 or 1: the id of surprise; `ids` has the line where each was found last.
-
-    Raises:
-        DataError: If ids do not tell, or are of both kinds.
-    """
-    if (0 in ids) != (7 in ids):
-        return 0 if 0 in ids else 1
-    raise DataError.at(
-        ids.get(0, str(path)),
-        expected="ids 1 to 7, or 0 to 6 with a 0 among them",
-        got=f"both 0 and 7 (the latter in {ids[7]})"
-        if 0 in ids
-        else "neither 0 nor 7, so that the first id is not known",
-        remedy="Write the ids of the official list, 1 (surprise) to 7 (neutral).",
-    )
-
-
-def _words(place: str, line: str) -> tuple[str, str]:
-    words = re.split(r"[\s,]+", line.strip())
-    if len(words) != 2:
-        raise DataError.at(
-            place,
-            expected="the name of an image and its label",
-            got=repr(line),
-            remedy="Repair the line.",
-        )
-    return words[0], words[1]
-
-
-def _stem(place: str, name: str, subset: str = "") -> str:
-    """`train_00001` of `train_00001_aligned.jpg` or `train_00001.jpg`; of one split if told."""
-    stem = PurePosixPath(name).stem.removesuffix("_aligned")
-    if _NAME.fullmatch(stem) is None or not stem.startswith(subset):
-        names = {"train": "train_00001.jpg", "test": "test_0001_aligned.jpg"}
-        raise DataError.at(
-            place,
-            expected=f"a name such as {names.get(subset) or ' or '.join(names.values())}",
-            got=repr(name),
-            remedy="Is this another data set's file?",
-        )
-    return stem
-
-
-def _repeated(place: str, name: str) -> DataError:
-    return DataError.at(
-        place, expected="every image once", got=f"{name} again", remedy="Take one line out."
-    )

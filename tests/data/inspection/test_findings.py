@@ -13,13 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 from fer_ray.data import DataError
-from fer_ray.data.inspection import findings as inspection
-from fer_ray.data.inspection.findings import (
-    Inspection,
-    Pair,
-    copy_facts,
-    inspect,
-)
+from fer_ray.data.inspection import findings, inspection
+from fer_ray.data.inspection.findings import inspect
+from fer_ray.data.inspection.inspection import Inspection, Pair, copy_facts
 from fer_ray.data.inspection.page import write_page
 from fer_ray.data.inspection.sheet import data_uri
 from fer_ray.data.inspection.tables import tables
@@ -229,10 +225,12 @@ def test_near_copies_within_training_are_pairs_of_different_images() -> None:
 
 
 def test_near_copies_are_not_looked_for_among_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "MAX_COMPARED", 37)
+    for module in (findings, inspection):
+        monkeypatch.setattr(module, "MAX_COMPARED", 37)
     found = inspect(planted())  # 40 training images, three of them equal to another one
     assert found.num_near == 2
-    monkeypatch.setattr(inspection, "MAX_COMPARED", 36)
+    for module in (findings, inspection):
+        monkeypatch.setattr(module, "MAX_COMPARED", 36)
     found = inspect(planted())
     assert found.num_near is None
     assert found.near == ()
@@ -242,7 +240,8 @@ def test_near_copies_are_not_looked_for_among_too_many(monkeypatch: pytest.Monke
 
 
 def test_too_many_near_copies_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "MAX_PAIRS", 2)
+    for module in (findings, inspection):
+        monkeypatch.setattr(module, "MAX_PAIRS", 2)
     assert copy_facts(inspect(planted()))[-1][1] == "2 or more (2 with two labels)"
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from fer_ray.data import DataError
-from fer_ray.data.packs import prepare as prepare_module
+from fer_ray.data.packs import building as building_module
 from fer_ray.data.packs.pack import open_pack
 from fer_ray.data.packs.prepare import Estimate, estimate, pack_size, prepare
 from fer_ray.data.packs.progress import Preparing
@@ -193,7 +193,7 @@ def test_size_and_time_are_told_before_it_starts(tmp_path: Path) -> None:
 
 def slow(records: Any, out: Path, log: Path) -> None:
     """Prepare with a decoder that takes its time and writes down every image it is asked for."""
-    fast = prepare_module._one
+    fast = building_module.decode_one
 
     def one(records: Any, size: tuple[int, int], i: int) -> Any:
         with log.open("a") as file:
@@ -201,7 +201,7 @@ def slow(records: Any, out: Path, log: Path) -> None:
         time.sleep(0.002)
         return fast(records, size, i)
 
-    prepare_module._one = one
+    building_module.decode_one = one
     prepare(records, 20, out, num_threads=2)
 
 
@@ -226,13 +226,13 @@ def test_a_killed_process_is_continued_and_nothing_done_twice(tmp_path: Path) ->
     assert not (tmp_path / "pack").exists()
     with pytest.MonkeyPatch.context() as patch:
         seen: list[int] = []
-        fast = prepare_module._one
+        fast = building_module.decode_one
 
         def seeing(records: Any, size: tuple[int, int], i: int) -> Any:
             seen.append(i)
             return fast(records, size, i)
 
-        patch.setattr(prepare_module, "_one", seeing)
+        patch.setattr(building_module, "decode_one", seeing)
         resumed = prepare(records, 20, tmp_path / "pack")
     order = np.argsort(records.subset, kind="stable")
     for start in done:
