@@ -72,7 +72,9 @@ def test_a_checkpoint_restores_everything(saved: tuple[RunConfig, TrainState, Pa
         assert buffers
 
 
-def test_parts_of_a_checkpoint_can_be_loaded_alone(saved: tuple[RunConfig, TrainState, Path]) -> None:
+def test_parts_of_a_checkpoint_can_be_loaded_alone(
+    saved: tuple[RunConfig, TrainState, Path],
+) -> None:
     run, state, folder = saved
     assert same_split(state.split, load_split(folder))
     assert timeless(load_history(folder)) == timeless(state.history)

@@ -8,13 +8,9 @@ import torch.nn.functional as F
 from fer_ray.config import RunConfig
 from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner, mean_prediction
-from fer_ray.training.state import new_networks, new_state
+from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
-from tests.samples import (
-    CPU,
-    faces,
-    make_run,
-)
+from tests.samples import CPU, faces, make_run, train
 
 
 @pytest.mark.parametrize("flip_average", [True, False])
@@ -49,9 +45,7 @@ def evaluate_few(run: RunConfig, num: int) -> tuple[list[list[int]], float]:
 
 
 @pytest.mark.parametrize("num", [1, 3])
-def test_ranks_with_unequal_shares_count_every_image_once(
-    num: int, gloo_pair: GlooRanks
-) -> None:
+def test_ranks_with_unequal_shares_count_every_image_once(num: int, gloo_pair: GlooRanks) -> None:
     run = make_run("co_divide")
     alone = evaluate_few(run, num)
     for confusion, loss in gloo_pair.run(evaluate_few, run, num):

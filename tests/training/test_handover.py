@@ -6,12 +6,8 @@ import pytest
 import torch
 
 from fer_ray.core.mixture import MixtureError
-from fer_ray.core.types import (
-    EmptySplitError,
-)
-from fer_ray.training.distributed import (
-    rank,
-)
+from fer_ray.core.types import EmptySplitError
+from fer_ray.training.distributed import rank
 from fer_ray.training.handover import from_rank, from_rank_zero
 from tests.gloo import GlooRanks
 
@@ -59,7 +55,9 @@ def test_all_ranks_get_rank_zeros_result(gloo_pair: GlooRanks) -> None:
 @pytest.mark.parametrize(
     "error", [EmptySplitError("epoch 3: none"), MixtureError("all the same"), KeyError("fear")]
 )
-def test_an_error_on_rank_zero_is_raised_on_all_ranks(error: Exception, gloo_pair: GlooRanks) -> None:
+def test_an_error_on_rank_zero_is_raised_on_all_ranks(
+    error: Exception, gloo_pair: GlooRanks
+) -> None:
     for caught in gloo_pair.outcomes(ask_rank_zero, [(error,), (None,)]):
         assert type(caught) is type(error)
         assert isinstance(caught, Exception)

@@ -75,9 +75,7 @@ def test_the_optimizer_equals_torchs_bit_for_bit(fused: bool | None) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("none", "fused"), ("fused", "none")])
-def test_a_checkpoint_resumes_under_another_choice(
-    first: str, second: str, tmp_path: Path
-) -> None:
+def test_a_checkpoint_resumes_under_another_choice(first: str, second: str, tmp_path: Path) -> None:
     runs = {name: make_run("cross_entropy", compute__speedups=name) for name in (first, second)}
     whole, _ = train(runs[first], faces())
     begun, _ = train(runs[first], faces(), num_epochs=2)
