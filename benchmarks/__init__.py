@@ -1,1 +1,1 @@
-"""Measurements of fer_ray, each a script that runs alone."""
+"""Benchmarks of fer_ray; each is a script that runs alone."""

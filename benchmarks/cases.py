@@ -1,4 +1,4 @@
-"""What `methods.py` compares: configurations, and the data sets of other protocols."""
+"""What `methods.py` compares: configurations, and variants of the data set with other labels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from fer_ray.methods.crest import CReST
 
 BASELINE = "cross_entropy"
 NUM_TRUSTED = 60
-"""Images per class whose true label the trusted subset has, or all there are."""
+"""Images per class with a true label in the trusted subset; fewer if a class has fewer."""
 SHORT_EPOCHS = 8
-"""Times as many epochs for cross_entropy on the trusted subset: about as many steps as the rest."""
+"""Factor for the epochs of cross_entropy on the trusted subset, to make about as many steps."""
 RIGHT_KEPT, WRONG_KEPT = 0.82, 0.5
-"""Shares of right and of wrong labels in the `random` protocol: those that co_divide keeps."""
+"""Shares of right and of wrong labels that the `random` protocol keeps; those of co_divide."""
 
 GIVEN, RIGHT, TRUE, TRUSTED, RANDOM = "given", "right", "true", "trusted", "random"
-# The case's name, its data, and what differs from the defaults.
+# Name of the case, its data, and the fields of its method that differ from the defaults.
 Choice = tuple[str, str, Mapping[str, Any]]
 CIFAR_FORM: Mapping[str, Any] = {"form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0}
 _CASES: tuple[Choice, ...] = (
@@ -71,18 +71,18 @@ def make_cases(
     is_quick: bool = False,
     choices: Sequence[Choice] = _CASES,
 ) -> list[Case]:
-    """All cases, with `epochs` each.
+    """Make all cases.
 
     Args:
         specs: Data set of every protocol, from `write_variants`.
-        epochs: Of every run.
-        is_quick: Whether a few small batches will do.
+        epochs: Number of epochs of every run.
+        is_quick: Whether to use small batches and a short warm-up.
         choices: Name, protocol and method of every case.
     """
     cases = []
     for name, protocol, method in choices:
         raw: dict[str, Any] = {"data": specs[protocol], "method": dict(method)}
-        # Epochs of cross_entropy are those of the labelled images; here they are few.
+        # An epoch of cross_entropy is one pass over the labelled images, which are few here.
         is_short = protocol == TRUSTED and method["name"] == BASELINE
         raw["optim"] = {"epochs": epochs * SHORT_EPOCHS if is_short else epochs}
         if is_quick:
@@ -99,11 +99,11 @@ def make_cases(
 
 
 def write_variants(spec: str, work: Path) -> dict[str, str]:
-    """The data set under other labels; validation and test images stay what they are.
+    """Write the data set with other training labels to `work`, unless it is there; return specs.
 
-    Written to `work` once: `right` leaves wrong training labels out, `true` has the true labels
-    (images of unknown truth have none), `trusted` the true labels of a few images of each class,
-    `random` as many right and wrong labels as a co-divide keeps, but drawn blindly.
+    `right` has only the right labels. `true` has the true labels, and none where the truth is not
+    known. `trusted` has the true labels of a few images per class. `random` keeps as many right and
+    wrong labels as a co-divide does, but drawn at random. Validation and test images do not change.
     """
     data = open_data(spec)
     truth = data.train.true_label
@@ -125,7 +125,7 @@ def write_variants(spec: str, work: Path) -> dict[str, str]:
 
 
 def _few(label: np.ndarray, num: int) -> np.ndarray:
-    """The first `num` images of every class; their order is the data set's own."""
+    """Return a mask of the first `num` images of every class, in the order of the data set."""
     chosen = np.zeros(len(label), dtype=bool)
     for number in range(label.max() + 1):
         chosen[np.flatnonzero(label == number)[:num]] = True

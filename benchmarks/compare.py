@@ -1,4 +1,4 @@
-"""What do co-training and the search bring, at equal compute, on held-out images?
+"""How much do co-training and the search improve the test metrics at equal compute?
 
     python benchmarks/compare.py [--data SPEC] [--searched SUMMARY.json] [--set KEY=VALUE ...]
                                  [--common KEY=VALUE ...] [--budget-epochs N] [--seeds N]
@@ -6,18 +6,18 @@
 
 Compares, over several seeds:
 
-  cross_entropy        one network, every label believed
-  cross_entropy x 2    two of them with half the epochs each, predicting together
+  cross_entropy        one network, trained on every label
+  cross_entropy x 2    an ensemble of two of them, with half the epochs each
   dividemix            as published (Clothing1M form)
   co_divide            with its defaults
   co_divide, searched  with the best configuration of a search (--searched) or --set
 
-Equal compute: a short calibration measures what an epoch of each costs in and after warm-up; each
-method gets as many epochs as fit in the seconds of the reference, which is the last row with
-`--budget-epochs` (by default its own). Seconds are those of one thread (of the wall clock on a
-GPU). Epochs are chosen on validation data; the test set is read once a run. What `--common` sets
-holds for every row. Finished runs stay in --work; started again, only the missing ones are run.
-Writes `results/compare-<data>.json` and prints a Markdown table.
+Equal compute: a short calibration measures the seconds of an epoch of each method, during and after
+warm-up. Each method gets as many epochs as fit in the seconds of the reference, which is the last
+row with `--budget-epochs` (by default its own epochs). Seconds are those of one thread (of the wall
+clock on a GPU). The best epoch is chosen on validation data; the test set is read once per run.
+`--common` sets keys of every row. Finished runs are kept in --work, and a second start trains only
+the missing ones. Writes `results/compare-<data>.json` and prints a Markdown table.
 """
 
 import argparse
@@ -44,7 +44,7 @@ FIGURES = ("accuracy", "macro_recall")
 
 
 def main() -> None:
-    """Calibrate, train what is missing, print, write."""
+    """Calibrate, train the missing runs, print and write the results."""
     args = parse_arguments()
     common = parse_assignments([*(QUICK_COMMON if args.quick else ()), *args.common])
     raws = plan.make_raws(args.data, common, args.searched, parse_assignments(args.assignments))
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line; with `--quick` small numbers stand in for what is not given."""
+    """Parse the command line; with `--quick`, what is not given is small."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -86,7 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, metavar="N")
     parser.add_argument("--work", default="runs/compare", metavar="FOLDER")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     args = parser.parse_args()
     args.data = args.data or (QUICK_DATA if args.quick else "synthetic")
     args.seeds = args.seeds or (1 if args.quick else 3)
@@ -97,7 +97,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def rarest_classes(data: FaceData) -> list[str]:
-    """The classes with the fewest training images, by true label where it is known."""
+    """Return the classes with the fewest training images, by true label if it is known."""
     label = data.train.true_label if (data.train.true_label >= 0).any() else data.train.label
     counts = {name: int((label == number).sum()) for number, name in enumerate(data.class_names)}
     return sorted(counts, key=lambda name: counts[name])[:NUM_RAREST]
@@ -106,7 +106,7 @@ def rarest_classes(data: FaceData) -> list[str]:
 def make_row(
     case: plan.Case, outcomes: Sequence[Mapping[str, Any]], rarest: Sequence[str]
 ) -> report.Row:
-    """Means, deviations and every seed's figures of one case."""
+    """Return means, standard deviations and the figures of every seed of one case."""
     row: report.Row = {
         "case": case.name,
         "epochs": case.epochs,
@@ -130,7 +130,7 @@ def make_goals(
     outcomes: Mapping[str, Sequence[Mapping[str, Any]]],
     budget: float,
 ) -> list[report.Goal]:
-    """The last case against all others, seed by seed; and whether compute was equal."""
+    """Compare the last case with all others, seed by seed; and check that compute was equal."""
     goals = []
     reference = cases[-1]
     for case in cases[:-1]:
@@ -157,7 +157,7 @@ def make_goals(
 
 
 def markdown(rows: Sequence[report.Row], rarest: Sequence[str]) -> str:
-    """The table of `docs/methods.md`."""
+    """Make the table of `docs/methods.md`."""
     head = [
         "method",
         "epochs",

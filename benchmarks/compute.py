@@ -11,7 +11,7 @@ from fer_ray.training.learner import Learner, resolve_compute
 from fer_ray.training.models import build_network
 
 Option = tuple[bool, bool]
-"""bf16 and channels_last."""
+"""(bf16, channels_last)."""
 
 _NUM_CLASSES, _SIZE = 7, 48
 _PLAIN: Option = (False, False)
@@ -21,12 +21,12 @@ _OPTIONS: tuple[Option, ...] = (_PLAIN, (False, True), (True, False), (True, Tru
 def measure_compute(
     models: dict[str, tuple[int, int]], device: torch.device, repeats: int
 ) -> tuple[list[Row], list[Goal]]:
-    """Train steps and forwards under the four options, and how `auto` compares.
+    """Time training steps and predictions with the four options, and compare `auto` with the best.
 
     Args:
-        models: Name -> images a batch, batches a round.
-        device: Where.
-        repeats: Rounds.
+        models: Name -> (images per batch, batches per round).
+        device: Where to compute.
+        repeats: Number of rounds.
     """
     rows: list[Row] = []
     goals: list[Goal] = []
@@ -55,7 +55,7 @@ def measure_compute(
 
 
 def _goal(name: str, by_option: dict[Option, Timing[None]], auto: Option) -> Goal:
-    """How near `auto` comes to the fastest of the four."""
+    """Compare `auto` with the fastest of the four options."""
     fastest = min(by_option, key=lambda option: by_option[option].median)
     return Goal(
         name=f"speed of auto over the fastest option, {name}",

@@ -1,4 +1,4 @@
-"""Counts what goes through the networks after warm-up, where it happens."""
+"""Counts the images that pass through the networks after warm-up, by what they are used for."""
 
 import functools
 from collections import Counter
@@ -19,15 +19,15 @@ from fer_ray.training.learner import Learner
 from fer_ray.training.runtime import open_run_data
 
 BACKWARD = 2
-"""Forwards that a backward costs."""
+"""Cost of a backward pass, in forward passes."""
 PARTS = ("scoring", "guessing", "gradient")
 
 
 class PassCounter:
-    """Forward-equivalents and labelled images of all epochs after warm-up.
+    """Counts forward-equivalents and labelled images of all epochs after warm-up.
 
-    A forward of a view counts 1, its backward 2 more. Counted is what networks do while the
-    training set is scored and while a step after warm-up is made: neither warm-up nor validation.
+    The forward pass of a view counts 1, its backward pass 2 more. Passes count while the training
+    set is scored and during steps after warm-up, but not during warm-up or validation.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class PassCounter:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Count in this process as long as the block lasts."""
+        """Count in this process for the length of a block."""
         with ExitStack() as stack:
 
             def put(owner: Any, name: str, wrapped: Callable[..., Any]) -> None:
@@ -50,10 +50,10 @@ class PassCounter:
             yield
 
     def summary(self, num_images: int) -> dict[str, float]:
-        """Figures per image of the training set and epoch, and `per_labeled` image drawn.
+        """Return counts per training image and epoch, and the total `per_labeled` image drawn.
 
         Args:
-            num_images: Of the training set.
+            num_images: Number of images in the training set.
         """
         num = num_images * self.counts["epochs"]
         total = sum(self.counts[part] for part in PARTS)
@@ -63,7 +63,7 @@ class PassCounter:
         }
 
     def _forward(self, original: Callable[..., Any], *, is_learning: bool) -> Callable[..., Any]:
-        """Count the images of a forward, with its backward if there will be one."""
+        """Wrap a forward pass to count its images, including a backward pass if there is one."""
 
         @functools.wraps(original)
         def call(learner: Learner, images: Tensor) -> Any:
@@ -78,7 +78,7 @@ class PassCounter:
     def _within(
         self, place: str, key: str, original: Callable[..., Any], amount: Callable[..., int]
     ) -> Callable[..., Any]:
-        """Forwards inside the call belong to `place`; `amount` of its arguments adds to `key`."""
+        """Wrap a function: passes inside count for `place`, and `amount(*args)` adds to `key`."""
 
         @functools.wraps(original)
         def call(*args: Any, **options: Any) -> Any:
@@ -100,7 +100,7 @@ def _num_labeled(
 
 
 def train_counted(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[str, Any]:
-    """`runs.train_case` of DivideMix, with `PassCounter.summary` under `passes`."""
+    """Run `runs.train_case` with DivideMix, and add `PassCounter.summary` as `passes`."""
     counter, num_images = PassCounter(), len(open_run_data(read_run(raw)).train)
     with counter.watching():
         outcome = train_case(raw, seed, is_ensemble=is_ensemble)

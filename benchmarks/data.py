@@ -1,18 +1,18 @@
-"""What it costs to prepare a data set, to draw batches from it, and to open it in many processes.
+"""How fast is a data set prepared, drawn from in batches, and opened in many processes?
 
     python benchmarks/data.py [--images N] [--large N] [--repeats N] [--quick]
 
-Three parts, each a comparison within one run:
+Has three parts, each of which compares within one run:
 
-  prepare  RGB JPEGs of drawn faces, as RAF-DB stores them (100 pixels) and as a camera does (600),
-           into a pack of 100 and 112 pixels, against a plain loop with PIL and one with
-           `torchvision.io`, both of which only decode and scale in one thread
-  batches  shuffled, augmented batches of a pack, by `augment` in this process with one thread a
-           core, against a torchvision `DataLoader` with 2 workers that reads the JPEGs (as scripts
-           do) and against one that reads the decoded images
-  open     a pack of 300,000 images (zeros) opened by 4 processes, each of which draws batches:
-           seconds to open, and how much memory of their own (anonymous pages, by Linux) the
-           processes have beside the pages of the file, which all share
+  prepare  preparing RGB JPEGs of drawn faces as a pack, from 100 pixels (as in RAF-DB) to 100 and
+           from 600 pixels (as from a camera) to 112; compared with plain loops with PIL and with
+           `torchvision.io`, which only decode and resize, in one thread
+  batches  shuffled, augmented batches of a pack, made in this process with one thread per core;
+           compared with a torchvision `DataLoader` with 2 workers that reads the JPEGs (as most
+           scripts do), and with one that reads the decoded images
+  open     a pack of 300,000 black images, opened by 4 processes that draw batches: the seconds to
+           open it, and the private memory of the processes (anonymous pages in Linux), without the
+           pages of the file, which they share
 
 Writes `results/data-<hardware>.json`.
 """
@@ -48,7 +48,7 @@ from fer_ray.training.learner import Images
 CPU = torch.device("cpu")
 BATCH, NUM_WORKERS, LARGE_SIZE = 128, 2, 112
 _POLICY = AugmentConfig().strong
-# What each of the four processes does; prints seconds and bytes.
+# The program of each of the four processes; prints seconds and bytes.
 _OPENER = """
 import json, sys, time
 from pathlib import Path
@@ -75,7 +75,7 @@ sys.stdin.read()
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     args = parse_arguments()
     rows: list[report.Row] = []
     goals: list[report.Goal] = []
@@ -101,14 +101,16 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line; `--quick` makes everything small."""
+    """Parse the command line; `--quick` makes everything small."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--images", type=int, metavar="N", help="JPEGs (default: 4000)")
-    parser.add_argument("--large", type=int, metavar="N", help="of the large pack (300000)")
+    parser.add_argument("--images", type=int, metavar="N", help="number of JPEGs (default: 4000)")
+    parser.add_argument(
+        "--large", type=int, metavar="N", help="images in the large pack (default: 300000)"
+    )
     parser.add_argument("--repeats", type=int, metavar="N", help="rounds (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     args = parser.parse_args()
     args.images = args.images or (64 if args.quick else 4000)
     args.large = args.large or (2000 if args.quick else 300_000)
@@ -118,7 +120,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def write_images(folder: Path, num: int, size: int) -> Records:
-    """Drawn faces, tinted, as JPEGs of the quality that RAF-DB has."""
+    """Write drawn, tinted faces as JPEGs of quality 92."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     few = draw_faces(np.arange(min(num, 200)) % 7, min(size, 256), rng)[0]
@@ -145,7 +147,7 @@ def write_images(folder: Path, num: int, size: int) -> Records:
 def prepare_rows(
     records: Records, source: int, size: int, work: Path, repeats: int
 ) -> list[report.Row]:
-    """Images per second of the three ways."""
+    """Return a row with the images per second of `prepare` and of both plain loops."""
     counter = iter(range(1_000_000))
 
     def ours() -> Callable[[], object]:
@@ -172,13 +174,13 @@ def prepare_rows(
 
 
 def pil(path: Path, size: int) -> np.ndarray:
-    """One image as a plain loop reads it."""
+    """Decode and resize one image with PIL."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
 
 def tv(path: Path, size: int) -> torch.Tensor:
-    """One image by torchvision."""
+    """Decode and resize one image with torchvision."""
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.v2.functional import resize
 
@@ -188,7 +190,7 @@ def tv(path: Path, size: int) -> torch.Tensor:
 
 
 class Files(Dataset[tuple[torch.Tensor, int]]):
-    """JPEGs or decoded images, through PIL and torchvision's transforms."""
+    """JPEGs or decoded images, augmented by torchvision's transforms on PIL images."""
 
     def __init__(self, paths: list[Path] | None, images: np.ndarray, label: np.ndarray) -> None:
         self._paths, self._images, self._label = paths, images, label
@@ -208,7 +210,7 @@ class Files(Dataset[tuple[torch.Tensor, int]]):
 def batch_rows(
     records: Records, folder: Path, repeats: int
 ) -> tuple[list[report.Row], list[report.Goal]]:
-    """An epoch of batches from the pack and from two loaders."""
+    """Time an epoch of batches from the pack and from two loaders."""
     pack = open_pack(folder)
     data = pack_faces(pack, val_fraction=0.1, seed=0, deduplicate=False)
     images = Images(data.train, CPU)
@@ -256,7 +258,7 @@ def batch_rows(
 
 
 def loader(files: Files) -> "DataLoader[tuple[torch.Tensor, int]]":
-    """As a script would make it, its processes kept."""
+    """Make a loader as a script would, with persistent workers."""
     workers = min(NUM_WORKERS, len(files))
     return DataLoader(
         files, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=True
@@ -264,7 +266,7 @@ def loader(files: Files) -> "DataLoader[tuple[torch.Tensor, int]]":
 
 
 def open_rows(num: int, work: Path, draws: int) -> tuple[list[report.Row], list[report.Goal]]:
-    """Four processes with the same large pack."""
+    """Open the same large pack in four processes."""
     folder = write_zeros(work / "large", num)
     num_bytes = (folder / "images.npy").stat().st_size
     processes = [
@@ -306,7 +308,7 @@ def open_rows(num: int, work: Path, draws: int) -> tuple[list[report.Row], list[
 
 
 def write_zeros(folder: Path, num: int) -> Path:
-    """A pack of black images; the file is sparse where the file system can."""
+    """Write a pack of black images, as a sparse file if the file system supports it."""
     folder.mkdir()
     shape = (num, 3, LARGE_SIZE, LARGE_SIZE)
     np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)

@@ -1,12 +1,13 @@
-"""How fast is an epoch, against a plain training script and against the network passes alone?
+"""How fast is an epoch, compared with a plain training script and with the network passes alone?
 
     python benchmarks/epoch.py [--quick] [--data SPEC] [--repeats N] [--cases MODEL:SIZE ...]
 
-Times one epoch after warm-up (score, divide, train both networks, validate) of fer_ray's loop, of
-`reference_loop.py` with 0 and 2 loader processes, and of the bare network passes (`floor.py`), in
-turn; every round starts from the same warmed-up networks, so that all divide the data alike. Then
-the options of `compute`. `--cases` takes other networks on drawn faces of other sizes, without the
-reference loop. Writes `results/epoch-<hardware>.json`, and of cases `epoch-<networks>-<hardware>`.
+Times one epoch after warm-up (score, split, train both networks, validate): fer_ray's loop,
+`reference_loop.py` with 0 and 2 loader processes, and only the network passes (`floor.py`). They
+take turns, and every round starts from the same networks after warm-up, so that all split the data
+alike. Then times the options of `compute`. `--cases` takes other networks on drawn faces of other
+sizes, without the reference loop. Writes `results/epoch-<hardware>.json`; with `--cases`,
+`results/epoch-<networks>-<hardware>.json`.
 """
 
 import argparse
@@ -43,11 +44,11 @@ LOADERS = (0, 2)
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     parser.add_argument("--data", default="synthetic:train=1600,test=280", metavar="SPEC")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
     parser.add_argument("--cases", nargs="+", metavar="MODEL:SIZE", help="such as resnet18:48")
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def make_run(data: str, method: str, model: str, *, quick: bool) -> RunConfig:
-    """The configuration of a case: the defaults, but for what is given and the warm-up."""
+    """Make the configuration of a case: the defaults except for the arguments and the warm-up."""
     raw: dict[str, object] = {
         "data": data,
         "method": {"name": method},
@@ -94,7 +95,7 @@ def make_run(data: str, method: str, model: str, *, quick: bool) -> RunConfig:
 
 
 def compute_sizes(quick: bool) -> dict[str, tuple[int, int]]:
-    """Model -> images a batch, batches a round."""
+    """Return model -> (images per batch, batches per round)."""
     if quick:
         return {"tiny": (16, 1)}
     if torch.cuda.is_available():
@@ -103,7 +104,7 @@ def compute_sizes(quick: bool) -> dict[str, tuple[int, int]]:
 
 
 def measure_epoch(run: RunConfig, repeats: int, loaders: Sequence[int] = LOADERS) -> report.Row:
-    """Images a second of the loops in turn, and their ratios."""
+    """Time the loops in turn; return images per second and ratios."""
     case = Case.warmed_up(run)
     cases: dict[str, Callable[[], Callable[[], int]]] = {
         "fer_ray": case.fer_ray,
@@ -133,14 +134,14 @@ def measure_epoch(run: RunConfig, repeats: int, loaders: Sequence[int] = LOADERS
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One method, ready for its first epoch after warm-up, in every form that is timed.
+    """One method before its first epoch after warm-up, for every loop that is timed.
 
     Attributes:
         run: Its configuration.
         data: Its images.
         device: Where it runs.
-        warm: Networks and optimizers after warm-up; every form works on a copy.
-        num_labeled: Images that keep their label, by network; `None` if all do.
+        warm: The state after warm-up; every loop works on a copy.
+        num_labeled: Number of images that keep their label, per network; `None` if all do.
     """
 
     run: RunConfig
@@ -151,7 +152,7 @@ class Case:
 
     @classmethod
     def warmed_up(cls, run: RunConfig) -> "Case":
-        """Train to the end of warm-up, and look one epoch ahead."""
+        """Train to the end of warm-up, and one epoch more to learn how many labels are kept."""
         device, data = use_device(run), open_run_data(run)
         state = new_state(run, data, device)
         rows = fit(run, data, device, state)
@@ -164,7 +165,7 @@ class Case:
         return cls(run, data, device, warm, kept)
 
     def fer_ray(self) -> Callable[[], int]:
-        """The epoch in fer_ray's loop, the loop's own set-up included."""
+        """Return the epoch with fer_ray's loop, including the loop's set-up."""
         state = copy.deepcopy(self.warm)
 
         def timed() -> int:
@@ -175,7 +176,7 @@ class Case:
         return timed
 
     def reference(self, num_workers: int) -> Callable[[], int]:
-        """The epoch in the reference loop."""
+        """Return the epoch with the reference loop."""
         state = new_state(self.run, self.data, self.device)
         for network, known in zip(state.networks, self.warm.networks, strict=True):
             network.load_state_dict(known.state_dict())
@@ -185,7 +186,7 @@ class Case:
         return partial(loop.epoch, self.warm.epoch + 1)
 
     def floor(self) -> Callable[[], int]:
-        """The network passes of the epoch."""
+        """Return the network passes of the epoch."""
         state = copy.deepcopy(self.warm)
         passes = NetworkPasses.of(self.run, self.data, self.device, state, self.num_labeled)
 
@@ -197,7 +198,7 @@ class Case:
 
 
 def epoch_goals(row: report.Row) -> list[report.Goal]:
-    """What was hoped for in one case."""
+    """Return the goals of one case."""
     goals = []
     if "ratio_to_reference" in row:
         bound = row["ratio_to_reference"] * row["ratio_to_floor"]

@@ -1,7 +1,7 @@
-"""The least an epoch can cost: its passes through the networks, on views that lie ready.
+"""The lower bound of an epoch's time: its passes through the networks, on views made before.
 
-No image is read, turned or shuffled, nothing is divided, drawn or logged. What an epoch takes
-beyond this is the loop's own.
+No image is read, augmented or shuffled, and nothing is split, drawn or logged. Any time beyond this
+is the overhead of the loop.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from fer_ray.training.learner import Learner, resolve_compute
 
 @dataclass(frozen=True, slots=True)
 class NetworkPasses:
-    """All forwards, backwards and optimizer steps of one epoch with validation.
+    """All forward passes, backward passes and optimizer steps of one epoch with validation.
 
     Attributes:
         run: Method, batch size and arithmetic.
-        data: For its sizes.
+        data: The data set, of which only the sizes are used.
         learners: The networks.
-        optimizers: One per network; with learning rate 0, for there is nothing to learn.
-        num_labeled: Images that kept their label, by network; `None` in warm-up.
-        images: Ready views, as many as the largest batch.
+        optimizers: One per network, with learning rate 0, because there is nothing to learn.
+        num_labeled: Number of images that kept their label, per network; `None` in warm-up.
+        images: Random views, as many as the largest batch.
     """
 
     run: RunConfig
@@ -47,7 +47,7 @@ class NetworkPasses:
         state: TrainState,
         num_labeled: Sequence[int] | None,
     ) -> "NetworkPasses":
-        """Prepare the passes of the epoch that follows `state`."""
+        """Prepare the passes of the epoch after `state`."""
         bf16, channels_last = resolve_compute(run.compute, device)
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
@@ -74,7 +74,7 @@ class NetworkPasses:
         self.look(len(self.data.val), views=2 if self.run.flip_average else 1)
 
     def look(self, num_images: int, views: int) -> None:
-        """Forwards without gradient of every network."""
+        """Run forward passes of every network without gradients."""
         size = self.run.compute.eval_batch_size
         for start in range(0, num_images, size):
             images = self.images[: min(size, num_images - start)]
@@ -83,7 +83,7 @@ class NetworkPasses:
                     learner.logits(images)
 
     def step(self, network: int, share: int) -> None:
-        """One gradient step, with the guesses that DivideMix makes before it."""
+        """Run one gradient step, with the predictions that DivideMix makes before it."""
         student, method = self.learners[network], self.run.method
         if self.num_labeled is not None and isinstance(method, DivideMix):
             share *= method.num_views
@@ -99,5 +99,5 @@ class NetworkPasses:
 
 
 def _num_views(run: RunConfig) -> int:
-    """Views of an image that go through a network at once."""
+    """Return the number of views per image in one forward pass."""
     return run.method.num_views if isinstance(run.method, DivideMix) else 1

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The GPU halves of the benchmarks, in under ten minutes on one GPU, and the tests marked `gpu`.
+# Runs the benchmarks for GPUs, in under ten minutes on one GPU, and the tests marked `gpu`.
 #
 #     bash benchmarks/gpu.sh [--quick] [fer2013plus.npz]
 #
-# Epochs over the floor of bare network passes for ResNet-18 at 48 pixels and ResNet-50 at 112 and
-# 224, views, what speedups gain, the split, and one training of ResNet-18 on FER2013/FER+ (drawn
-# faces without a file). Figures go to benchmarks/results/ under the device's name. --quick proves
-# on any machine that every part runs, with small sizes, and writes nothing there. Needs Python with
-# this package's requirements, scikit-learn and pytest; PYTHON names it (default: python).
+# Measures epochs against their network passes alone (ResNet-18 at 48 pixels, ResNet-50 at 112 and
+# 224), views, speedups, the split, and one training of ResNet-18 on FER2013/FER+ (on drawn faces if
+# no file is given). Results go to benchmarks/results/ under the device's name. --quick checks on any
+# machine that every part runs, with small sizes, and writes nothing there. Needs a Python with this
+# package's requirements, scikit-learn and pytest; PYTHON names it (default: python).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
@@ -19,7 +19,7 @@ fi
 data=${1:+arrays:$1}
 failed=()
 
-# A part that fails does not keep the others from running; the script then fails at its end.
+# If a part fails, the others still run, and the script fails at its end.
 part() {
     local limit=$1
     shift
@@ -28,7 +28,7 @@ part() {
 }
 
 if [[ ${#quick[@]} -eq 0 ]]; then
-    # Without this project's options: they want packages that only its development needs.
+    # Without this project's pytest options, which need packages for development.
     part 60 "$python" -m pytest -q -m gpu -o addopts= tests/training/test_devices.py
 fi
 cases=(resnet18:48 resnet50:112 resnet50:224)

@@ -1,24 +1,25 @@
-"""Every method on the same images for as many epochs, with the quality of what it selects.
+"""Compares all methods on the same images and epochs, including the quality of their splits.
 
     python benchmarks/methods.py [--data SPEC] [--epochs N] [--seeds N] [--only NAME ...]
                                  [--work FOLDER] [--jobs N] [--quick]
 
-Trains every method and its variants (`benchmarks/cases.py`) with the same recipe. Epochs are chosen
-on validation data, the test set is read once a run. Reported, with mean and deviation over seeds:
+Trains every method and its variants (`benchmarks/cases.py`) with the same recipe. The best epoch is
+chosen on validation data; the test set is read once per run. Reports the mean and the standard
+deviation over seeds of:
 
-  accuracy, macro recall   of the networks' answers as they are
-  common recall            macro recall without the classes of fewer than 10 test images, of which
-                           one face more or less is points of the macro recall
-  balanced macro recall    of the answers divided by their mean over the training images, for the
-                           other point that a user may want to work at
-  kept, precision, recall  of the labels that the last split kept, against the truth; only methods
-                           that divide
-  AUROC                    of the probability that the best networks give to a training image's
-                           label, as a judge of that label; every method
+  accuracy, macro recall   of the networks' mean prediction
+  common recall            macro recall without classes that have fewer than 10 test images, where
+                           a single face changes the macro recall by points
+  balanced macro recall    after dividing the predictions by their mean over the training images,
+                           which is another operating point that users may want
+  kept, precision, recall  of the labels that the last split kept, compared with the truth; only
+                           for methods that split
+  AUROC                    of finding right labels by the probability that the best networks give
+                           to a training image's label; for every method
   seconds                  of one thread (of the wall clock on a GPU)
 
-Cases named `oracle` read true labels, which no method may; they say what is to be gained. Finished
-runs stay in --work; started again, only the missing ones are run. Writes
+Cases named `oracle` read true labels, which methods must not do; they show how much could be
+gained. Finished runs are kept in --work, and a second start trains only the missing ones. Writes
 `results/methods-<data>.json` and prints a Markdown table.
 """
 
@@ -41,12 +42,12 @@ from fer_ray.data import open_data
 QUICK_DATA = "synthetic:train=140,test=70,size=16"
 FIGURES = ("accuracy", "macro_recall")
 FEWEST = 10
-"""Classes with fewer test images are left out of the common recall."""
+"""The common recall leaves out classes with fewer test images than this."""
 SELECTION = ("kept", "precision", "recall", "auroc")
 
 
 def main() -> None:
-    """Train what is missing, print, write."""
+    """Train the missing runs, print and write the results."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory() as scratch, plan.processes(args.jobs) as pool:
         work = Path(scratch if args.quick else args.work)
@@ -70,17 +71,17 @@ def main() -> None:
 
 
 def parse_arguments(description: str | None = __doc__, name: str = "methods") -> argparse.Namespace:
-    """The command line; with `--quick` small numbers stand in for what is not given."""
+    """Parse the command line; with `--quick`, what is not given is small."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", metavar="SPEC")
-    parser.add_argument("--epochs", type=int, metavar="N", help="of every run (default: 40)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs per run (default: 40)")
     parser.add_argument("--seeds", type=int, metavar="N")
-    parser.add_argument("--only", action="append", metavar="NAME", help="cases with this in them")
+    parser.add_argument("--only", action="append", metavar="NAME", help="cases whose name has NAME")
     parser.add_argument("--work", default=f"runs/{name}", metavar="FOLDER")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     args = parser.parse_args()
     args.data = args.data or (QUICK_DATA if args.quick else "synthetic")
     args.epochs = args.epochs or (2 if args.quick else 40)
@@ -90,7 +91,7 @@ def parse_arguments(description: str | None = __doc__, name: str = "methods") ->
 
 
 def make_row(case: plan.Case, outcomes: Sequence[Mapping[str, Any]]) -> report.Row:
-    """Means, deviations and every seed's figures of one case."""
+    """Return means, standard deviations and the figures of every seed of one case."""
     row: report.Row = {"case": case.name, "epochs": case.epochs}
     for figure in FIGURES:
         row[figure] = report.mean_std([outcome["test"][figure] for outcome in outcomes])
@@ -114,7 +115,7 @@ def make_row(case: plan.Case, outcomes: Sequence[Mapping[str, Any]]) -> report.R
 
 
 def common_recall(outcome: Mapping[str, Any]) -> float:
-    """Mean recall of the classes with enough test images; of all, where none has."""
+    """Return the mean recall of the classes with enough test images; of all if none has enough."""
     test = outcome["test"]
     support = [sum(row) for row in test["confusion_matrix"]]
     pairs = list(zip(test["recall"].values(), support, strict=True))
@@ -122,7 +123,7 @@ def common_recall(outcome: Mapping[str, Any]) -> float:
 
 
 def make_goals(outcomes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[report.Goal]:
-    """Every case against the baseline, seed by seed."""
+    """Compare every case with the baseline, seed by seed."""
     goals = []
     for name, ours in outcomes.items():
         if name == BASELINE or BASELINE not in outcomes:
@@ -144,7 +145,7 @@ def make_goals(outcomes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[repo
 
 
 def markdown(rows: Sequence[report.Row], class_names: Sequence[str]) -> str:
-    """The table of `docs/methods.md`."""
+    """Make the table of `docs/methods.md`."""
     head = ["method", "accuracy", "macro recall", "common recall", "balanced macro recall"]
     head += class_names
     head += [*SELECTION[:-1], "AUROC", "seconds"]

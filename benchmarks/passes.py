@@ -1,22 +1,23 @@
-"""How many network passes does DivideMix need, and what does a form with fewer of them lose?
+"""How many network passes does DivideMix need, and how much recall do cheaper forms lose?
 
     python benchmarks/passes.py [--data SPEC] [--epochs N] [--seeds N] [--only NAME ...]
                                 [--work FOLDER] [--jobs N] [--quick]
 
-Trains the CIFAR and the Clothing1M form as published (`fresh` guesses) and with guesses from the
-scores that divide the data anyway (`scored`), the latter also with one view per image. Counts the
-images that go through the networks, as they go (`counting.py`): a forward 1, its backward 2 more.
-Reported for the epochs after warm-up, with mean and deviation over seeds:
+Trains the CIFAR and the Clothing1M form as published (`fresh` guesses), and with guesses from the
+scores that the split needs anyway (`scored`), the Clothing1M form also with one view per image.
+Counts the images that pass through the networks (`counting.py`): 1 for a forward pass and 2 more
+for its backward pass. Reports, for the epochs after warm-up, the mean and the standard deviation
+over seeds of:
 
-  passes per image         forward-equivalents of an epoch, both networks, per training image
-  scoring, guessing, gradient   their parts
+  passes per image         forward-equivalents of an epoch, of both networks, per training image
+  scoring, guessing, gradient   the parts of these
   passes per label         the same per labelled image drawn
-  over CIFAR, Clothing1M   passes per image of that form as published over those of the case
-  epoch, seconds           seconds of an epoch after warm-up, and of the run, warm-up included, of
-                           one thread (of the wall clock on a GPU)
-  accuracy, macro recall   on the test set, at the best epoch by validation
+  over CIFAR, Clothing1M   passes per image of the published form, divided by those of the case
+  epoch, seconds           seconds of an epoch after warm-up, and of the whole run, on one thread
+                           (of the wall clock on a GPU)
+  accuracy, macro recall   on the test set, for the best epoch on validation data
 
-Finished runs stay in --work; started again, only the missing ones are run. Writes
+Finished runs are kept in --work, and a second start trains only the missing ones. Writes
 `results/passes-<data>.json` and prints a Markdown table.
 """
 
@@ -39,7 +40,7 @@ from fer_ray.data import open_data
 
 CIFAR, CLOTHING = "CIFAR form", "Clothing1M form"
 FEWER = {CIFAR: 3.0, CLOTHING: 1.8}
-"""How many times fewer passes than these, as published, a scored Clothing1M form is to need."""
+"""Goal: published form -> its passes divided by those of a scored Clothing1M form, at least."""
 _SCORED = {"name": "dividemix", "guesses": "scored"}
 CHOICES: tuple[Choice, ...] = (
     (CIFAR, GIVEN, {"name": "dividemix", **CIFAR_FORM}),
@@ -52,7 +53,7 @@ Outcomes = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def main() -> None:
-    """Train what is missing, print, write."""
+    """Train the missing runs, print and write the results."""
     args = parse_arguments(__doc__, "passes")
     cases = make_cases({GIVEN: args.data}, args.epochs, is_quick=args.quick, choices=CHOICES)
     if args.only:
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def make_row(case: plan.Case, outcomes: Outcomes) -> report.Row:
-    """Means, deviations and every seed's figures of one case."""
+    """Return means, standard deviations and the figures of every seed of one case."""
     ours = outcomes[case.name]
     row: report.Row = {"case": case.name, "epochs": case.epochs}
     for key in ("per_image", *PARTS, "per_labeled", "labeled"):
@@ -95,13 +96,13 @@ def make_row(case: plan.Case, outcomes: Outcomes) -> report.Row:
 
 
 def ratios(outcomes: Outcomes, over: str, under: str, key: str) -> list[float]:
-    """Passes of one case over those of another, seed by seed."""
+    """Return the passes of one case divided by those of another, seed by seed."""
     pairs = zip(outcomes[over], outcomes[under], strict=True)
     return [a["passes"][key] / b["passes"][key] for a, b in pairs]
 
 
 def fewer_goals(outcomes: Outcomes) -> list[report.Goal]:
-    """The scored Clothing1M forms need so many times fewer passes than both as published."""
+    """Return the goals for the passes of the published forms over those of the scored forms."""
     goals = []
     for name in outcomes:
         for full, bound in FEWER.items():
@@ -121,7 +122,7 @@ def fewer_goals(outcomes: Outcomes) -> list[report.Goal]:
 
 
 def recall_goals(outcomes: Outcomes) -> list[report.Goal]:
-    """Macro recall of a scored form is no lower than that of its full form, but for noise."""
+    """Return the goals for macro recall: a scored form loses no more than noise."""
     goals = []
     for name, ours in outcomes.items():
         full = name.partition(", scored")[0]
@@ -143,7 +144,7 @@ def recall_goals(outcomes: Outcomes) -> list[report.Goal]:
 
 
 def markdown(rows: Sequence[report.Row]) -> str:
-    """The table of `docs/methods.md`."""
+    """Make the table of `docs/methods.md`."""
     counts = {
         "passes per image": "passes_per_image",
         **{part: f"passes_{part}" for part in PARTS},

@@ -1,4 +1,4 @@
-"""Which runs a comparison makes: configurations, epochs of equal compute, what is done already."""
+"""Plans the runs of a comparison: configurations, epochs at equal compute, and missing runs."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ class Case:
     """One row of the table.
 
     Attributes:
-        name: As in the table.
-        raw: The whole configuration but for the seed.
-        epochs: Of the run (each of the two), as text.
-        is_ensemble: Whether two such runs predict together.
-        predicted_s: Seconds of training by the calibration; NaN without one.
+        name: Name in the table.
+        raw: The whole configuration except the seed.
+        epochs: Number of epochs as text; of each member of an ensemble.
+        is_ensemble: Whether two such runs are combined in an ensemble.
+        predicted_s: Seconds of training that the calibration predicts; NaN without calibration.
     """
 
     name: str
@@ -47,16 +47,16 @@ def make_raws(
     searched: Path | None,
     assignments: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """Configurations by name; the last is the reference.
+    """Make the configurations by name; the last is the reference.
 
     Args:
-        data: Data set of all.
-        common: Dotted keys of all; a key of a method that lacks it is left out there.
+        data: Data set of all configurations.
+        common: Values by dotted key for all; keys that a method does not have are left out there.
         searched: `summary.json` of a search, if there is one.
-        assignments: Dotted keys of the searched configuration, over those of the search.
+        assignments: Values by dotted key that override those of the search.
 
     Raises:
-        ConfigError: If a key or value is wrong, or the search found another method to be best.
+        ConfigError: If a key or value is wrong, or the best method of the search is not co_divide.
     """
     raws = {
         name: with_overrides({"data": data, "method": {"name": name}}, _known(common, name))
@@ -76,7 +76,7 @@ def make_raws(
 
 
 def _known(common: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Without the keys of other methods."""
+    """Return the values without those of keys that the method does not have."""
     fields = RunConfig.from_dict({"method": {"name": method}}).to_dict()["method"]
     return {
         key: value
@@ -86,7 +86,7 @@ def _known(common: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 
 def _searched(path: Path) -> dict[str, Any]:
-    """The best configuration of a search: nested, dotted or both."""
+    """Read the best configuration of a search, with nested keys, dotted keys or both."""
     config = json.loads(path.read_text(encoding="utf-8"))["best"]["config"]
     nested = {key: value for key, value in config.items() if "." not in key}
     dotted = {key: value for key, value in config.items() if "." in key}
@@ -103,10 +103,9 @@ def make_cases(
     jobs: int,
     num_later: int,
 ) -> tuple[float, list[Case]]:
-    """The seconds of the reference, and every case with the epochs that fit in them.
+    """Return the seconds of the reference, and every case with the epochs that fit in them.
 
-    The calibration is run by `jobs` processes at once, as the runs will be: they share caches and
-    memory.
+    `jobs` processes calibrate at the same time, because the runs will also share caches and memory.
     """
     path = work / f"calibration-{_digest(raws)}.json"
     if not path.exists():
@@ -128,7 +127,7 @@ def make_cases(
 
 
 def _mean_costs(measured: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """Costs by name as all processes measured them, averaged."""
+    """Average the costs that all processes measured, by name."""
     return {
         name: {key: fmean(costs[name][key] for costs in measured) for key in measured[0][name]}
         for name in measured[0]
@@ -168,9 +167,9 @@ def train_all(
     pool: ProcessPoolExecutor,
     train: Callable[..., dict[str, Any]] = train_case,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Train what has no file in `work` yet; outcomes by case, in the order of seeds.
+    """Train the runs that have no file in `work`; return outcomes by case, in the order of seeds.
 
-    `train` is called as `train_case` is, in a process of `pool`.
+    `train` has the arguments of `train_case` and runs in a process of `pool`.
     """
     paths = {(case.name, seed): _path(case, seed, work) for seed in seeds for case in cases}
     missing = [key for key, path in paths.items() if not path.exists()]
@@ -201,7 +200,7 @@ def train_all(
 
 @contextmanager
 def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """So many fresh processes; what has not begun when an error ends the block is dropped."""
+    """Start `jobs` new processes; if an error ends the block, waiting tasks are cancelled."""
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
         for _ in range(jobs):
@@ -212,7 +211,7 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _path(case: Case, seed: int, work: Path) -> Path:
-    """Where a finished run is kept; another configuration is another file."""
+    """Return the file of a finished run; every configuration has its own."""
     return work / f"{report.slug(case.name)}-seed{seed}-{_digest(case.raw)}.json"
 
 
@@ -222,7 +221,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write a file completely or not at all."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content), encoding="utf-8")
     part.replace(path)

@@ -1,4 +1,4 @@
-"""Functions on ranks of one thread each: plain processes that talk through gloo, without Ray."""
+"""Runs functions on ranks with one thread each: processes that communicate by gloo, without Ray."""
 
 import contextlib
 import socket
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 def on_ranks(num_ranks: int, function: Callable[..., T], *arguments: Any, meet: bool = True) -> T:
-    """What a module-level function returns on rank zero.
+    """Run a module-level function on all ranks, and return the result of rank zero.
 
     Args:
-        num_ranks: Processes.
-        function: What each calls.
-        arguments: Of the function.
-        meet: Whether they are one process group; a single rank has none.
+        num_ranks: Number of processes.
+        function: The function that each of them calls.
+        arguments: Arguments of the function.
+        meet: Whether the processes are one process group; a single rank has none.
 
     Raises:
-        SystemExit: If a rank fails; it has printed why.
+        SystemExit: If a rank fails; it has printed the error.
     """
     context = get_context("spawn")
     with socket.socket() as probe:
@@ -38,12 +38,12 @@ def on_ranks(num_ranks: int, function: Callable[..., T], *arguments: Any, meet: 
         process.start()
     sender.close()
     results: list[T] = []
-    with contextlib.suppress(EOFError):  # no rank is left to send; their exit codes say so
+    with contextlib.suppress(EOFError):  # all ranks ended without a result; see their exit codes
         results.append(receiver.recv())
     for process in ranks:
         process.join()
     if not results or any(process.exitcode for process in ranks):
-        raise SystemExit(f"{function.__name__}: a rank failed; see above")
+        raise SystemExit(f"{function.__name__}: a rank failed; see its error above")
     return results[0]
 
 

@@ -1,11 +1,11 @@
-"""One real training: a ResNet-18 on noisy faces, by cross_entropy and by co_divide.
+"""Trains a ResNet-18 on noisy faces from scratch, with cross_entropy and with co_divide.
 
     python benchmarks/real.py [--quick] [--data SPEC] [--epochs N] [--model NAME]
 
-Trains both from scratch with the default recipe, chooses the epoch on validation images and reads
-the test set once each. `--data arrays:fer2013plus.npz` is FER2013 with FER+'s majority as the truth
-of its test images. Meant for a GPU; `--quick` shows anywhere that it runs, with the tiny network.
-Writes `results/real-<hardware>.json`.
+Uses the default recipe, chooses the epoch on validation images, and reads the test set once per
+run. `--data arrays:fer2013plus.npz` is FER2013, with the majority of FER+ as the truth of its test
+images. Needs a GPU to finish in reasonable time; `--quick` checks on any machine that it runs, with
+the tiny network. Writes `results/real-<hardware>.json`.
 """
 
 import argparse
@@ -22,11 +22,11 @@ METHODS = ("cross_entropy", "co_divide")
 
 
 def main() -> None:
-    """Train, print, write."""
+    """Train, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     parser.add_argument("--data", metavar="SPEC")
     parser.add_argument("--epochs", type=int, default=20, metavar="N")
     parser.add_argument("--model", default="resnet18", metavar="NAME")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def train(method: str, args: argparse.Namespace) -> report.Row:
-    """One training from scratch: seconds and figures of validation and test set."""
+    """Train one run from scratch; return its seconds, validation and test metrics."""
     raw: dict[str, Any] = {
         "data": args.data or "synthetic",
         "method": {"name": method},

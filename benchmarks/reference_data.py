@@ -1,4 +1,4 @@
-"""Images of the reference loop: one at a time, through PIL, as most training scripts read them."""
+"""Images of the reference loop: processed one by one with PIL, as in most training scripts."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,18 +25,18 @@ class Batch(NamedTuple):
 
 
 def standardize(image: Tensor) -> Tensor:
-    """Zero mean and unit variance over an image's own pixels."""
+    """Scale an image to zero mean and unit variance over its own pixels."""
     return (image - image.mean()) / image.std().clamp_min(8 / 255)
 
 
 def plain_view() -> Transform:
-    """The image as it is."""
+    """Make the transform that only standardizes an image."""
     view: Transform = T.Compose([T.ToTensor(), T.Lambda(standardize)])
     return view
 
 
 def random_view(policy: ViewPolicy) -> Transform:
-    """Flip, affine, colour jitter and erasing with the ranges of a policy."""
+    """Make the transform of a policy: flip, affine, colour jitter and erasing."""
     view: Transform = T.Compose(
         [
             T.RandomHorizontalFlip(policy.flip),
@@ -56,7 +56,7 @@ def random_view(policy: ViewPolicy) -> Transform:
 
 
 class FaceDataset(Dataset[tuple[list[Tensor], int, float, int]]):
-    """Some rows of the faces: views made by PIL, label, clean probability, row."""
+    """Some rows of a data set: views made with PIL, label, clean probability, row."""
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
-"""The same algorithms as a script usually has them: correct, plain, and not made to be fast.
+"""The same algorithms as in a typical training script: correct and plain, but not optimized.
 
-What `epoch.py` compares fer_ray's loop with. Images are turned one at a time by PIL transforms; a
-DataLoader is built anew for every pass; losses go into their array one by one, as in the authors'
-scripts of DivideMix (https://github.com/LiJunnan1992/DivideMix); every forward is a call of its
-own, in float32 and contiguous memory. The networks, the number of steps and the division of the
-data (mixture and thresholds) are fer_ray's, so that both loops do the same work on the same images.
+`epoch.py` compares fer_ray's loop with it. PIL transforms process images one by one. Every pass
+makes a new DataLoader. Losses are written into their array one by one, as in the scripts of
+DivideMix's authors (https://github.com/LiJunnan1992/DivideMix). Every forward pass is a separate
+call, in float32 and contiguous memory. The networks, the number of steps and the split (mixture and
+thresholds) are fer_ray's, so that both loops do the same work on the same images.
 """
 
 import math
@@ -29,14 +29,14 @@ from fer_ray.training.models import FaceNetwork
 
 @dataclass(slots=True)
 class ReferenceLoop:
-    """Epochs of cross_entropy, co_divide and dividemix (Clothing1M form).
+    """Runs epochs of cross_entropy, co_divide and dividemix (Clothing1M form).
 
     Attributes:
         run: Method, batch size, views, ...; its `compute` section is ignored.
-        data: Faces.
+        data: The data set.
         device: Where the networks are.
-        num_workers: Loader processes.
-        networks: One, or the two that teach each other.
+        num_workers: Number of loader processes.
+        networks: One network, or the two that are co-trained.
         optimizers: One per network.
     """
 
@@ -48,7 +48,7 @@ class ReferenceLoop:
     optimizers: list[torch.optim.SGD]
 
     def epoch(self, epoch: int) -> int:
-        """One epoch (1-based) with validation; how many images were drawn to learn from."""
+        """Run one epoch (from 1) with validation; return the number of training images drawn."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 share = (epoch - 1) / self.run.optim.epochs
@@ -62,13 +62,13 @@ class ReferenceLoop:
         return num_images
 
     def loader(self, dataset: FaceDataset, batch_size: int, shuffle: bool) -> DataLoader[Any]:
-        """A new loader, with new processes."""
+        """Make a new loader with new processes."""
         return DataLoader(
             dataset, batch_size, shuffle=shuffle, drop_last=shuffle, num_workers=self.num_workers
         )
 
     def divide(self, epoch: int) -> SplitResult:
-        """Score with every network, then divide."""
+        """Score with every network, then split."""
         losses = torch.stack([self.score(network) for network in self.networks])
         label = torch.from_numpy(np.array(self.data.train.label))
         names = self.data.class_names
@@ -77,13 +77,13 @@ class ReferenceLoop:
             label=label,
             is_labeled=label >= 0,
             loss=losses,
-            prob=torch.zeros(*losses.shape, len(names)),  # neither method looks at it
+            prob=torch.zeros(*losses.shape, len(names)),  # no method here reads it
         )
         return self.run.method.split(scores, None, epoch)
 
     @torch.no_grad()
     def score(self, network: FaceNetwork) -> Tensor:
-        """Loss of every training image, in index order."""
+        """Return the loss of every training image, in index order."""
         network.eval()
         dataset = FaceDataset(self.data.train, [plain_view()])
         losses = torch.zeros(len(dataset))
@@ -97,7 +97,7 @@ class ReferenceLoop:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Accuracy of the mean prediction on the validation images."""
+        """Return the accuracy of the mean prediction on the validation images."""
         correct = 0
         for network in self.networks:
             network.eval()
@@ -111,7 +111,7 @@ class ReferenceLoop:
         return correct / len(dataset)
 
     def warmup(self, number: int) -> int:
-        """Cross-entropy on all labels."""
+        """Train a network on all labels with cross-entropy; return the number of images drawn."""
         dataset = FaceDataset(self.data.train, [random_view(self.run.augment.strong)])
         self.networks[number].train()
         for batch in self.loader(dataset, self.run.optim.batch_size, shuffle=True):
@@ -120,7 +120,7 @@ class ReferenceLoop:
         return len(dataset) - len(dataset) % self.run.optim.batch_size
 
     def train(self, number: int, split: SplitResult) -> int:
-        """One network on its part of the split; how many images it learnt from."""
+        """Train a network on its part of the split; return the number of images drawn."""
         kept = split.is_labeled[number]
         num_labeled = int(kept.sum())
         num_labeled -= num_labeled % min(self.run.optim.batch_size, num_labeled)
@@ -136,7 +136,7 @@ class ReferenceLoop:
     def batches(
         self, rows: Tensor, split: SplitResult, number: int, weak: int, strong: int
     ) -> Iterator[Batch]:
-        """Shuffled batches of some rows through a new loader."""
+        """Yield shuffled batches of some rows from a new loader."""
         augment = self.run.augment
         transforms = [random_view(augment.weak)] * weak + [random_view(augment.strong)] * strong
         label, clean_prob = split.label[number].tolist(), split.clean_prob[number].tolist()
@@ -151,7 +151,7 @@ class ReferenceLoop:
             )
 
     def train_co_divide(self, number: int, labeled: Iterator[Batch]) -> None:
-        """Cross-entropy on the labels kept, and the penalty on the mean prediction."""
+        """Train with cross-entropy on the kept labels and the penalty on the mean prediction."""
         method = self.run.method
         assert isinstance(method, CoDivide)
         assert method.prior == "uniform"
@@ -164,7 +164,7 @@ class ReferenceLoop:
     def train_dividemix(
         self, number: int, labeled: Iterator[Batch], new_unlabeled: Callable[[], Iterator[Batch]]
     ) -> None:
-        """Co-refine, co-guess, mix; learn from the mixed views of labelled images."""
+        """Co-refine, co-guess and mix; train on the mixed views of labelled images."""
         method = self.run.method
         assert isinstance(method, DivideMix)
         assert method.form == "clothing1m"
@@ -190,7 +190,7 @@ class ReferenceLoop:
             self.update(number, loss + method.penalty_weight * uniform_penalty(logits))
 
     def update(self, number: int, loss: Tensor) -> None:
-        """One gradient step."""
+        """Run one gradient step."""
         self.optimizers[number].zero_grad()
         loss.backward()
         limit = self.run.optim.clip_norm
@@ -202,7 +202,7 @@ class ReferenceLoop:
 def guess(
     student: FaceNetwork, peer: FaceNetwork, batch: Batch, rest: Batch, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Targets of labelled and unlabelled images: six forwards of their own."""
+    """Return the targets of labelled and unlabelled images, from six separate forward passes."""
     student.eval()
     peer.eval()
     u1, u2 = rest.views[:2]
@@ -218,7 +218,7 @@ def guess(
 
 
 def uniform_penalty(logits: Tensor) -> Tensor:
-    """KL divergence of the batch's mean prediction from the uniform prior."""
+    """Return KL(uniform prior || mean prediction of the batch)."""
     mean = torch.softmax(logits, dim=1).mean(dim=0)
     prior = torch.full_like(mean, 1 / len(mean))
     return (prior * torch.log(prior / mean)).sum()

@@ -1,4 +1,4 @@
-"""What every benchmark shares: timing, names of hardware and versions, tables, result files."""
+"""What all benchmarks share: timing, hardware and versions, tables, result files."""
 
 import json
 import os
@@ -29,13 +29,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What was hoped for, and what came; a missed goal is written down as missed.
+    """A goal and the measured value; missed goals are reported as missed.
 
     Attributes:
         name: What is measured.
-        goal: The hope, such as `>= 2` or `<= 1.15`.
-        value: What was measured.
-        why: Why it was missed, or what the figure does not say.
+        goal: The goal, such as `>= 2` or `<= 1.15`.
+        value: The measured value.
+        why: Why the goal was missed, or what the value does not show.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether the value fulfils the goal."""
+        """Whether the value meets the goal."""
         sign, bound = self.goal.split()
         return self.value >= float(bound) if sign == ">=" else self.value <= float(bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One run of one benchmark, as it is written to `results/`."""
+    """The result of a benchmark, as written to `results/`; every row needs a `case`."""
 
     benchmark: str
     rows: Sequence[Row]
@@ -60,7 +60,7 @@ class Report:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of the file."""
+        """Return the content of the file."""
         return {
             "benchmark": self.benchmark,
             "command": command(),
@@ -73,7 +73,11 @@ class Report:
         }
 
     def write(self, name: str) -> Path:
-        """Write `results/<name>.json` as strict JSON and return its path."""
+        """Write `results/<name>.json` as strict JSON and return its path.
+
+        Raises:
+            ValueError: If the content is not valid; see `check`.
+        """
         content = self.to_dict()
         check(content)
         RESULTS.mkdir(exist_ok=True)
@@ -83,28 +87,32 @@ class Report:
 
 
 def check(content: Mapping[str, Any]) -> None:
-    """Check a result file's content.
+    """Check the content of a result file.
 
     Raises:
-        ValueError: Naming the key that is missing or wrong.
+        ValueError: If a key is missing or wrong; names the key.
     """
     for key in _KEYS:
         if not content.get(key) and key != "goals":
-            raise ValueError(f"{key}: expected something, got {content.get(key)!r}")
+            raise ValueError(f"{key}: expected a value, got {content.get(key)!r}")
     for row in content["rows"]:
         if not isinstance(row.get("case"), str):
-            raise ValueError(f"rows: every row needs a case, got {row!r}")
+            raise ValueError(f"rows: expected a case in every row, got {row!r}")
     for goal in content["goals"]:
         if set(goal) != {"name", "goal", "value", "met", "why"}:
-            raise ValueError(f"goals: unexpected keys {sorted(goal)}")
+            raise ValueError(
+                f"goals: expected the keys name, goal, value, met, why; got {sorted(goal)}"
+            )
         if Goal(name="", goal=goal["goal"], value=goal["value"]).met != goal["met"]:
-            raise ValueError(f"goals: {goal['name']}: met is wrong for {goal['value']}")
+            raise ValueError(
+                f"goals: {goal['name']}: met is {goal['met']}, which is wrong for {goal['value']}"
+            )
     if re.search(r"/(home|work|root|tmp|Users)\b|\.\./", json.dumps(content)):
-        raise ValueError("a path of this machine does not belong into a result file")
+        raise ValueError("expected no path of a machine in a result file; remove it")
 
 
 def _short(value: Any) -> Any:
-    """Floats with four significant digits, inside lists and mappings too."""
+    """Round floats to four significant digits, also in lists and mappings."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, Mapping):
@@ -113,7 +121,7 @@ def _short(value: Any) -> Any:
 
 
 def command() -> str:
-    """The command line to repeat this, folders of this machine left out.
+    """Return the command line that repeats this, without folders of this machine.
 
     >>> without_folders("arrays:/data/faces.npz"), without_folders("optim.epochs=3")
     ('arrays:faces.npz', 'optim.epochs=3')
@@ -123,12 +131,12 @@ def command() -> str:
 
 
 def without_folders(word: str) -> str:
-    """A word of a command line with only the last part of the path in it."""
+    """Return a word of a command line with only the last part of its path."""
     return re.sub(r"([^:=,/]*/)+", "", word)
 
 
 def hardware() -> str:
-    """The GPU if there is one, else the processor and the number of cores this process may use."""
+    """Return the name of the GPU; without one, of the processor, with the number of cores."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:
@@ -141,7 +149,7 @@ def hardware() -> str:
 
 
 def slug(text: str) -> str:
-    """Text as part of a file name.
+    """Return text in a form that fits into a file name.
 
     >>> slug("2-core EPYC, CPU")
     '2-core-epyc-cpu'
@@ -151,7 +159,7 @@ def slug(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Timing(Generic[T]):
-    """Seconds of every round, and what the calls returned."""
+    """Seconds of every round, and the results of the calls."""
 
     seconds: list[float] = field(default_factory=list)
     results: list[T] = field(default_factory=list)
@@ -165,12 +173,12 @@ class Timing(Generic[T]):
 def interleaved(
     cases: Mapping[str, Callable[[], Callable[[], T]]], repeats: int, *, warmups: int = 1
 ) -> dict[str, Timing[T]]:
-    """Time cases in turn (A B A B ...), so that what else the machine does falls on all alike.
+    """Time cases in turn (A B A B ...), so that other load on the machine affects all alike.
 
     Args:
-        cases: Each is called untimed to prepare a round, and returns what is timed.
-        repeats: Rounds that count.
-        warmups: Rounds before them that do not.
+        cases: Functions that prepare a round, untimed, and return the function to time.
+        repeats: Number of rounds that count.
+        warmups: Number of rounds before them that do not count.
     """
     timings: dict[str, Timing[T]] = {name: Timing() for name in cases}
     for number in range(-warmups, repeats):
@@ -187,12 +195,12 @@ def interleaved(
 
 
 def paired_ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    """Median over rounds of one figure over another of the same round."""
+    """Return the median over rounds of one value divided by another of the same round."""
     return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
 def mean_std(values: Sequence[float]) -> dict[str, float]:
-    """Mean and sample standard deviation (0 of a single value)."""
+    """Return mean and sample standard deviation (0 for a single value)."""
     std = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.fmean(values), "std": std}
 
@@ -203,7 +211,7 @@ def _wait() -> None:
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
-    """Print rows under the union of their keys."""
+    """Print rows as a table; its columns are the union of their keys."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(title=title, title_justify="left")
     for column in columns:
@@ -215,7 +223,7 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
 
 
 def print_goals(goals: Sequence[Goal]) -> None:
-    """Print every goal with its outcome."""
+    """Print every goal and whether it was met."""
     rows = [
         {"name": x.name, "goal": x.goal, "value": x.value, "met": x.met, "why": x.why}
         for x in goals
@@ -234,6 +242,6 @@ def _cell(value: Any) -> str:
 
 
 def _console() -> Console:
-    """As wide as the terminal; in a log file wide enough for the tables."""
+    """Make a console as wide as the terminal; in a log file, wide enough for the tables."""
     console = Console()
     return console if console.is_terminal else Console(width=140)

@@ -1,4 +1,4 @@
-"""What the processes of a comparison do: measure epochs, train, read the test set once."""
+"""The runs of a comparison: processes measure epochs, train, and read the test set once."""
 
 import statistics
 import tempfile
@@ -32,28 +32,31 @@ from fer_ray.training.runtime import (
 from fer_ray.training.state import new_state
 
 ENSEMBLE_OFFSET = 1000
-"""Between the seeds of the two networks of an ensemble."""
+"""Difference between the seeds of the two networks of an ensemble."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Seconds of an epoch in and after warm-up."""
+    """Seconds of an epoch during (`warmup_s`) and after warm-up (`later_s`)."""
 
     warmup_s: float
     later_s: float
 
 
 def clock() -> float:
-    """Seconds of this process: of its one thread on a CPU, whatever else the machine does."""
+    """Return seconds: of this process's CPU time, or of the wall clock if there is a GPU."""
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
 
 
 def calibrate(raws: Mapping[str, Mapping[str, Any]], num_later: int) -> dict[str, dict[str, float]]:
-    """Seconds of the epochs of several runs, trained side by side: an epoch of each in turn.
+    """Measure the seconds of epochs of several runs, which train one epoch each in turn.
 
     Args:
         raws: Nested configurations by name.
-        num_later: Epochs after each one's warm-up.
+        num_later: Number of epochs to measure after the warm-up of each.
+
+    Returns:
+        The fields of `Cost` by name.
     """
     runs = {name: read_run(raw) for name, raw in raws.items()}
     length = {name: num_warmup(run) + num_later for name, run in runs.items()}
@@ -69,7 +72,7 @@ def calibrate(raws: Mapping[str, Mapping[str, Any]], num_later: int) -> dict[str
 
 
 def _rows(run: RunConfig, epochs: int) -> Iterator[Mapping[str, Any]]:
-    """The epochs of a run that may go on for so long."""
+    """Train a run for at least `epochs` epochs, and yield its rows."""
     device, data = use_device(run), open_run_data(run)
     long = replace(run, optim=replace(run.optim, epochs=max(run.optim.epochs, epochs)))
     return fit(long, data, device, new_state(long, data, device))
@@ -82,17 +85,17 @@ def _cost(seconds: Mapping[bool, list[float]]) -> Cost:
 
 
 def read_run(raw: Mapping[str, Any]) -> RunConfig:
-    """A configuration for this machine."""
+    """Read a configuration, and set the number of GPUs for this machine."""
     return resolve_gpus(RunConfig.from_dict(raw), torch.cuda.device_count())
 
 
 def num_warmup(run: RunConfig) -> int:
-    """Epochs before the first split; 0 for a method that never divides."""
+    """Return the number of epochs before the first split; 0 for a method that never splits."""
     return int(getattr(run.method, "warmup_epochs", 0))
 
 
 class TimedRuntime(ProcessRuntime):
-    """A plain process that keeps the seconds of every epoch, saving left out."""
+    """A plain process that measures the seconds of every epoch, without saving."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -101,25 +104,25 @@ class TimedRuntime(ProcessRuntime):
 
     @property
     def seconds(self) -> float:
-        """Of all epochs so far."""
+        """Seconds of all epochs so far."""
         return sum(self.epochs_s)
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        """As in a plain process; training begins after it."""
+        """Open the checkpoint, and start the clock after it is loaded."""
         with super().checkpoint() as found:
             yield found
         self._since = clock()
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Stop the clock, save, go on."""
+        """Stop the clock, save, and start the clock again."""
         self.epochs_s.append(clock() - self._since)
         super().report(row, save)
         self._since = clock()
 
 
 def train_case(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[str, Any]:
-    """Train with one seed; the epoch is chosen on validation data, then the test is read."""
+    """Train with one seed, choose the epoch on validation data, then read the test set."""
     with tempfile.TemporaryDirectory() as name:
         if is_ensemble:
             return _train_ensemble(raw, seed, Path(name))
@@ -133,16 +136,19 @@ def train_case(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[
 
 
 def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
-    """Train to the end; seconds, the best epoch and its validation figures, the checkpoint.
+    """Train to the end; return seconds, best epoch, its validation metrics, and the checkpoint.
 
-    `epoch_s` are those of an epoch after warm-up, if there is one.
+    `epoch_s` is the median of the epochs after warm-up, or of all epochs if there are none.
+
+    Raises:
+        ValueError: If no epoch had a finite metric.
     """
     runtime = TimedRuntime(folder)
     train_run(run, runtime)
     checkpoint = max(folder.glob("epoch_*"))
     best, history = load_best(checkpoint), load_history(checkpoint)
     if best is None:
-        raise ValueError(f"{run.metric} was finite in no epoch")
+        raise ValueError(f"{folder}: {run.metric} was not finite in any epoch")
     row = next(row for row in history if row["epoch"] == best.epoch)
     figures = {
         "seconds": runtime.seconds,
@@ -157,7 +163,7 @@ def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
 def _judged(
     run: RunConfig, data: FaceData, device: torch.device, checkpoint: Path
 ) -> dict[str, Any]:
-    """What was selected, how the best networks judge labels, and their answers once balanced."""
+    """Return the quality of the last split, the AUROC of the labels, and the balanced metrics."""
     split = [row for row in load_history(checkpoint) if "split/labeled_fraction" in row]
     names = {"kept": "labeled_fraction", "precision": "precision", "recall": "recall"}
     last = split[-1] if split else {}
@@ -180,7 +186,7 @@ def _judged(
 
 
 def _prob(learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device) -> Tensor:
-    """The networks' mean prediction of every image, on the CPU."""
+    """Return the networks' mean prediction for every image, on the CPU."""
     images = Images(faces, device)
     parts = [
         mean_prediction(learners, images.take(rows), flip_average=run.flip_average)
@@ -190,7 +196,7 @@ def _prob(learners: list[Learner], faces: Faces, run: RunConfig, device: torch.d
 
 
 def _train_ensemble(raw: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
-    """Two networks of a one-network method, each at its own best epoch; mean prediction on test."""
+    """Train two runs with different seeds, and test the mean prediction of their best networks."""
     members, learners = [], []
     for number in (seed, seed + ENSEMBLE_OFFSET):
         run = read_run({**raw, "seed": number})
@@ -218,7 +224,7 @@ def _train_ensemble(raw: Mapping[str, Any], seed: int, folder: Path) -> dict[str
 def _best_learners(
     run: RunConfig, data: FaceData, device: torch.device, checkpoint: Path
 ) -> list[Learner]:
-    """The networks of a checkpoint's best epoch."""
+    """Load the networks of a checkpoint's best epoch."""
     best = load_best(checkpoint)
     assert best is not None
     return best_learners(run, data, best, device)

@@ -1,14 +1,18 @@
-"""How much faster are two workers than one, and where does the rest go?
+"""How much faster are two workers than one, and what limits them?
 
     python benchmarks/scale.py [--quick] [--repeats N] [--data SPEC] [--workers N ...] [--set K=V]
 
-Trains by plain processes of one thread, in turn, the runs of `python -m fer_ray.scale` for both
-ways to share the work: a network on each half of the workers, which meet once an epoch
-(`workers.parallel=networks`), and images of a batch, which meet at every step (`images`); and, as
-the ceiling of both, runs of one worker side by side in processes that never meet: what keeps them
-from being as fast as one alone is the machine. One worker alone is trained before each. The command
-itself is measured too, with Ray, whose own processes take a share of a small machine. Speedups are
-medians over the repeats. `--quick` leaves Ray out. Writes `results/scale-<hardware>.json`.
+Trains the runs of `python -m fer_ray.scale` in plain processes with one thread each, in turn, for
+both ways to share the work:
+
+  networks  each half of the workers trains one network; they communicate once per epoch
+  images    all workers share the images of a batch; they communicate at every step
+  ceiling   the upper bound of both: runs of one worker side by side, in processes that do not
+            communicate, so that only the machine limits their speed
+
+One worker trains alone before each of these. The command itself is measured too, with Ray, whose
+own processes use a part of a small machine. Speedups are medians over the repeats. `--quick` leaves
+Ray out. Writes `results/scale-<hardware>.json`.
 """
 
 import argparse
@@ -48,11 +52,11 @@ Rows = list[dict[str, Any]]
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     parser.add_argument("--repeats", type=int, default=2, metavar="N")
     parser.add_argument("--data", default="synthetic:train=7200,test=70", metavar="SPEC")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N")
@@ -81,10 +85,10 @@ def main() -> None:
 
 
 def by_command(words: Sequence[str], storage: Path | None = None) -> Points:
-    """The points of one run of `python -m fer_ray.scale`; its files stay in a given storage.
+    """Run `python -m fer_ray.scale` and return its points; its files stay in `storage` if given.
 
     Raises:
-        SystemExit: If it fails, with what it printed.
+        SystemExit: If the command fails; has its output.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = storage or Path(scratch)
@@ -98,14 +102,17 @@ def by_command(words: Sequence[str], storage: Path | None = None) -> Points:
 
 
 def one_round(words: Sequence[str], ways: Sequence[str]) -> dict[str, Points]:
-    """The points of every way to share the work and of the ceiling, by plain processes.
+    """Measure every way to share the work, and the ceiling, in plain processes.
 
-    One worker trains alone before each of them, for a machine is not as fast all the time; all are
-    compared with the median of those.
+    One worker trains alone before each of them, because the speed of a machine varies over time;
+    all are compared with the median of these.
 
     Args:
         words: Options of `python -m fer_ray.scale`.
         ways: Values of `workers.parallel`.
+
+    Returns:
+        The points by way.
     """
     num_epochs = build_parser().parse_args(words).epochs
     one = _cases(words)[0][1]
@@ -123,7 +130,7 @@ def one_round(words: Sequence[str], ways: Sequence[str]) -> dict[str, Points]:
             elif num > 1:
                 rows = on_ranks(num, train, run.to_dict())
             else:
-                rows = []  # those of `alone`, which are not all there yet
+                rows = []  # later those of `alone`, which is not complete yet
             found[way].append((scaling, run, rows[-num_epochs:]))
     points: dict[str, Points] = {}
     for way, runs in found.items():
@@ -135,13 +142,13 @@ def one_round(words: Sequence[str], ways: Sequence[str]) -> dict[str, Points]:
 
 
 def _side_by_side(num: int, one: RunConfig) -> Rows:
-    """Several runs of one worker at once, in processes that never meet: what they make together."""
+    """Train several runs of one worker side by side; return rows with their total speed."""
     rows = on_ranks(num, train, one.to_dict(), meet=False)
     return [row | {"time/images_per_s": num * row["time/images_per_s"]} for row in rows]
 
 
 def _cases(words: Sequence[str]) -> list[tuple[Scaling, RunConfig]]:
-    """The runs of all points, that of one worker first."""
+    """Make the runs of all points, that of one worker first."""
     args = build_parser().parse_args(words)
     run = read_run(args)
     cases = make_cases(
@@ -155,14 +162,14 @@ def _cases(words: Sequence[str]) -> list[tuple[Scaling, RunConfig]]:
 
 
 def train(raw: dict[str, Any]) -> Rows:
-    """All epochs of a run, on one rank."""
+    """Train a run on this rank, and return all rows."""
     run = RunConfig.from_dict(raw)
     device, data = use_device(run), open_run_data(run)
     return list(fit(run, data, device, new_state(run, data, device)))
 
 
 def make_rows(name: str, repeats: Sequence[Points]) -> list[report.Row]:
-    """Medians over the repeats, a row per point."""
+    """Return a row per point, with medians over the repeats."""
     rows: list[report.Row] = []
     for points in zip(*repeats, strict=True):
         first = points[0]
@@ -185,7 +192,7 @@ def make_rows(name: str, repeats: Sequence[Points]) -> list[report.Row]:
 
 
 def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
-    """What was hoped for of two workers, beside what the machine allows."""
+    """Return the goals for two workers, with the ceiling that the machine allows."""
     top = next((row for row in rows if row["case"] == "ceiling/processes/strong/2"), None)
     ceiling = top["speedup"] if top else math.nan
     return [

@@ -1,13 +1,13 @@
-"""What does a search cost beyond its trials, and what does a shared warm-up save?
+"""How much time does a search take beyond its trials, and how much does a shared warm-up save?
 
     python benchmarks/search.py [--quick] [--trials N] [--data SPEC]
 
 Runs `python -m fer_ray.tune` on `search_spaces/thresholds.yaml`, but with random draws and without
-early stops, once with every trial's warm-up trained anew and once with warm-ups shared; both give
-the same numbers, which is checked. The wall time of the whole command (start of Python and Ray and
-the test of the best trial included) is set against the bare training: the seconds of all epochs of
-all trials, by the loop's own clock, over the number of trials at a time. Epochs taken over from a
-shared warm-up count as what they cost the trial that trained them. Writes
+early stops: once with a separate warm-up for every trial, and once with shared warm-ups. Checks
+that both give the same numbers. Compares the wall time of the whole command, which includes the
+start of Python and Ray and the test of the best trial, with the bare training: the seconds of all
+epochs of all trials, measured in the loop, divided by the number of concurrent trials. An epoch of
+a shared warm-up counts with the seconds of the trial that trained it. Writes
 `results/search-<hardware>.json`.
 """
 
@@ -35,11 +35,11 @@ Rows = list[list[dict[str, Any]]]
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     parser.add_argument("--trials", type=int, default=12, metavar="N")
     parser.add_argument("--data", default="synthetic:train=2400,test=280", metavar="SPEC")
     args = parser.parse_args()
@@ -65,14 +65,18 @@ def main() -> None:
 
 
 def num_slots() -> int:
-    """Trials at a time: each has one CPU."""
+    """Return the number of concurrent trials; each has one CPU."""
     return len(os.sched_getaffinity(0))
 
 
 def search(
     space: dict[str, Any], num_trials: int, options: Sequence[str]
 ) -> tuple[Rows, float, float]:
-    """Rows of all trials, seconds of the command, and seconds until its first epoch was done."""
+    """Run a search; return the rows of its trials, its seconds, and those to its first epoch's end.
+
+    Raises:
+        SystemExit: If the command fails; has the end of its output.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "space.yaml").write_text(yaml.safe_dump(space), encoding="utf-8")
@@ -100,7 +104,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def make_row(name: str, trials: Rows, wall_s: float, first_s: float) -> report.Row:
-    """Wall time against the bare training of all trials, side by side."""
+    """Return the row of a search: its wall time, compared with the bare training of all trials."""
     bare_s = sum(row["time/epoch_s"] for rows in trials for row in rows) / num_slots()
     return {
         "case": name,
@@ -114,9 +118,12 @@ def make_row(name: str, trials: Rows, wall_s: float, first_s: float) -> report.R
 
 
 def check_same(searches: Sequence[Rows]) -> None:
-    """The trials of both searches have the same rows, but for seconds; in whatever order they ran.
+    """Check that the trials of both searches have the same rows, except for seconds.
 
-    Random draws do not depend on what came before, so trial k is the same trial in both.
+    Random draws do not depend on earlier results, so trial k is the same in both searches.
+
+    Raises:
+        SystemExit: If they differ.
     """
     plain = [
         [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
@@ -129,7 +136,7 @@ def check_same(searches: Sequence[Rows]) -> None:
 
 
 def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
-    """What was hoped for of both."""
+    """Return the goals of both searches."""
     bounds = (("<= 1.15", rows[0]), ("<= 0.8", rows[1]))
     return [
         report.Goal(

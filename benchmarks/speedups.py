@@ -1,11 +1,11 @@
-"""What does `compute.speedups` gain, and after how many steps has compiling paid for itself?
+"""How much does `compute.speedups` gain, and after how many steps does compiling pay off?
 
     python benchmarks/speedups.py [--quick] [--repeats N]
 
-With one thread, in turn: steps as the loop does them (forward, backward, clipping, SGD), their
-updates alone (clipping, SGD), and forwards without gradient; before that the first step and forward
-of each, compiling included. The compiler starts with an empty cache; what a second run pays, which
-finds the compilations of the first on the disk, is measured too. Writes
+Times with one thread, in turn: training steps as in the loop (forward, backward, clipping, SGD),
+their updates alone (clipping, SGD), and forward passes without gradients. Before that, times the
+first step and forward pass of each, which includes compiling. The compiler starts with an empty
+cache. Also times a second run, which finds the compiled code of the first on the disk. Writes
 `results/speedups-<hardware>.json`.
 """
 
@@ -42,14 +42,14 @@ _NUM_CLASSES, _SIZE = 7, 48
 
 @dataclass
 class Trainee:
-    """A network and its optimizer under one choice of `compute.speedups`.
+    """A network and its optimizer with one value of `compute.speedups`.
 
     Attributes:
         model: Name of the network.
-        speedups: The choice.
+        speedups: Value of `compute.speedups`.
         images: A batch [batch, 1, 48, 48] on the device.
-        first_s: Seconds of the first step and the first forward without gradient, compiling
-            included.
+        first_s: Seconds of the first step and the first forward pass without gradients, including
+            the time to compile.
     """
 
     model: str
@@ -78,32 +78,32 @@ class Trainee:
         self.first_s = time.perf_counter() - start
 
     def step(self) -> None:
-        """A step of training."""
+        """Run a training step."""
         loss = F.cross_entropy(self.learner(self.images).logits, self.label)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.update()
 
     def update(self) -> None:
-        """What of a step comes after the gradient."""
+        """Run the part of a step after the gradient: clipping and SGD."""
         torch.nn.utils.clip_grad_norm_(self.learner.module.parameters(), self.clip_norm)
         self.optimizer.step()
 
     def look(self) -> float:
-        """A forward without gradient; reading a number waits for the device."""
+        """Run a forward pass without gradients; reading a number waits for the device."""
         return float(self.learner.logits(self.images)[0, 0])
 
 
 def measure_speedups(
     models: dict[str, tuple[int, int]], device: torch.device, repeats: int, *, compiles: bool
 ) -> tuple[list[report.Row], list[report.Goal]]:
-    """Steps, updates and forwards under every choice, and how `auto` compares to none.
+    """Time steps, updates and forward passes with every choice, and compare `auto` with `none`.
 
     Args:
-        models: Name -> images a batch, batches a round.
-        device: Where.
-        repeats: Rounds.
-        compiles: Whether `compile` is among the choices.
+        models: Name -> (images per batch, batches per round).
+        device: Where to compute.
+        repeats: Number of rounds.
+        compiles: Whether `compile` is one of the choices.
     """
     rows: list[report.Row] = []
     goals: list[report.Goal] = []
@@ -130,7 +130,7 @@ def measure_speedups(
 def measure_model(
     model: str, choices: Sequence[str], images: Tensor, num_batches: int, repeats: int
 ) -> list[report.Row]:
-    """A row for every choice; the rounds of all choices take turns."""
+    """Return a row for every choice; the choices take turns in every round."""
     with empty_cache():
         trainees = {choice: Trainee(model, choice, images) for choice in choices}
         context = multiprocessing.get_context("spawn")
@@ -160,17 +160,18 @@ def measure_model(
 
 
 def first_seconds(model: str, choice: str, images: Tensor) -> float:
-    """Of a new process."""
+    """Return `Trainee.first_s`; called in a new process."""
     torch.set_num_threads(1)
     return Trainee(model, choice, images).first_s
 
 
 def add_break_even(rows: list[report.Row], again_s: float) -> None:
-    """After how many steps `compile` has overtaken `fused`; `None` if it never does.
+    """Add the number of steps after which `compile` overtakes `fused`; `None` if it never does.
 
     Args:
-        rows: Of fused and compile, at the end.
-        again_s: First step and forward of a second run, which finds the first one's compilations.
+        rows: The last two rows are those of `fused` and `compile`; the latter is changed.
+        again_s: Seconds of the first step and forward pass of a second run, which finds the
+            compiled code of the first run.
     """
     fused, compiled = rows[-2:]
     gain_s = (fused["step_ms"] - compiled["step_ms"]) / 1000
@@ -181,14 +182,14 @@ def add_break_even(rows: list[report.Row], again_s: float) -> None:
 
 
 def repeatedly(part: Callable[[], object], num: int) -> None:
-    """The batches of a round."""
+    """Run the batches of a round."""
     for _ in range(num):
         part()
 
 
 @contextmanager
 def empty_cache() -> Iterator[None]:
-    """Let the compiler know nothing of earlier runs."""
+    """Give the compiler an empty cache for the length of a block."""
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": folder}),
@@ -198,11 +199,11 @@ def empty_cache() -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small, nothing compiled or written")
+    parser.add_argument("--quick", action="store_true", help="small; compile and write nothing")
     parser.add_argument("--repeats", type=int, default=7, metavar="N")
     args = parser.parse_args()
     repeats = 1 if args.quick else args.repeats

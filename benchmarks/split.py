@@ -1,13 +1,13 @@
-"""What does it cost to divide the data, from 10^4 to 10^7 images?
+"""How much time and memory does a split take, for 10^4 to 10^7 images?
 
     python benchmarks/split.py [--quick] [--sizes N ...] [--repeats N]
 
-Two ranks (gloo, one thread each) hold the losses of two networks, every other image each. Timed is
-what the loop does with them: gather on rank zero, fit the mixtures, compare with the thresholds of
-the classes, hand the split to both ranks; with one mixture for all and with one per class. Memory
-is the peak of rank zero's resident set over what it had before, in multiples of all losses' bytes
-(networks x images x 4). scikit-learn's `GaussianMixture` fits and judges the same losses in the
-same run, one network after the other, and the answers are compared. Writes
+Two ranks (gloo, one thread each) hold the losses of two networks, each for every other image. Times
+what the loop does with them: gather them on rank zero, fit the mixtures, apply the thresholds of
+the classes, send the split to both ranks; with one mixture for all and with one per class. Memory
+is the peak of rank zero's resident set minus its size before, in multiples of the bytes of all
+losses (networks x images x 4). In the same run, scikit-learn's `GaussianMixture` is fitted and
+applied to the same losses, one network after the other, and the results are compared. Writes
 `results/split-<hardware>.json`.
 """
 
@@ -47,11 +47,11 @@ CLIP = 0.99
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N")
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
     args = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def losses_of(num: int) -> Tensor:
-    """Losses [network, image] such as warmed-up networks have: many small, a heap of large."""
+    """Draw losses [network, image] as after warm-up: many small and a cluster of large ones."""
     generator = torch.Generator().manual_seed(num)
     is_noisy = torch.rand(num, generator=generator) < 0.3
     small = torch.empty(NUM_NETWORKS, num).exponential_(3.0, generator=generator)
@@ -82,21 +82,21 @@ def losses_of(num: int) -> Tensor:
 
 
 def labels_of(num: int) -> Tensor:
-    """Labels of as unequal classes as faces have."""
+    """Draw labels of classes that are as imbalanced as in data sets of faces."""
     share = torch.tensor([8.0, 8.0, 4.0, 3.0, 2.0, 1.0, 0.5])
     generator = torch.Generator().manual_seed(num + 1)
     return torch.multinomial(share, num, replacement=True, generator=generator)
 
 
 def measure(kind: Kind, size: int, repeats: int) -> report.Row:
-    """Let the ranks divide `repeats` times (and once before); rank zero's row."""
+    """Let the ranks split `repeats` times, after one warm-up; return rank zero's row."""
     row = on_ranks(NUM_RANKS, _divide, kind, size, repeats)
     print(f"{row['case']}: {row['split_s']:.3f} s", flush=True)
     return row
 
 
 def _divide(kind: Kind, size: int, repeats: int) -> report.Row:
-    """One rank's part; medians of its own clock."""
+    """Split on one rank; return medians by its own clock."""
     index = torch.arange(size)[rank() :: NUM_RANKS]
     own = losses_of(size)[:, index].contiguous()
     label = labels_of(size)
@@ -113,14 +113,14 @@ def _divide(kind: Kind, size: int, repeats: int) -> report.Row:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Seconds of the parts of one division, and bytes of memory that it took beside its input."""
+    """Seconds of the parts of one split, and its peak of memory in bytes, without its input."""
 
     seconds: Mapping[str, float]
     peak: int
 
 
 def divide_once(kind: Kind, index: Tensor, own: Tensor, label: Tensor) -> Round:
-    """Gather, fit, thresholds, broadcast."""
+    """Gather, fit, apply thresholds and broadcast once."""
     method = CoDivide(mixture=kind, clip_quantile=CLIP)
     dist.barrier()
     before = _reset_peak()
@@ -157,7 +157,7 @@ def divide_once(kind: Kind, index: Tensor, own: Tensor, label: Tensor) -> Round:
 
 
 def _reset_peak() -> int:
-    """Let Linux forget the largest resident set so far; bytes of the present one."""
+    """Reset Linux's record of the largest resident set; return the present size in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 
@@ -168,7 +168,7 @@ def _peak() -> int:
 
 
 def against_sklearn(kind: Kind, size: int) -> report.Row:
-    """Seconds that scikit-learn takes for both networks, and how far the answers are apart."""
+    """Time scikit-learn for both networks, and compare its results with ours."""
     loss, label = losses_of(size), labels_of(size)
     empty = torch.zeros(NUM_NETWORKS, 0, NUM_CLASSES)
     everyone = torch.ones(size, dtype=torch.bool)
@@ -176,7 +176,9 @@ def against_sklearn(kind: Kind, size: int) -> report.Row:
     method = CoDivide(mixture=kind, clip_quantile=CLIP, monotone=False, shrinkage=0.0)
     ours = method.split(scores, None, 1).clean_prob.flip(0)
     seconds, difference, num_other = 0.0, 0.0, 0
-    _sklearn_clean_prob(normalize(loss[0, :100]), label[:100], "global")  # imported, not timed
+    _sklearn_clean_prob(
+        normalize(loss[0, :100]), label[:100], "global"
+    )  # imports scikit-learn, untimed
     for network, row in enumerate(loss):
         start = time.perf_counter()
         prob = _sklearn_clean_prob(normalize(row, CLIP), label, kind)
@@ -191,7 +193,7 @@ def against_sklearn(kind: Kind, size: int) -> report.Row:
 
 
 def _sklearn_clean_prob(loss: Tensor, label: Tensor, kind: Kind) -> Tensor:
-    """DivideMix's `GaussianMixture`, on all losses or class by class."""
+    """Return clean probabilities by DivideMix's `GaussianMixture`, on all losses or per class."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -209,7 +211,7 @@ def _sklearn_clean_prob(loss: Tensor, label: Tensor, kind: Kind) -> Tensor:
 
 
 def goals_of(row: report.Row) -> list[report.Goal]:
-    """What was hoped for at the largest size."""
+    """Return the goals for the largest size."""
     case = row["case"]
     return [
         report.Goal(name=f"seconds, {case}", goal="<= 2", value=row["split_s"]),

@@ -1,23 +1,23 @@
-"""How fast are random views, against torchvision's transforms of the same content?
+"""How fast are random views, compared with the same augmentation by torchvision's transforms?
 
     python benchmarks/views.py [--quick] [--repeats N]
 
-A batch of 64 weak or strong views as a training step asks for them: the numbers drawn, the views
-made, and one float tensor of them all. In turn, with one thread:
+Makes a batch of 64 weak or strong views, as a training step does: draw the random numbers, make the
+views, return one float tensor. Times in turn, with one thread:
 
-  ours    `augment.draw_views` and `make_views`: every image draws its own, all are made at once
+  ours    `augment.draw_views` and `make_views`: all images at once, each with its own numbers
   PIL     `torchvision.transforms.v2` on PIL images, one by one, then stacked
   tensor  the same on uint8 tensors, one by one, then stacked
-  batch   the same on the whole uint8 batch at once: one random draw for all its images, so it is
-          not the same augmentation, only the least that v2 can cost
+  batch   the same on the whole uint8 batch at once; all images share the random numbers, so this is
+          not the same augmentation but a lower bound for v2
 
-and `F.grid_sample` alone on float images and places that lie ready, the part of ours that a batch
-cannot share.
+Also times `F.grid_sample` alone, on float images and a grid made before, which is the part of ours
+that cannot be shared within a batch.
 
-The transforms are flip, affine (rotation, size, shift; bilinear), brightness and contrast, the
-conversion to float, erasing (strong views) and a normalisation by constants, where ours uses every
-image's own mean and deviation. On a GPU all but PIL work there, and PIL's batch is copied to it.
-Writes `results/views-<hardware>.json`.
+The transforms are flip, affine (rotation, scale, shift; bilinear), brightness and contrast, the
+conversion to float, erasing (strong views), and a normalisation by constants, where ours uses the
+mean and the standard deviation of every image. On a GPU, all but PIL run there, and PIL's batch is
+copied to it. Writes `results/views-<hardware>.json`.
 """
 
 import argparse
@@ -42,16 +42,16 @@ from fer_ray.core.augment import ViewPolicy, draw_views, make_views, plain_views
 
 BATCH, BATCHES = 64, 4
 GOALS = {"pil": ">= 5", "tensor": ">= 3"}
-"""Ways one by one, and how many times faster than they ours is to be."""
+"""Goals: way -> how many times faster ours should be."""
 Case = Callable[[], Callable[[], object]]
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="prove that it runs; write nothing")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     parser.add_argument("--repeats", type=int, default=15, metavar="N")
     args = parser.parse_args()
     batch, repeats = (4, 1) if args.quick else (BATCH, args.repeats)
@@ -73,13 +73,13 @@ def main() -> None:
 
 
 def make_images(batch: int, num_channels: int, size: int) -> Tensor:
-    """Smooth random pictures [batch, num_channels, size, size], uint8."""
+    """Make smooth random images [batch, num_channels, size, size], uint8."""
     coarse = torch.rand(batch, num_channels, 6, 6, generator=torch.Generator().manual_seed(0))
     return (255 * F.interpolate(coarse, (size, size), mode="bilinear")).byte()
 
 
 def measure(case: str, policy: ViewPolicy, images: Tensor, repeats: int) -> report.Row:
-    """Images a second of every way, and ours over each of the others."""
+    """Time every way; return images per second, and the ratio of ours to each of the others."""
     ways: dict[str, Callable[[], object]] = {
         "ours": partial(ours, policy, torch.Generator().manual_seed(0), images),
         "pil": partial(one_by_one, transforms(policy), pil_images(images), images.device),
@@ -100,18 +100,18 @@ def measure(case: str, policy: ViewPolicy, images: Tensor, repeats: int) -> repo
 
 
 def several(way: Callable[[], object]) -> None:
-    """The batches of a round."""
+    """Make the batches of a round."""
     for _ in range(BATCHES):
         way()
 
 
 def ours(policy: ViewPolicy, generator: torch.Generator, images: Tensor) -> Tensor:
-    """The views of `fer_ray.core.augment`."""
+    """Make views with `fer_ray.core.augment`."""
     return make_views(images, draw_views(policy, len(images), generator).to(images.device))
 
 
 def sampling(policy: ViewPolicy, images: Tensor) -> Callable[[], object]:
-    """The bilinear samples of ours, all else done before."""
+    """Return the bilinear sampling of ours; everything else is done before."""
     view = plain_views(images)
     affine = draw_views(policy, len(images), torch.Generator().manual_seed(0)).affine
     grid = F.affine_grid(affine.to(images.device), list(view.shape), align_corners=False)
@@ -121,17 +121,17 @@ def sampling(policy: ViewPolicy, images: Tensor) -> Callable[[], object]:
 def one_by_one(
     transform: Callable[[Any], Tensor], images: list[Any], device: torch.device
 ) -> Tensor:
-    """Views one after the other, then one tensor of them."""
+    """Transform images one by one, and stack them."""
     return torch.stack([transform(image) for image in images]).to(device)
 
 
 def pil_images(images: Tensor) -> list[Any]:
-    """Images as PIL has them."""
+    """Convert a batch to PIL images."""
     return [v2.functional.to_pil_image(image) for image in images.cpu()]
 
 
 def transforms(policy: ViewPolicy) -> Callable[[Any], Tensor]:
-    """Version 2 of torchvision's transforms with the ranges of a policy."""
+    """Make torchvision's v2 transforms with the ranges of a policy."""
     steps: list[Any] = [
         v2.RandomHorizontalFlip(policy.flip),
         v2.RandomAffine(
@@ -153,7 +153,7 @@ def transforms(policy: ViewPolicy) -> Callable[[Any], Tensor]:
 
 
 def speed_goals(row: report.Row) -> list[report.Goal]:
-    """What was hoped for in one case."""
+    """Return the goals of one case."""
     return [
         report.Goal(
             name=f"images/s over v2 on {'PIL images' if name == 'pil' else 'tensors'} one by one, "

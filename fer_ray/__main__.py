@@ -1,4 +1,4 @@
-"""Lists the commands and runs one of them: `python -m fer_ray`, or `fer-ray` in a shell."""
+"""Lists the commands, or runs one of them: `python -m fer_ray`, or `fer-ray` in a shell."""
 
 import importlib
 import logging
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
-    "scale": "measure images per second on several numbers of workers",
+    "scale": "measure training speed with different numbers of workers",
     "data": "prepare, inspect or corrupt a data set",
 }
 _MODULES = {"data": "fer_ray.data.__main__"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `fer-ray COMMAND ...`; returns the exit code."""
+    """Run `fer-ray COMMAND ...` and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
         logging.captureWarnings(True)
@@ -24,14 +24,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_asked = not words or words[0] in ("-h", "--help")
     print(_listing(), file=sys.stdout if is_asked else sys.stderr)
     if not is_asked:
-        print(f"error: {words[0]!r} is no command", file=sys.stderr)
+        print(f"error: expected a command, got {words[0]!r}", file=sys.stderr)
     return 0 if is_asked else 2
 
 
 def _listing() -> str:
     lines = [f"  {name:7} {what}" for name, what in COMMANDS.items()]
     head = "usage: fer-ray COMMAND ...    (or python -m fer_ray.COMMAND ...)\n\ncommands:"
-    return "\n".join([head, *lines, "\n`fer-ray COMMAND --help` explains the options of one."])
+    return "\n".join(
+        [head, *lines, "\nRun `fer-ray COMMAND --help` to see the options of a command."]
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How much faster is a run on more workers? `python -m fer_ray.scale --workers 1 2 4`.
+"""Measure how a run scales with its workers: `python -m fer_ray.scale --workers 1 2 4`.
 
-Every number of workers trains the same run for a few epochs, twice: with the same batch (strong
-scaling: the numbers of the run stay what they are) and with a batch that grows with the workers
-(weak scaling: the work of a worker stays what it is).
+Every number of workers trains the same run for a few epochs, twice. In strong scaling the batch
+stays the same, and so do the results of the run. In weak scaling the batch grows with the number of
+workers, and the work of each worker stays the same.
 """
 
 import argparse
@@ -35,10 +35,13 @@ _EPOCHS = 4
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_ray.scale`."""
-    parser = base_parser("scale", "Measure images per second on several numbers of workers.")
+    """Make the parser of `python -m fer_ray.scale`."""
+    parser = base_parser("scale", "Measure training speed with different numbers of workers.")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="YAML file of the run (default: all defaults)"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of the run (default: all keys at their defaults)",
     )
     parser.add_argument(
         "--workers",
@@ -53,20 +56,20 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         default=_EPOCHS,
-        help=f"epochs measured per point, after warm-up (default: {_EPOCHS})",
+        help=f"epochs to measure per number of workers, after warm-up (default: {_EPOCHS})",
     )
     parser.add_argument(
         "--scaling",
         choices=SCALINGS,
         nargs="+",
         default=list(SCALINGS),
-        help="strong: the batch stays; weak: it grows with the workers (default: both)",
+        help="strong: the batch stays the same; weak: it grows with the workers (default: both)",
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     return command(_scale, argv)
 
 
@@ -98,7 +101,7 @@ def _scale(argv: Sequence[str] | None) -> int:
             error_paragraph(f"{error} Nothing was written to {folder}.")
             return 1
         except KeyboardInterrupt:
-            raise InterruptedRunError("interrupted; nothing was measured to the end") from None
+            raise InterruptedRunError("interrupted; nothing was written, start it again") from None
     first = cases[0][1]
     device = "GPU" if first.workers.gpus_per_worker else "CPU"
     rows = [asdict(point) for point in points]
@@ -115,7 +118,7 @@ def _scale(argv: Sequence[str] | None) -> int:
 def _measure_all(
     cases: Sequence[tuple[Scaling, RunConfig]], num_epochs: int, console: Console
 ) -> list[Point]:
-    """Train all cases, one after the other; equal ones (one worker) once."""
+    """Train all cases one after the other; equal cases (those of one worker) only once."""
     points: list[Point] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:

@@ -38,16 +38,19 @@ _CHECKPOINTS = "checkpoints"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_ray.train`."""
+    """Make the parser of `python -m fer_ray.train`."""
     parser = run_parser("train", "Train one run: co-trained networks on noisy, imbalanced labels.")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="YAML file of the run (default: all defaults)"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of the run (default: all keys at their defaults)",
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     return command(_train, argv)
 
 
@@ -83,13 +86,13 @@ def _train(argv: Sequence[str] | None) -> int:
             _fit(run, folder, rows, wandb)
         except RunFailedError as error:
             wandb.finish(failed=True)
-            error_paragraph(f"{error} What there is lies in {folder}")
+            error_paragraph(f"{error} The files so far are in {folder}.")
             return 1
         except KeyboardInterrupt:
             wandb.finish(failed=True)
             raise InterruptedRunError(
-                f"interrupted; {folder} keeps what is done. Go on with the same command and "
-                f"--name {folder.name} --resume"
+                f"interrupted; all epochs so far are in {folder}. To resume, add --name "
+                f"{folder.name} --resume to the same command"
             ) from None
     wall_s = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as scratch:
@@ -105,7 +108,7 @@ def _train(argv: Sequence[str] | None) -> int:
 
 
 def _read_run(args: argparse.Namespace) -> RunConfig:
-    """The run as the file, `--set`, `--data` and `--workers` give it; a resumed one as it began."""
+    """Read the run from file and command line; a resumed run, from its folder and command line."""
     if args.resume and args.name is not None and args.config is None:
         stored = Folder(args.storage) / args.name
         if stored.exists("config.yaml"):

@@ -19,7 +19,7 @@ from fer_ray.on_ray.cluster import connect
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.wandb_run import sync_hint, wandb_mode
 from fer_ray.results.best_trial import best_trial, finish_search, table_csv, trial_table
-from fer_ray.search.plan import SearchPlan, count_trials, largest_run, remembered
+from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search
 from fer_ray.search.reading import parse_space
 from fer_ray.search.sharing import shares_warmup
 from fer_ray.search.space import SearchSpace
@@ -27,8 +27,10 @@ from fer_ray.training.runtime import check_run, open_run_data
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_ray.tune`."""
-    parser = run_parser("tune", "Search hyperparameters; the best trial is tested once at the end.")
+    """Make the parser of `python -m fer_ray.tune`."""
+    parser = run_parser(
+        "tune", "Search hyperparameters with Ray Tune. The best trial is tested once at the end."
+    )
     parser.add_argument(
         "--space", type=Path, required=True, metavar="FILE", help="YAML file of the search space"
     )
@@ -38,14 +40,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-shared-warmup",
         action="store_true",
-        help="train the warm-up in every trial (the numbers are the same)",
+        help="train the warm-up of every trial separately (slower, with the same results)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, but start no search"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     return command(_tune, argv)
 
 
@@ -72,18 +76,18 @@ def _tune(argv: Sequence[str] | None) -> int:
         return 0
     started = time.perf_counter()
     with connect(args.address, nested=largest.workers.num_workers > 1) as have:
-        from fer_ray.on_ray.search import run_search  # imports Ray, whose environment is set now
+        from fer_ray.on_ray.search import run_search  # imports Ray, now that its environment is set
 
         if not run_search(plan, have, str(wandb_directory(plan.folder))):
             raise InterruptedRunError(
-                f"interrupted; {plan.folder} keeps every trial. Go on with the same command and "
-                f"--name {plan.folder.name} --resume"
+                f"interrupted; all trials so far are in {plan.folder}. To resume, add --name "
+                f"{plan.folder.name} --resume to the same command"
             )
     return _report(plan, console, time.perf_counter() - started)
 
 
 def _space(source: Mapping[str, Any], place: str, overrides: Mapping[str, Any]) -> SearchSpace:
-    """The space, with the data's path as workers in other folders need it."""
+    """Read the space, and make the path of its data absolute; see `absolute_spec`."""
     space = parse_space(source, place, overrides)
     if "data.spec" in space.parameters:
         return space
@@ -94,17 +98,17 @@ def _space(source: Mapping[str, Any], place: str, overrides: Mapping[str, Any]) 
 def _plan(
     args: argparse.Namespace, source: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> SearchPlan:
-    """Check everything that can be wrong before a process is started.
+    """Check everything that can be checked before a process starts.
 
     Raises:
-        ConfigError, DataError, StorageError: With the place, what was expected and the remedy.
+        ConfigError, DataError, StorageError: If something is wrong.
     """
     place = str(args.space)
     stem = str(source.get("name") or args.space.stem)
     folder = None
     if args.resume:
         folder = choose_folder(args.storage, args.name, stem, resume=True)
-        source, overrides = remembered(folder, source, overrides, place)
+        source, overrides = load_search(folder, source, overrides, place)
     space = _space(source, place, overrides)
     folder = folder or choose_folder(args.storage, args.name, space.name, resume=False)
     num_trials = count_trials(space, args.trials)
@@ -132,7 +136,7 @@ def _report(plan: SearchPlan, console: Console, wall_s: float) -> int:
     best = best_trial(table, plan.space.mode)
     if best is None:
         failures = "; ".join(f"{row['trial']}: {row['failure']}" for row in table)
-        error_paragraph(f"no trial has a result. {failures}. See {plan.folder}")
+        error_paragraph(f"no trial has a result. {failures}. See {plan.folder} for their rows.")
         return 1
     summary = finish_search(plan, table, best, wall_s)
     console.print(

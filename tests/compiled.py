@@ -1,7 +1,7 @@
-"""What a compiled network does, in a process of its own: `python -m tests.compiled FOLDER`.
+"""Compares compiled with plain networks, in a separate process: `python -m tests.compiled FOLDER`.
 
-Dynamo cannot follow the checks of annotations that pytest puts around every function. Prints a JSON
-object of figures for `test_speedups.py`.
+The process is separate because Dynamo cannot trace the checks of annotations that pytest adds to
+every function. Prints a JSON object of figures for `test_speedups.py`.
 """
 
 import functools
@@ -23,12 +23,12 @@ from fer_ray.training.models import build_network
 from fer_ray.training.state import new_state
 from tests.samples import CPU, build_perceptron, built_by, faces, make_run, train
 
-# All of `torch.compile` but the C++ compiler, which takes a minute for the tiny network.
+# `torch.compile` without the C++ compiler, which takes a minute for the tiny network.
 traced = mock.patch("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
 
 
 def distance(first: TrainState, second: TrainState) -> float:
-    """Largest difference of a weight or statistic."""
+    """Return the largest difference of a weight or statistic."""
     states = [[net.state_dict() for net in state.networks] for state in (first, second)]
     return max(
         float((value.double() - other[key].double()).abs().max())
@@ -38,7 +38,7 @@ def distance(first: TrainState, second: TrainState) -> float:
 
 
 def trained_tiny(folder: Path) -> dict[str, Any]:
-    """Runs of the tiny network, plain and traced, and one begun plain and ended traced."""
+    """Train the tiny network plain, traced, and traced from a checkpoint of the plain run."""
     runs = {
         name: make_run("dividemix", compute__speedups=name, optim__epochs=3)
         for name in ("none", "compile")
@@ -61,7 +61,10 @@ def trained_tiny(folder: Path) -> dict[str, Any]:
 
 
 def answers() -> dict[str, Any]:
-    """Of one network, plain and traced: for batches of all sizes, and what moves its statistics."""
+    """Compare one network's outputs, plain and traced, for batches of different sizes.
+
+    Also checks that training updates the statistics, and that predicting does not.
+    """
     config = ModelConfig()
     build = functools.partial(build_network, config, num_classes=4, num_channels=1, image_size=16)
     options = {"bf16": False, "channels_last": True}
@@ -72,10 +75,10 @@ def answers() -> dict[str, Any]:
         images = torch.randn(num, 1, 16, 16, generator=torch.Generator().manual_seed(num))
         before = _statistics(fast)
         differences.append(_difference(plain.logits(images), fast.logits(images)))
-        assert torch.equal(before, _statistics(fast)), "looking moved the statistics"
+        assert torch.equal(before, _statistics(fast)), "predicting changed the statistics"
         if num > 1:
             differences.append(_difference(plain(images).logits, fast(images).logits))
-            assert not torch.equal(before, _statistics(fast)), "learning moved no statistics"
+            assert not torch.equal(before, _statistics(fast)), "training changed no statistics"
     return {"answers": max(differences)}
 
 
@@ -93,7 +96,7 @@ def _difference(first: Tensor, second: Tensor) -> float:
 
 
 def trained_under_ddp(folder: Path) -> dict[str, Any]:
-    """A group of one rank has DDP around its networks, too."""
+    """Train in a process group of one rank, whose networks are wrapped in DDP too."""
     plain, _ = train(make_run("cross_entropy", compute__speedups="none"), faces(), num_epochs=1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
     run = make_run("cross_entropy", compute__speedups="compile")
@@ -104,7 +107,7 @@ def trained_under_ddp(folder: Path) -> dict[str, Any]:
 
 
 def trained_perceptron() -> dict[str, Any]:
-    """With the C++ compiler, a network that it is soon done with."""
+    """Train a network that the C++ compiler compiles quickly."""
     states = {}
     with built_by(build_perceptron):
         for name in ("none", "compile"):
@@ -114,7 +117,7 @@ def trained_perceptron() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Everything in turn."""
+    """Compute all figures and print them."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     figures = trained_tiny(folder)

@@ -1,4 +1,4 @@
-"""Fixtures of all tests. Data, runs and networks are plain functions in `tests.samples`."""
+"""Fixtures that several tests use. Data, runs and networks are functions in `tests.samples`."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ from fer_ray.data.packs.cache import CACHE_VARIABLE
 from fer_ray.on_ray.environment import prepare
 from tests.gloo import GlooRanks
 
-# A busy machine is no failure, and a run of the tests does not depend on the one before.
+# Tests do not fail on a busy machine, and do not depend on an earlier run.
 hypothesis.settings.register_profile("fer_ray", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fer_ray")
 torch.set_num_threads(1)
@@ -27,7 +27,7 @@ prepare()  # before any test imports Ray
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest begin first, so that no process waits for one at the end."""
+    """Run the tests on Ray first, because they take longest, so that xdist ends sooner."""
     on_ray = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in on_ray)
 
@@ -45,7 +45,7 @@ def _own_cache(cache_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def gloo_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooRanks]:
-    """Two ranks, started at the first call and kept for the session."""
+    """Two ranks, which start at the first call and live as long as the session."""
     pair = GlooRanks(tmp_path_factory.mktemp("gloo"))
     yield pair
     pair.stop()
@@ -55,15 +55,16 @@ _MARK = "FER_RAY_TEST_MARK"
 
 
 class Command:
-    """`python -m fer_ray...` in a session of its own; its processes' environment carries a mark.
+    """`python -m fer_ray...` in its own session, with a mark in the environment of its processes.
 
-    Ray's daemons and workers outlive a killed driver for a while, and leave its process group.
+    The mark finds them all: Ray's daemons and workers leave the process group of the driver, and
+    outlive a killed driver for a while.
     """
 
     def __init__(self, log: Path, cache_dir: str, *argv: str) -> None:
         self._log = log
         self._mark = secrets.token_hex(8)
-        # SPT_NOENV: a Ray worker that renames itself leaves its environment readable.
+        # SPT_NOENV keeps the environment of a Ray worker readable after it renames itself.
         own = {
             _MARK: self._mark,
             "SPT_NOENV": "1",
@@ -83,11 +84,11 @@ class Command:
 
     @property
     def output(self) -> str:
-        """What it printed so far, both streams."""
+        """What it has printed so far, on both streams."""
         return self._log.read_text(errors="replace")
 
     def processes(self) -> list[psutil.Process]:
-        """All that live and belong to the command, Ray's included."""
+        """Return all running processes of the command, including Ray's."""
         return [process for process in psutil.process_iter() if self._is_own(process)]
 
     def _is_own(self, process: psutil.Process) -> bool:
@@ -99,14 +100,14 @@ class Command:
         return False
 
     def wait(self, timeout_s: float = 300.0) -> int:
-        """The exit code."""
+        """Wait for the end and return the exit code."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"no end within {timeout_s:g} s:\n{self.output[-4000:]}") from None
 
     def wait_until(self, happened: Callable[[], bool], timeout_s: float = 240.0) -> None:
-        """Wait for something while the command runs."""
+        """Wait for a condition while the command runs."""
         deadline = time.monotonic() + timeout_s
         while not happened():
             assert self.process.poll() is None, f"it ended before:\n{self.output[-4000:]}"
@@ -114,7 +115,7 @@ class Command:
             time.sleep(0.05)
 
     def leftovers(self, timeout_s: float = 10.0) -> list[str]:
-        """Command lines of what is still there a while after the end."""
+        """Return the processes that still run `timeout_s` after the end."""
         deadline = time.monotonic() + timeout_s
         left = self.processes()
         while left and time.monotonic() < deadline:
@@ -123,7 +124,7 @@ class Command:
         return [str(process) for process in left]
 
     def kill(self) -> None:
-        """Kill -9 all of it, newborn workers too."""
+        """Send SIGKILL to all processes, also to workers that start meanwhile."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         while left := self.processes():
@@ -139,7 +140,7 @@ Launch = Callable[..., Command]
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Iterator[Launch]:
-    """Starts a command; what is left of it is killed when the module's tests are over."""
+    """Starts commands; their remaining processes are killed after the tests of the module."""
     logs = tmp_path_factory.mktemp("commands")
     started: list[Command] = []
 

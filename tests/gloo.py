@@ -1,4 +1,4 @@
-"""Gloo ranks that stay alive for many tests: tests send them functions, all answer."""
+"""Gloo ranks that live through many tests, which send them functions to run."""
 
 import os
 import pickle
@@ -20,11 +20,11 @@ _AFTER_ERROR_S = 20.0
 
 
 class GlooRanks:
-    """Runs a module-level function on some ranks at once; this process is none of them.
+    """Runs a module-level function on several ranks at once, in processes of their own.
 
-    The processes start at the first call. A call that hangs ends after `limit_s` (sooner if a rank
-    has raised and others wait for it) with the state of all ranks; they are then stopped, and the
-    next call starts fresh ones.
+    The processes start at the first call. A call that hangs fails after `limit_s` seconds (sooner
+    if a rank has raised and others wait for it), and the error has the state of all ranks. They are
+    then stopped, and the next call starts new ones.
     """
 
     def __init__(self, folder: Path, limit_s: float = LIMIT_S, num_ranks: int = 2) -> None:
@@ -37,7 +37,7 @@ class GlooRanks:
     def outcomes(
         self, function: Callable[..., T], per_rank: Sequence[tuple[Any, ...]]
     ) -> list[T | BaseException]:
-        """What every rank returned or raised, given arguments of its own.
+        """Run a function with different arguments on each rank; return what it returned or raised.
 
         Raises:
             TimeoutError: If a rank does not answer in time.
@@ -51,12 +51,12 @@ class GlooRanks:
         return [self._unpack(answer) for answer in self._answers(self._limit_s)]
 
     def run(self, function: Callable[..., T], *arguments: Any) -> list[T]:
-        """What all ranks returned, given the same arguments; what a rank raised is raised here."""
+        """Run a function with the same arguments on all ranks; return their results, or raise."""
         results = self.outcomes(function, [arguments] * self._num_ranks)
         return [self._checked(result) for result in results]
 
     def stop(self) -> None:
-        """End the processes, if need be by force."""
+        """End the processes, by force if necessary."""
         for process, pipe in self._ranks:
             try:
                 pipe.send_bytes(pickle.dumps(None))
@@ -131,7 +131,7 @@ class GlooRanks:
 
 
 def _serve(rank: int, num_ranks: int, pipe: Connection, store: str) -> None:
-    """A rank's process: annotations are checked here as in pytest, and warnings are errors."""
+    """Run a rank's process. As in pytest, annotations are checked and warnings are errors."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     import torch
     import torch.distributed as dist

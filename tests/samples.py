@@ -1,4 +1,4 @@
-"""Small data, runs and networks that tests share; importable by the gloo ranks too."""
+"""Small data, runs and networks that tests share; gloo ranks can import them too."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,17 @@ def faces(
     noise: float = 0.25,
     seed: int = 0,
 ) -> FaceData:
-    """Images of a pattern per class under pixel noise; `noise` of the training labels are wrong."""
+    """Make images of one pattern per class with pixel noise, and wrong training labels.
+
+    Args:
+        num_train: Number of training images.
+        num_val: Number of validation images, and of test images.
+        size: Height and width in pixels.
+        num_classes: Number of classes, at most 4.
+        num_channels: Number of channels.
+        noise: Probability that a training label is wrong.
+        seed: Seed of patterns, pixels and labels.
+    """
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 196, (num_classes, num_channels, 4, 4))
     pattern = coarse.repeat(-(-size // 4), axis=2).repeat(-(-size // 4), axis=3)[..., :size, :size]
@@ -62,7 +72,7 @@ def faces(
 
 
 def make_run(method: str = "co_divide", **overrides: Any) -> RunConfig:
-    """A run that ends within seconds on `faces()`; keys are dotted, `__` stands for the dot."""
+    """Make a run that takes seconds on `faces()`; `__` in a keyword stands for the dot of a key."""
     raw: dict[str, Any] = {
         "method": {"name": method},
         "optim": {"epochs": 4, "batch_size": 32, "learning_rate": 0.05},
@@ -81,7 +91,7 @@ def train(
     num_epochs: int | None = None,
     device: torch.device = CPU,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Train from `state` (or the start) to the end or for `num_epochs` epochs; state and rows."""
+    """Train from `state` (or the start) for `num_epochs` (or to the end); return state and rows."""
     state = new_state(run, data, device) if state is None else state
     rows = []
     for row in fit(run, data, device, state):
@@ -92,12 +102,12 @@ def train(
 
 
 def timeless(rows: list[dict[str, Any]]) -> str:
-    """Rows without durations, as text, in which every bit of a float shows and NaN equals NaN."""
+    """Return rows without durations as text, which shows every bit, and in which NaN equals NaN."""
     return repr([{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows])
 
 
 def same_weights(first: TrainState, second: TrainState) -> bool:
-    """Whether all networks' parameters and buffers are equal to the last bit."""
+    """Return whether all networks' parameters and buffers are equal bit for bit."""
     pairs = zip(first.networks, second.networks, strict=True)
     return all(
         torch.equal(value, other.state_dict()[key])
@@ -108,7 +118,7 @@ def same_weights(first: TrainState, second: TrainState) -> bool:
 
 @dataclass(eq=False)
 class LinearNetwork:
-    """A `types.Network` that NumPy can follow: logits are pixels times a matrix plus a bias."""
+    """A `types.Network` that is easy to compute in NumPy: logits are linear in the pixels."""
 
     weight: Tensor
     bias: Tensor
@@ -139,7 +149,7 @@ def linear_network(
 
 
 class _Perceptron(nn.Sequential):
-    """No BatchNorm: what a batch teaches is the mean of what its rows teach."""
+    """A backbone without BatchNorm: a batch's gradient is the mean of its rows' gradients."""
 
     def __init__(self, num_pixels: int) -> None:
         super().__init__(
@@ -150,7 +160,7 @@ class _Perceptron(nn.Sequential):
 def build_perceptron(
     config: ModelConfig, *, num_classes: int, num_channels: int, image_size: int, seed: int
 ) -> FaceNetwork:
-    """Stands in for `models.build_network`: a network without BatchNorm."""
+    """Replace `models.build_network` by a network without BatchNorm."""
     del config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -160,7 +170,7 @@ def build_perceptron(
 def build_oracle(
     config: ModelConfig, *, num_classes: int, num_channels: int, image_size: int, seed: int
 ) -> FaceNetwork:
-    """Stands in for `models.build_network`: finds the brightest of `num_classes` bands of rows."""
+    """Replace `models.build_network` by a network that finds the brightest of horizontal bands."""
     del config, seed
     num_pixels = num_channels * image_size**2
     pixels = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (num_pixels, 1, 1)))
@@ -176,6 +186,6 @@ def build_oracle(
 
 @contextmanager
 def built_by(builder: Any) -> Iterator[None]:
-    """Let the loop build its networks with `builder`."""
+    """Make the loop build its networks with `builder`."""
     with mock.patch("fer_ray.training.state.build_network", builder):
         yield

@@ -1,4 +1,4 @@
-"""The benchmarks run, their committed results are well formed, and the reference is a fair one."""
+"""The benchmarks run, committed results are well formed, and the reference loop is fair."""
 
 import copy
 import json
@@ -107,7 +107,7 @@ def test_interleaved_takes_turns() -> None:
 
 
 def test_reference_scores_the_same_losses() -> None:
-    """Made by PIL image by image and by one batched call, the views agree, and so do the losses."""
+    """Views made by PIL one by one and by one batched call agree, and so do the losses."""
     data = faces()
     images = torch.from_numpy(data.train.images)
     run = RunConfig.from_dict({"optim": {"batch_size": 8}})
@@ -122,7 +122,7 @@ def test_reference_scores_the_same_losses() -> None:
 
 @pytest.mark.parametrize("method", ["cross_entropy", "co_divide", "dividemix"])
 def test_reference_learns(method: str) -> None:
-    """A few epochs on an easy pattern beat chance, and the counts of images are those drawn."""
+    """A few epochs on easy images beat chance, and the counts are those of the images drawn."""
     data = faces(noise=0.1)
     raw = {"method": {"name": method}, "optim": {"batch_size": 8, "epochs": 6}}
     run = RunConfig.from_dict(raw)
@@ -135,7 +135,7 @@ def test_reference_learns(method: str) -> None:
 
 
 def test_the_searched_configuration_is_read(tmp_path: Path) -> None:
-    """Nested, dotted or both; data and seed are the comparison's own."""
+    """Keys may be nested, dotted or both; data and seed are those of the comparison."""
     path = tmp_path / "summary.json"
     config = {"seed": 7, "optim": {"batch_size": 32}, "method.thresholds.fear": 0.3}
     path.write_text(json.dumps({"best": {"config": config}}), encoding="utf-8")

@@ -23,7 +23,7 @@ DATA = "synthetic:train=300,test=70"
 
 @pytest.fixture(autouse=True)
 def _own_handlers() -> Iterator[None]:
-    """A command takes SIGTERM for itself; the test process wants it back."""
+    """Commands replace the handler of SIGTERM; this restores that of the test process."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, handler)
@@ -35,7 +35,7 @@ def complaint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> "Complaint"
 
 
 class Complaint:
-    """The paragraph with which `tune` (or `train`) refuses its input."""
+    """Runs `tune` (or `train`) with bad input, and returns the paragraph that it prints."""
 
     def __init__(self, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.storage = storage
@@ -69,14 +69,14 @@ def test_a_missing_space_file_is_named(complaint: Complaint, tmp_path: Path) -> 
     assert f"{path}: cannot be read: No such file" in complaint(space=path)
 
 
-def test_broken_yaml_is_placed_by_its_line(complaint: Complaint, tmp_path: Path) -> None:
+def test_broken_yaml_is_named_with_its_line(complaint: Complaint, tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text("run:\n  data: synthetic\n  method: {name: co_divide\nparameters: 3\n")
 
     assert f"{path}, line 4, column" in complaint(space=path)
 
 
-def test_an_unknown_key_comes_with_the_nearest(complaint: Complaint, tmp_path: Path) -> None:
+def test_an_unknown_key_is_named_with_the_nearest(complaint: Complaint, tmp_path: Path) -> None:
     space = _space(tmp_path, parameters={"optim.learnin_rate": {"min": 0.01, "max": 0.1}})
 
     message = complaint(space=space)
@@ -149,7 +149,7 @@ def test_storage_under_a_file_cannot_be_written(complaint: Complaint, tmp_path: 
     assert "--storage" in message
 
 
-def test_a_name_is_taken_once(complaint: Complaint) -> None:
+def test_an_existing_name_is_refused(complaint: Complaint) -> None:
     (complaint.storage / "mine").mkdir(parents=True)
 
     message = complaint("--name", "mine")
@@ -159,21 +159,21 @@ def test_a_name_is_taken_once(complaint: Complaint) -> None:
     assert "--name mine" in complaint.of_train("--name", "mine")
 
 
-def test_there_is_nothing_to_resume(complaint: Complaint) -> None:
+def test_a_missing_run_cannot_be_resumed(complaint: Complaint) -> None:
     (complaint.storage / "other").mkdir(parents=True)
 
     message = complaint("--name", "mine", "--resume")
 
-    assert f"there is no {complaint.storage / 'mine'}" in message
+    assert f"{complaint.storage / 'mine'} does not exist" in message
     assert "other" in message
     assert "holds no search" in complaint("--name", "other", "--resume")
 
 
-def test_a_search_has_a_trial(complaint: Complaint) -> None:
-    assert "--trials: at least 1, got 0" in complaint("--trials", "0")
+def test_a_search_has_at_least_one_trial(complaint: Complaint) -> None:
+    assert "--trials: expected at least 1, got 0" in complaint("--trials", "0")
 
 
-def test_an_assignment_is_key_and_value(complaint: Complaint) -> None:
+def test_an_assignment_needs_key_and_value(complaint: Complaint) -> None:
     assert "--set optim.epochs: expected key=value" in complaint("--set", "optim.epochs")
 
 
@@ -192,15 +192,19 @@ def test_a_dry_run_lists_the_first_trial(
 
 
 @pytest.mark.parametrize("main", [tune.main, train.main])
-def test_help_lists_the_methods(
-    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+def test_help_lists_the_methods_within_80_columns(
+    main: Callable[[list[str]], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as end:
         main(["--help"])
 
     printed = capsys.readouterr().out
     assert end.value.code == 0
     assert all(f"  {name} " in printed for name in METHODS)
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_the_exit_code_reaches_the_shell(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ray.scripts.scripts import cli as ray_cli
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
 from fer_ray.commands.arguments import parse_assignments
+from fer_ray.config import RunConfig, with_overrides
 from fer_ray.core.yaml_input import load_yaml
 from tests.kuberay_schema import SCHEMAS
 from tests.paths import ROOT
@@ -225,7 +226,6 @@ def test_search_commands_are_understood_by_our_own_parsers(
 
 @pytest.mark.parametrize("name", FILES)
 def test_search_commands_name_files_and_settings_that_exist(name: str) -> None:
-    config = importlib.import_module("fer_ray.config")
     for module, arguments in own_commands(name):
         assert module == "fer_ray.train" or "--space" in arguments
         if "--space" not in arguments:
@@ -233,7 +233,7 @@ def test_search_commands_name_files_and_settings_that_exist(name: str) -> None:
         space = ROOT / arguments[arguments.index("--space") + 1]
         settings = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--set"]
         run = load_yaml(space)["run"]
-        config.RunConfig.from_dict(config.with_overrides(run, parse_assignments(settings)))
+        RunConfig.from_dict(with_overrides(run, parse_assignments(settings)))
         assert "workers.gpus_per_worker=1" in settings
         assert arguments[arguments.index("--address") + 1] == "auto"
 

@@ -1,4 +1,4 @@
-"""The tool itself: a test tool that hides failures is worse than none."""
+"""`tests.gloo` itself: it must not hide the failures of ranks."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def die() -> None:
     os._exit(3)
 
 
-def test_both_ranks_answer_with_arguments_of_their_own(gloo_pair: GlooRanks) -> None:
+def test_both_ranks_answer_to_their_own_arguments(gloo_pair: GlooRanks) -> None:
     assert gloo_pair.run(who, 0) == [(0, 2), (1, 2)]
     assert gloo_pair.outcomes(who, [(10,), (20,)]) == [(10, 2), (21, 2)]
 
@@ -44,7 +44,7 @@ def test_an_exception_comes_back_from_its_rank_only(gloo_pair: GlooRanks) -> Non
         gloo_pair.run(fail_on, 0)
 
 
-def test_a_hang_or_a_death_is_named_and_the_next_call_starts_afresh(tmp_path: Path) -> None:
+def test_a_hang_or_a_death_is_named_and_the_next_call_starts_new_ranks(tmp_path: Path) -> None:
     pair = GlooRanks(tmp_path, limit_s=5.0)
     try:
         with pytest.raises(TimeoutError, match=r"rank 0 has returned; rank 1 still runs"):

@@ -16,7 +16,7 @@ def test_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tone"]) == 2
-    assert "'tone' is no command" in capsys.readouterr().err
+    assert "expected a command, got 'tone'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,4 +1,4 @@
-"""The passes counted as they happen are those that DivideMix says it needs."""
+"""The counted network passes are those that DivideMix's forms need."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from tests.samples import faces, make_run, train
         ({"form": "clothing1m", "guesses": "scored", "gradient_views": "weak"}, 0, 6),
     ],
 )
-def test_a_label_costs_what_dividemix_says(
+def test_passes_per_label_are_those_of_the_form(
     fields: dict[str, Any], guessing: int, gradient: int
 ) -> None:
     run = make_run("dividemix", **{f"method__{key}": value for key, value in fields.items()})
@@ -40,7 +40,7 @@ def test_a_label_costs_what_dividemix_says(
     assert figures["labeled"] == pytest.approx(drawn / (96 * len(later)))
 
 
-def test_a_loss_within_the_deviation_is_no_loss() -> None:
+def test_a_lower_recall_within_noise_meets_the_goal() -> None:
     def outcomes(*recalls: float) -> list[dict[str, Any]]:
         return [{"test": {"macro_recall": recall}} for recall in recalls]
 

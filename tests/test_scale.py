@@ -1,4 +1,4 @@
-"""`python -m fer_ray.scale`: what it trains, how it compares, and the command itself."""
+"""`python -m fer_ray.scale`: which runs it trains, how it compares them, and the command itself."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,8 +53,8 @@ def test_a_method_without_warmup_has_none() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--workers", "0"], "--workers: at least 1 each, got 0"),
-        (["--epochs", "0"], "--epochs: at least 1, got 0"),
+        (["--workers", "0"], "--workers: expected at least 1 each, got 0"),
+        (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["--workers", "3"], "optim.batch_size: 64 images a step do not divide among 3 workers"),
         (["--set", "optim.epoch=3"], "optim.epoch: unknown key; did you mean epochs?"),
     ],
@@ -90,7 +90,7 @@ def test_efficiency_is_against_the_fewest_workers_of_the_same_scaling() -> None:
 
 @pytest.mark.ray
 def test_the_command_measures_and_draws(tmp_path: Path) -> None:
-    """As the benchmark runs it."""
+    """It is called as the benchmark calls it."""
     options = ["--data", "synthetic:train=120,test=28", "--set", "optim.batch_size=16"]
     options += ["--workers", "2", "--epochs", "1", "--scaling", "weak"]
     points = by_command(options, tmp_path)

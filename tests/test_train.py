@@ -1,4 +1,4 @@
-"""`python -m fer_ray.train`: the same rows as a plain process, whatever happens to its workers."""
+"""`python -m fer_ray.train` writes the rows of a plain process, even if a worker is lost."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def _train(launch: Launch, storage: Path, *, workers: int, epochs: int) -> Comma
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    """What a command has written so far, without durations."""
+    """Read the rows that a command has written so far, without durations."""
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [_timeless(json.loads(line)) for line in lines]
@@ -38,7 +38,7 @@ def _timeless(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_rows(config: dict[str, Any], folder: str) -> list[dict[str, Any]]:
-    """The rows of the same run in this process (or on these ranks), as they come back from JSON."""
+    """Train the same run in this process (or on these ranks); rows as read back from JSON."""
     rows: list[dict[str, Any]] = []
     runtime = ProcessRuntime(Path(folder), lambda row: rows.append(dict(row)))
     train_run(RunConfig.from_dict(config), runtime)
@@ -91,7 +91,7 @@ def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooRanks, tmp_
     assert command.wait() == 0, command.output
 
     rows = _rows(folder)
-    pair = GlooRanks(tmp_path, limit_s=240.0)  # whole epochs take more than the session's pair has
+    pair = GlooRanks(tmp_path, limit_s=240.0)  # a whole run takes longer than `gloo_pair` allows
     try:
         expected, _ = pair.run(plain_rows, _config(folder), str(tmp_path / "plain"))
     finally:

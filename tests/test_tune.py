@@ -1,4 +1,4 @@
-"""`python -m fer_ray.tune` end to end: its files, its end by force or by hand, and early stops."""
+"""`python -m fer_ray.tune` end to end: its files, interruption, kill, resume, and early stops."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from tests.wandb_reader import read_runs
 
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 EPOCHS = 16
-# The second value keeps no label at all: an empty split.
+# The second value keeps no label, which makes an empty split.
 SPACE: dict[str, Any] = {
     "run": {
         "data": "synthetic:train=300,test=70",
@@ -51,14 +51,14 @@ def _search(launch: Launch, space: Path, *argv: str) -> Command:
 
 def _strict(line: str) -> dict[str, Any]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     row: dict[str, Any] = json.loads(line, parse_constant=refuse)
     return row
 
 
 def _rows(search: Path, number: int) -> list[dict[str, Any]]:
-    """A trial's rows without durations."""
+    """Read a trial's rows without durations."""
     path = search / f"trial_{number:03d}" / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [_timeless(_strict(line)) for line in lines]
@@ -69,17 +69,17 @@ def _timeless(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
-    """A search that nobody disturbed, with its W&B runs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
+    """An uninterrupted search with its W&B runs: its folder and its command."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     command = _search(launch, _space(folder), "--wandb", "offline")
     assert command.wait() == 0, command.output
     return folder / "search", command
 
 
 @pytest.mark.ray
-def test_a_search_writes_its_record(undisturbed: tuple[Path, Command]) -> None:
-    search, command = undisturbed
+def test_a_search_writes_its_record(uninterrupted: tuple[Path, Command]) -> None:
+    search, command = uninterrupted
 
     with (search / "trials.csv").open() as lines:
         trials = list(csv.DictReader(lines))
@@ -108,8 +108,8 @@ def test_a_search_writes_its_record(undisturbed: tuple[Path, Command]) -> None:
 
 
 @pytest.mark.ray
-def test_every_trial_has_its_rows(undisturbed: tuple[Path, Command]) -> None:
-    search, _ = undisturbed
+def test_every_trial_has_its_rows(uninterrupted: tuple[Path, Command]) -> None:
+    search, _ = uninterrupted
     rows = _rows(search, 1)
     always = {"epoch", "train/loss", "val/macro_recall", "val/accuracy", "val/loss"}
     always |= {"val/confusion", *(f"val/recall/{name}" for name in CLASSES)}
@@ -126,8 +126,8 @@ def test_every_trial_has_its_rows(undisturbed: tuple[Path, Command]) -> None:
 
 
 @pytest.mark.ray
-def test_the_best_trial_is_tested(undisturbed: tuple[Path, Command]) -> None:
-    search, _ = undisturbed
+def test_the_best_trial_is_tested(uninterrupted: tuple[Path, Command]) -> None:
+    search, _ = uninterrupted
     summary = _strict((search / "summary.json").read_text())
     folder = search / summary["best"]["trial"]
     run = RunConfig.from_dict(yaml.safe_load((folder / "config.yaml").read_text()))
@@ -150,9 +150,9 @@ def test_the_best_trial_is_tested(undisturbed: tuple[Path, Command]) -> None:
 
 @pytest.mark.ray
 def test_a_search_leaves_offline_runs_and_no_process(
-    undisturbed: tuple[Path, Command],
+    uninterrupted: tuple[Path, Command],
 ) -> None:
-    search, command = undisturbed
+    search, command = uninterrupted
 
     runs = {run.run.display_name: run for run in read_runs(search)}
 
@@ -166,11 +166,11 @@ def test_a_search_leaves_offline_runs_and_no_process(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("number", [1, 3])  # the third trial has the process of an earlier one
+@pytest.mark.parametrize("number", [1, 3])  # the third trial reuses the process of another
 def test_a_trial_has_the_rows_of_a_plain_process(
-    number: int, undisturbed: tuple[Path, Command], tmp_path: Path
+    number: int, uninterrupted: tuple[Path, Command], tmp_path: Path
 ) -> None:
-    search, _ = undisturbed
+    search, _ = uninterrupted
     config = yaml.safe_load((search / f"trial_{number:03d}" / "config.yaml").read_text())
     config["workers"]["gpus_per_worker"] = 0.0
     rows: list[dict[str, Any]] = []
@@ -183,8 +183,8 @@ def test_a_trial_has_the_rows_of_a_plain_process(
 
 
 @pytest.mark.ray
-def test_an_interrupted_and_killed_search_ends_as_if_undisturbed(
-    launch: Launch, undisturbed: tuple[Path, Command], tmp_path: Path
+def test_an_interrupted_and_killed_search_resumes_exactly(
+    launch: Launch, uninterrupted: tuple[Path, Command], tmp_path: Path
 ) -> None:
     space = _space(tmp_path)
     search = tmp_path / "search"
@@ -207,9 +207,9 @@ def test_an_interrupted_and_killed_search_ends_as_if_undisturbed(
     third = _search(launch, space, "--wandb", "disabled", "--resume")
     assert third.wait() == 0, third.output
     for number in (1, 2, 3):
-        assert _rows(search, number) == _rows(undisturbed[0], number), f"trial {number}"
+        assert _rows(search, number) == _rows(uninterrupted[0], number), f"trial {number}"
     again = _strict((search / "summary.json").read_text())
-    once = _strict((undisturbed[0] / "summary.json").read_text())
+    once = _strict((uninterrupted[0] / "summary.json").read_text())
     assert again["num_trials"] == 3
     assert again["test"] == once["test"]
     assert third.leftovers() == []
@@ -220,7 +220,7 @@ OTHER_RAY = "import ray, sys; ray.init(num_cpus=1); print('up', flush=True); sys
 
 @pytest.fixture(scope="module")
 def another_ray() -> Iterator["subprocess.Popen[str]"]:
-    """Somebody else's Ray on this machine, as plain as it comes, with its dashboard's ports."""
+    """Another Ray on this machine with default settings, which takes the dashboard's ports."""
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_RAY],
         env={key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
@@ -237,10 +237,10 @@ def another_ray() -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_stopped_trial_gives_its_cpus_to_the_next(
+def test_a_stopped_trial_frees_its_cpus_for_the_next(
     num_workers: int, launch: Launch, another_ray: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
-    """A trial takes all CPUs of a machine, another Ray beside it; the next one waits for them."""
+    """Each trial needs all CPUs of the machine, on which another Ray runs too."""
     rates = [0.05, 1e-9]
     run = {**SPACE["run"], "optim": {"epochs": 2, "batch_size": 32, "learning_rate": 0.05}}
     cpus = max(1, (os.cpu_count() or 2) // num_workers)

@@ -1,1 +1,1 @@
-"""What the commands share: arguments, folders, errors as one paragraph, signals, tables."""
+"""What commands share: arguments, folders, error messages, signals, tables."""

@@ -1,6 +1,7 @@
 """The arguments that commands share, and the run that they describe."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,37 +15,38 @@ from fer_ray.methods import METHODS
 
 
 def run_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments of the commands that train a run or search one."""
+    """Make a parser for a command that trains one run or many."""
     parser = base_parser(program, description)
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes per run (key workers.num_workers)"
+        "--workers", type=int, metavar="N", help="worker processes per run (workers.num_workers)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue the interrupted run in the folder --name"
+        "--resume",
+        action="store_true",
+        help="resume what was interrupted in the folder --name (default: the latest folder)",
     )
     parser.add_argument(
         "--wandb",
         choices=("offline", "online", "disabled"),
-        help="how to record in Weights & Biases (default: WANDB_MODE, else online if there is an "
-        "API key, else offline)",
+        help="how to record in Weights & Biases (default: WANDB_MODE; if it is not set, online "
+        "with an API key and offline without one)",
     )
     return parser
 
 
 def base_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every command with a run takes."""
-    methods = "\n".join(f"  {name:14} {method.paper}" for name, method in METHODS.items())
+    """Make a parser with the arguments of every command that trains."""
     parser = argparse.ArgumentParser(
         prog=f"python -m fer_ray.{program}",
         description=description,
-        epilog=f"methods (--set method.name=...):\n{methods}",
+        epilog=f"methods (--set method.name=...):\n{_method_list()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--data",
         metavar="SPEC",
-        help="data set: synthetic | raf-db:/path/basic | folder:/path | arrays:/path.npz | ... "
-        "(key data.spec)",
+        help="data set, such as synthetic, raf-db:/path/basic, folder:/path or arrays:/path.npz "
+        "(data.spec); docs/data.md lists all",
     )
     parser.add_argument(
         "--set",
@@ -52,35 +54,48 @@ def base_parser(program: str, description: str) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a key of the run, such as optim.epochs=30; may be repeated; docs/config.md lists all",
+        help="set a key of the run, such as optim.epochs=30; may be repeated; docs/config.md lists "
+        "all keys",
     )
     parser.add_argument(
         "--refresh",
         action="store_true",
-        help="prepare the data set again, even if the cache holds it",
+        help="prepare the data set again, even if it is in the cache",
     )
     parser.add_argument(
-        "--name", help="name of the folder (default: what is run, and a number: thresholds-001)"
+        "--name", help="name of the output folder (default: a numbered one, such as thresholds-001)"
     )
     parser.add_argument(
-        "--storage", default="runs", metavar="DIR|URI", help="where folders go (default: runs)"
+        "--storage",
+        default="runs",
+        metavar="DIR|URI",
+        help="where output folders are created (default: runs)",
     )
     parser.add_argument(
         "--address",
         metavar="ADDR",
-        help="Ray cluster to use: auto, host:port or ray://... (default: RAY_ADDRESS, else this "
-        "machine)",
+        help="Ray cluster to use: auto, host:port or ray://... (default: RAY_ADDRESS; if it is not "
+        "set, start Ray on this machine)",
     )
     parser.add_argument(
         "--print-config",
         action="store_true",
-        help="print the resolved configuration of the run as YAML and stop",
+        help="print the resolved configuration of the run as YAML and exit",
     )
     return parser
 
 
+def _method_list() -> str:
+    """List the methods for `--help`, wrapped to 80 columns."""
+    indent = 17 * " "
+    return "\n".join(
+        textwrap.fill(method.paper, 79, initial_indent=f"  {name:15}", subsequent_indent=indent)
+        for name, method in METHODS.items()
+    )
+
+
 def absolute_spec(spec: str) -> str:
-    """Make the local paths of a data spec absolute, because workers have other folders.
+    """Make the local paths in a data spec absolute, because workers have their own folders.
 
     >>> absolute_spec("synthetic:train=300")
     'synthetic:train=300'
@@ -102,10 +117,10 @@ def _absolute(path: str) -> str:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read `key=value` words; values are YAML.
+    """Read `key=value` assignments; values are YAML.
 
     Raises:
-        ConfigError: If a word has no `=` or its value is not YAML.
+        ConfigError: If an assignment has no `=`, or its value is not YAML.
 
     >>> parse_assignments(["optim.epochs=3", "model.name=tiny"])
     {'optim.epochs': 3, 'model.name': 'tiny'}
@@ -120,7 +135,9 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """What `--set`, `--data` and, where it is one number, `--workers` say, by dotted key.
+    """Return the values of `--set`, `--data` and `--workers` by dotted key.
+
+    `--workers` counts only if it is one number.
 
     Raises:
         ConfigError: If a `--set` is not key=value.
@@ -134,15 +151,15 @@ def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_run(args: argparse.Namespace) -> RunConfig:
-    """The run as `--config` and the command line give it, its data by an absolute path.
+    """Read the run from `--config` and the command line, with an absolute path of its data.
 
     Raises:
-        ConfigError: If the file cannot be read or a key or value is wrong.
+        ConfigError: If the file cannot be read, or a key or value is wrong.
     """
     raw = load_yaml(args.config) if args.config else {}
     return with_absolute_data(RunConfig.from_dict(with_overrides(raw, run_overrides(args))))
 
 
 def with_absolute_data(run: RunConfig) -> RunConfig:
-    """The run with its data by an absolute path, because workers have their own folder."""
+    """Return the run with an absolute path of its data; see `absolute_spec`."""
     return replace(run, data=replace(run.data, spec=absolute_spec(run.data.spec)))

@@ -1,4 +1,4 @@
-"""Where a command puts its files."""
+"""Chooses the folder that a command writes to."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,18 @@ from fer_ray.record.storage import Folder
 
 
 def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) -> Folder:
-    """The folder of a run: a new one, or with `resume` the one named or the latest of its stem.
+    """Choose the folder of a run: a new one, or with `resume` an existing one.
+
+    Args:
+        storage: Folder or URI that holds the folders.
+        name: Name of the folder; by default `stem` and a number. A new folder gets the next number,
+            and the folder with the highest number is resumed.
+        stem: Start of the name, such as the name of the search space.
+        resume: Whether the folder must exist.
 
     Raises:
-        ConfigError: If a new folder exists already, or the one to resume does not.
-        StorageError: If the storage cannot be written.
+        ConfigError: If the name is invalid, a new folder exists, or the one to resume does not.
+        StorageError: If the storage cannot be written to.
     """
     root = Folder(storage)
     root.check_writable()
@@ -21,14 +28,14 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
         number = max(numbers, default=0) + (0 if resume and numbers else 1)
         name = f"{stem}-{number:03d}"
     if re.fullmatch(r"[\w.-]+", name) is None:
-        raise ConfigError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+        raise ConfigError(f"--name {name!r}: expected only letters, digits, '.', '_' and '-'")
     exists = (root / name).exists()
     if resume and not exists:
         known = ", ".join(root.names()) or "nothing"
-        raise ConfigError(f"--resume: there is no {root / name}; {root} holds {known}")
+        raise ConfigError(f"--resume: {root / name} does not exist; {root} holds {known}")
     if exists and not resume:
         raise ConfigError(
-            f"--name {name}: {root / name} exists; go on with it by --resume, or take another name"
+            f"--name {name}: {root / name} exists; resume it with --resume, or use another name"
         )
     return root / name
 
@@ -39,5 +46,5 @@ def _numbers(root: Folder, stem: str) -> list[int]:
 
 
 def wandb_directory(folder: Folder) -> Path:
-    """Where W&B's local files go: into the run's folder if that is on this machine."""
+    """Return the folder of W&B's local files: the run's, or the current one if that is remote."""
     return folder.local_path if folder.is_local else Path.cwd()

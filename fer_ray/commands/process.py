@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, errors as one paragraph, signals."""
+"""How a command ends: exit codes, error messages, signals."""
 
 import atexit
 import gc
@@ -17,22 +17,27 @@ EXIT_INTERRUPTED = 130
 
 
 class InterruptedRunError(Exception):
-    """The user stopped a run; the message says how to go on."""
+    """The user interrupted a command; the message says how to resume."""
 
 
 def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command; bad input is one paragraph on standard error and exit code 2.
+    """Run a command and return its exit code.
 
-    A SIGTERM (a scheduler's way to stop a job) is handled like Ctrl-C.
+    Bad input prints one paragraph to standard error; the exit code is then 2. SIGTERM, with which
+    schedulers stop jobs, is handled like Ctrl-C; the exit code is then 130.
+
+    Args:
+        work: The command: a function of the arguments that returns the exit code.
+        argv: The arguments; `None` for those of the process.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
         signal.raise_signal(signal.SIGINT)
 
-    # Half a second sooner: an interpreter that ends looks for garbage in all modules.
+    # Saves half a second, because the interpreter collects garbage in all modules at its end.
     atexit.register(gc.freeze)
-    with suppress(ValueError):  # not in the main thread, as in tests
+    with suppress(ValueError):  # outside of the main thread, as in tests
         signal.signal(signal.SIGTERM, interrupt)
     try:
         return work(argv)

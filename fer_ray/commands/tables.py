@@ -1,4 +1,4 @@
-"""What commands print beside their progress."""
+"""What commands print besides their progress."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from fer_ray.training.scaling import PARTS, Point
 
 
 def print_config(console: Console, run: RunConfig) -> None:
-    """A run as the YAML that `--config` reads."""
+    """Print a run as YAML that `--config` can read."""
     text = yaml.safe_dump(run.to_dict(), sort_keys=False)
     console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_notes(console: Console, notes: Iterable[str]) -> None:
-    """What the user must be told of the data."""
+    """Print what the user should know about the data."""
     for note in notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
@@ -29,7 +29,7 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
 def print_result(
     console: Console, summary: Mapping[str, Any], data: FaceData, folder: Folder
 ) -> None:
-    """The test set's recall and confusion tables, and where the files are."""
+    """Print the recall and the confusion matrix of the test set, and the folder of the files."""
     test, best = summary["test"], summary["best"]
     support = dict(zip(data.class_names, map(sum, test["confusion_matrix"]), strict=True))
     console.print(
@@ -42,7 +42,7 @@ def print_result(
 
 
 def scaling_table(points: Sequence[Point], title: str) -> Table:
-    """A line per measured point."""
+    """Make a table with a line per measured point."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("scaling")
     for column in ("workers", "batch", "images/s", "efficiency", *PARTS):

@@ -1,1 +1,1 @@
-"""Everything that runs on Ray; nothing outside this folder imports it."""
+"""Everything that imports Ray; no other folder does."""

@@ -1,4 +1,4 @@
-"""Where Ray runs: an embedded cluster of this machine by default, or one that is there already."""
+"""Where Ray runs: on an embedded cluster of this machine by default, or on an existing cluster."""
 
 import os
 import socket
@@ -11,19 +11,19 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
 
 _OBJECT_STORE_BYTES = 200 * 2**20
-# The process that drives a trial's workers takes one of these, not a CPU that a worker needs.
+# Resource of the processes that drive a trial's workers; with it they take no CPU from a worker.
 DRIVER = "trial_driver"
 _MAX_DRIVERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a cluster has in all.
+    """The total resources of a cluster.
 
     Attributes:
-        cpus: CPUs.
-        gpus: GPUs.
-        drivers: Places for processes that drive a trial's workers (`trial_driver`).
+        cpus: Number of CPUs.
+        gpus: Number of GPUs.
+        drivers: Number of processes that may drive a trial's workers (resource `trial_driver`).
     """
 
     cpus: float
@@ -36,16 +36,21 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
     """Start Ray on this machine or connect to the cluster at `address`, until the block ends.
 
     The embedded cluster listens on loopback only and requires a token that exists only in the
-    environment of its processes. Where Ray Train runs inside trials, its placement-group cleaner
-    frees what a stopped trial held. It asks the State API, whose address is pinned, so that another
-    Ray on the same machine is never asked instead (the cleaner would give up or remove the wrong
-    groups). The dashboard that serves it starts for such trials only: it costs two seconds of a
-    start and a tenth of a CPU all along. What a run outside of trials holds ends with its command,
-    and its cleaner finds no server at the address.
+    environment of its processes.
+
+    Where Ray Train runs inside trials, its placement-group cleaner frees what a stopped trial held.
+    The cleaner asks the State API. The address of that API is pinned; otherwise the cleaner could
+    ask another Ray on the same machine, and give up or remove the wrong groups. The dashboard,
+    which serves the API, takes two seconds to start and a tenth of a CPU all the time, so it runs
+    only if `nested`. Without nesting, the end of the command frees everything, and the cleaner
+    finds no server at the address.
 
     Args:
-        address: "auto", "host:port" or "ray://..."; None takes RAY_ADDRESS or starts a cluster.
-        nested: Whether Ray Train will run inside trials there.
+        address: "auto", "host:port" or "ray://..."; `None` uses RAY_ADDRESS or starts a cluster.
+        nested: Whether Ray Train will run inside trials.
+
+    Yields:
+        The resources of the cluster.
 
     Raises:
         ConfigError: If there is no cluster at the address.
@@ -69,7 +74,8 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
-                f"--address {address}: no Ray cluster to connect to: {error}"
+                f"--address {address}: expected a running Ray cluster, got: {error}. Check the "
+                "address and RAY_ADDRESS; without both, Ray starts on this machine."
             ) from None
     try:
         have = ray.cluster_resources()
@@ -105,12 +111,17 @@ def _free_port() -> int:
 
 
 def max_concurrent(workers: WorkerConfig, have: Resources) -> int:
-    """How many runs of this size fit the cluster at once.
+    """Return how many runs of this size fit on the cluster at the same time.
 
-    More would not wait in line: the drivers of nested runs would hold what their workers need.
+    Tune must not start more. They would not queue: the drivers of nested runs would hold the
+    resources that the workers of other runs need.
+
+    Args:
+        workers: Size of a run, with a number for `gpus_per_worker`.
+        have: Resources of the cluster.
 
     Raises:
-        ConfigError: If not even one fits, naming what is asked and what is there.
+        ConfigError: If not even one run fits; names what it needs and what the cluster has.
     """
     gpus_per_worker = workers.gpus_per_worker
     assert gpus_per_worker != "auto"

@@ -1,4 +1,4 @@
-"""A search on Ray Tune, from a plan to finished trials."""
+"""Runs a search on Ray Tune, from a plan to finished trials."""
 
 import functools
 import posixpath
@@ -21,15 +21,15 @@ _KEEP = 3
 
 
 def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
-    """Run the trials that are not finished.
+    """Run the trials of a search that have not ended.
 
     Args:
-        plan: What to search.
-        have: What the cluster has.
-        wandb_dir: Where W&B's local files go.
+        plan: The search.
+        have: Resources of the cluster.
+        wandb_dir: Folder of W&B's local files.
 
     Returns:
-        Whether all trials ended; those of an interrupted search can be resumed.
+        Whether all trials ended; if not, the search was interrupted and can be resumed.
 
     Raises:
         ConfigError: If not even one trial fits the cluster.
@@ -54,7 +54,7 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     )
     tuner = _restored(plan, trainable) if plan.is_resumed else None
     if tuner is None:
-        plan.remember()
+        plan.save()
         tuner = _tuner(plan, trainable, largest, concurrent, log)
     try:
         grid = tuner.fit()
@@ -67,12 +67,12 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
 
 
 def _is_over(result: Any) -> bool:
-    """Whether a trial ended; a search that was interrupted has some that did not."""
+    """Return whether a trial ended; an interrupted search has trials that did not."""
     return bool(result.error) or bool((result.metrics or {}).get("done"))
 
 
 def _restored(plan: SearchPlan, trainable: Any) -> tune.Tuner | None:
-    """The interrupted experiment; `None` if it was broken off before Tune saved anything."""
+    """Restore the interrupted experiment; `None` if it ended before Tune saved anything."""
     path, store = plan.folder.path, plan.folder.filesystem
     if not tune.Tuner.can_restore(path, storage_filesystem=store):
         return None
@@ -96,7 +96,8 @@ def _tuner(
             scheduler=make_scheduler(space.early_terminate, largest.optim.epochs),
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
-            # A loop ends with its trial; a process that drives workers may have to wait for them.
+            # With one worker the loop ends with its trial. A process that drives workers may still
+            # wait for them, so it cannot be reused.
             reuse_actors=largest.workers.num_workers == 1,
         ),
         run_config=tune.RunConfig(

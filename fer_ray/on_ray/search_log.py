@@ -1,4 +1,4 @@
-"""The driver's record of a search: rows, W&B runs, the live table."""
+"""Records a search in the driver: rows, W&B runs, and the live table."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ TrialEnd = Literal["done", "stopped", "failed", "infeasible"]
 
 
 class SearchLog(tune.Callback):
-    """Keeps the record of a search in the driver: rows, W&B runs, the live table.
+    """A Tune callback that records a search: rows, W&B runs, and the live table.
 
     It holds only settings until `setup`, because Tune pickles it with the experiment.
     """
@@ -67,7 +67,7 @@ class SearchLog(tune.Callback):
         self._table: TrialTable | None = None
 
     def setup(self, **info: Any) -> None:
-        """Open the table when the experiment begins, the first time or again."""
+        """Open the table when the experiment starts or is resumed."""
         del info
         self._table = TrialTable(
             self._settings["num_trials"], metric=self._space.metric, mode=self._space.mode
@@ -75,7 +75,7 @@ class SearchLog(tune.Callback):
         self._table.__enter__()
 
     def close(self) -> None:
-        """Close what is open; trials that did not end are marked as broken off in W&B."""
+        """Close everything that is open; in W&B, trials that did not end are marked as failed."""
         for name in list(self._wandb):
             self._wandb.pop(name).finish(failed=True)
         if self._table is not None:
@@ -83,7 +83,7 @@ class SearchLog(tune.Callback):
             self._table = None
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-        """Show the trials that had ended before a search was resumed."""
+        """Show the trials that had ended before the search was resumed."""
         del iteration, info
         for trial in trials:
             name = trial_name(trial.config)
@@ -95,7 +95,7 @@ class SearchLog(tune.Callback):
                 self._show(trial, self._status(trial))
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
-        """Show that the search is alive while its processes start."""
+        """Update the table, so that it shows progress while processes start."""
         del iteration, trials, info
         if self._table is not None:
             self._table.tick()
@@ -109,7 +109,7 @@ class SearchLog(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Write the row of an epoch."""
+        """Record the row of an epoch, or the failure that the trial reports instead."""
         del iteration, trials, info
         name = trial_name(trial.config)
         rows, wandb = self._open(trial)
@@ -124,13 +124,13 @@ class SearchLog(tune.Callback):
         self._show(trial, "running")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Finish a trial that ended by itself or was stopped."""
+        """Finish a trial that reached its end or was stopped early."""
         del iteration, trials, info
         self._open(trial)
         self._finish(trial, self._status(trial))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Finish a trial that Tune gave up."""
+        """Finish a trial that Tune gave up on."""
         del iteration, trials, info
         error = trial.get_error()
         failure = {"kind": type(error).__name__, "message": str(error)[-2000:]}
@@ -144,7 +144,7 @@ class SearchLog(tune.Callback):
         self.close()
 
     def _status(self, trial: Any) -> TrialEnd:
-        """How a trial ended, from what is on file of it."""
+        """Return how a trial ended, judging by its rows and its recorded failure."""
         name = trial_name(trial.config)
         if name in self._failures:
             empty = self._failures[name]["kind"] == "EmptySplitError"
@@ -183,7 +183,7 @@ class SearchLog(tune.Callback):
             resume=resume,
         )
         if isinstance(tracker, WandbTracker):
-            self._mode = tracker.mode  # a server that did not answer is not asked again
+            self._mode = tracker.mode  # a server that did not answer is not tried again
         return tracker
 
     def _finish(self, trial: Any, status: TrialEnd) -> None:
@@ -198,7 +198,7 @@ class SearchLog(tune.Callback):
         self._wandb.pop(name, None)
 
     def _pictures(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
-        """The best epoch's confusion matrix and the last losses, for W&B."""
+        """Draw the best epoch's confusion matrix and the last histogram of losses, for W&B."""
         best = best_row(rows, self._space.metric, self._space.mode)
         if best is None or self._mode == "disabled":
             return {}

@@ -1,4 +1,4 @@
-"""What Tune asks for the next configuration, and what stops trials early."""
+"""Tune's searcher, which suggests configurations, and its scheduler, which stops trials early."""
 
 import functools
 from typing import Any
@@ -11,7 +11,7 @@ from fer_ray.search.sweep import EarlyTerminate
 
 
 def make_searcher(space: SearchSpace, seed: int) -> OptunaSearch:
-    """Optuna for all three kinds of search; the default configuration comes first."""
+    """Make Optuna's searcher for any kind of search; the default configuration is tried first."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -28,17 +28,18 @@ def make_searcher(space: SearchSpace, seed: int) -> OptunaSearch:
 
 
 def first_points(space: SearchSpace) -> list[dict[str, Any]]:
-    """What is tried before Optuna is asked: all of a grid, or the default configuration."""
+    """Return what is tried before Optuna suggests: the whole grid, or the default configuration."""
     return space.grid_points() if space.search == "grid" else [space.default_point()]
 
 
 def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialScheduler:
-    """What stops trials early; nothing does if none is to be stopped before its last epoch."""
+    """Make the scheduler: ASHA, or FIFO if no trial is to be stopped before its last epoch."""
     if stop is None or stop.min_iter >= num_epochs:
         return FIFOScheduler()
     return ASHAScheduler(
         time_attr="epoch",
-        # One epoch more than there are: a trial that ends by itself is not stopped at its end.
+        # One epoch more than there are, so that a trial that reaches its end does not count as
+        # stopped.
         max_t=num_epochs + 1,
         grace_period=stop.min_iter,
         reduction_factor=stop.eta,
@@ -46,5 +47,5 @@ def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialSchedul
 
 
 def _suggest(space: SearchSpace, trial: Any) -> dict[str, Any]:
-    """What Optuna is asked, and the trial's number."""
+    """Ask Optuna for a configuration, and add the trial's number."""
     return {**space.suggest(trial), "trial": trial.number}

@@ -1,4 +1,4 @@
-"""A run on Ray Train workers, for `fer_ray.train` and for trials of two workers or more."""
+"""Trains a run on Ray Train workers, for `fer_ray.train` and for trials with several workers."""
 
 import contextlib
 import logging
@@ -22,16 +22,16 @@ from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import Save, train_run
 from fer_ray.training.warmup import SharedWarmup
 
-# Errors that would occur again on every retry: they end the run.
-HOPELESS = (EmptySplitError, FloatingPointError, MixtureError)
+# Errors that would occur again at every retry; they end the run, which reports their names.
+PERMANENT_ERRORS = (EmptySplitError, FloatingPointError, MixtureError)
 
-_POLL_S = 5.0  # only if a run's end is not announced, because its queue died first
+_POLL_S = 5.0  # matters only if the end of a run is not announced, because its queue died before
 _COLLECTIVE_TIMEOUT_S = 1800
 _KEEP = 3
 
 
 class RunFailedError(RuntimeError):
-    """A run ended because of an error in the loop; `kind` is the name of that error."""
+    """An error in the loop ended a run; `kind` is the name of the error's class."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class TrainRuntime:
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        """What Train resumes from: after a lost worker, or from an earlier command."""
+        """Open the checkpoint to resume from, after a lost worker or an earlier command."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             yield None
@@ -55,7 +55,7 @@ class TrainRuntime:
             yield Path(folder)
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Report on all ranks; rank zero brings the checkpoint."""
+        """Report the row on all ranks, on rank zero with a checkpoint."""
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
             if ray.train.get_context().get_world_rank() == 0:
@@ -69,28 +69,28 @@ class TrainRuntime:
 
 
 def _worker(config: dict[str, Any]) -> dict[str, str] | None:
-    """Train on one worker. A hopeless error is returned, so that Train does not retry it."""
+    """Run on every worker. A permanent error is returned, so that Train does not retry."""
     quiet_ray()
     try:
         run, folder = config["run"], config["warmup"]
         warmup = SharedWarmup(folder, run) if folder is not None else None
         train_run(run, TrainRuntime(), warmup=warmup)
-    except HOPELESS as error:
+    except PERMANENT_ERRORS as error:
         return {"kind": type(error).__name__, "message": str(error)}
     return None
 
 
 def quiet_ray() -> None:
-    """Silence Ray's own progress lines in this process; errors still come through."""
+    """Silence Ray's progress lines in this process; errors are still printed."""
     import ray.train.v2._internal.execution.context as context
 
-    # This one logger is named after its file.
+    # The logger of this module is named after its file.
     for name in ("ray", "ray.tune", "ray.train", str(context.__file__)):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class _Relay(UserCallback):
-    """Runs in Train's controller: sends every report, and first of all the controller's handle."""
+    """Runs in Train's controller: sends every report, the first with the controller's handle."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
@@ -99,7 +99,7 @@ class _Relay(UserCallback):
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """Send rank zero's row and where its checkpoint lies."""
+        """Send rank zero's row and the path of its checkpoint."""
         del run_context
         handle = None if self._introduced else ray.get_runtime_context().current_actor
         self._introduced = True
@@ -115,18 +115,18 @@ def fit_on_workers(
     max_failures: int = 2,
     warmup: Folder | None = None,
 ) -> None:
-    """Train on `run.workers` processes; the same name and storage resume where they stopped.
+    """Train a run on `run.workers` processes; the same name and storage resume it.
 
     Args:
-        run: With a number for `workers.gpus_per_worker`.
-        name: Of Train's folder.
-        storage: The folder around it.
+        run: What to train, with a number for `workers.gpus_per_worker`.
+        name: Name of Ray Train's folder.
+        storage: Folder that contains it.
         on_report: Called in this thread with each row and the path of its checkpoint.
         max_failures: How often lost workers are replaced.
-        warmup: Folder of the warm-ups that runs share; `None` shares none.
+        warmup: Folder of the warm-ups that runs share; `None` for no sharing.
 
     Raises:
-        RunFailedError: If the loop ended itself: an empty split, a loss that is not finite.
+        RunFailedError: If one of `PERMANENT_ERRORS` ended the run.
     """
     queue = Queue(maxsize=8, actor_options={"num_cpus": 0})
     trainer = _trainer(run, name, storage, queue, max_failures, warmup)
@@ -140,7 +140,7 @@ def fit_on_workers(
             outcome["error"] = error
         if not is_left.is_set():
             with contextlib.suppress(ray.exceptions.RayError):
-                queue.put(None)  # there will be no more
+                queue.put(None)  # marks the end
 
     thread = threading.Thread(target=work, daemon=True, name="ray-train")
     thread.start()
@@ -157,7 +157,7 @@ def fit_on_workers(
             controller = handle or controller
             on_report(row, path)
     except BaseException:
-        # Stopped from outside: by Tune (SystemExit) or by the user (KeyboardInterrupt).
+        # Stopped from outside, by Tune (SystemExit) or by the user (KeyboardInterrupt).
         _abort(controller)
         raise
     finally:
@@ -171,13 +171,13 @@ def fit_on_workers(
 
 
 def _abort(controller: Any) -> None:
-    """Let the controller end its workers and give their resources back now."""
+    """Make the controller end its workers and free their resources now."""
     if controller is None:
         return
     try:
         ray.get(controller.abort.remote(), timeout=10)
     except Exception:
-        logging.getLogger(__name__).debug("the controller was gone already", exc_info=True)
+        logging.getLogger(__name__).debug("the controller had ended already", exc_info=True)
 
 
 def _trainer(

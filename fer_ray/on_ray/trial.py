@@ -1,4 +1,4 @@
-"""A trial of a search: where its loop runs and what it reserves."""
+"""A trial of a search: where its loop runs, and which resources it reserves."""
 
 import functools
 import tempfile
@@ -12,7 +12,7 @@ from ray import tune
 from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import DRIVER
-from fer_ray.on_ray.trainer import HOPELESS, RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.on_ray.trainer import PERMANENT_ERRORS, RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.storage import Folder
 from fer_ray.search.layout import TRAIN_NAME, TRAIN_RUNS, WARMUP, sampled, trial_name, worst_value
 from fer_ray.search.space import SearchSpace
@@ -21,18 +21,18 @@ from fer_ray.training.runtime import Save, open_run_data, train_run
 from fer_ray.training.warmup import SharedWarmup
 
 FAILURE_KEY = "failure"
-"""In a result that Tune hands on: why the trial cannot be used."""
+"""Key of a reported result that says why the trial failed."""
 
 
 class TuneRuntime:
-    """A trial of one worker: the loop runs inside the Tune trial, which owns the checkpoints."""
+    """A trial with one worker: the loop runs inside the Tune trial, which keeps the checkpoints."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        """The newest checkpoint on file, which may be newer than what a killed driver knew of."""
+        """Open the newest checkpoint on file; a driver that was killed may not have known of it."""
         if not any(name.startswith("checkpoint_") for name in self._folder.names()):
             yield None
             return
@@ -40,7 +40,7 @@ class TuneRuntime:
             yield newest_checkpoint(self._folder, Path(scratch))
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Hand row and checkpoint to Tune."""
+        """Report the row and its checkpoint to Tune."""
         with tempfile.TemporaryDirectory() as folder:
             save(Path(folder))
             tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(folder))
@@ -49,7 +49,14 @@ class TuneRuntime:
 def run_trial(
     config: Mapping[str, Any], *, space: SearchSpace, folder: Folder, shares_warmup: bool = True
 ) -> None:
-    """Train one trial. A hopeless error is reported as the worst value and not retried."""
+    """Train one trial; a permanent error is reported as the worst value and not retried.
+
+    Args:
+        config: Configuration as Tune passes it.
+        space: The search space.
+        folder: Folder of the search.
+        shares_warmup: Whether trials share their warm-ups.
+    """
     run = space.run_config(sampled(config))
     name = trial_name(config)
     shared = folder / WARMUP if shares_warmup else None
@@ -76,7 +83,7 @@ def run_trial(
                 on_report=report_row,
                 warmup=shared,
             )
-    except HOPELESS as error:
+    except PERMANENT_ERRORS as error:
         _report_failure(run, type(error).__name__, str(error))
     except RunFailedError as error:
         _report_failure(run, error.kind, str(error))
@@ -84,13 +91,13 @@ def run_trial(
 
 @functools.lru_cache(maxsize=1)
 def _open_once(config: DataConfig) -> FaceData:
-    """The data of a trial; the next trial of the same process finds them open."""
+    """Open the data of a trial; the next trial in the same process reuses them."""
     return open_run_data(RunConfig(data=config))
 
 
 def _report_failure(run: RunConfig, kind: str, message: str) -> None:
     failure = {"kind": kind, "message": message}
-    # One past the last epoch: no scheduler stops the trial before its failure is known.
+    # In the last epoch, so that no scheduler stops the trial before its failure is known.
     tune.report(
         {"epoch": run.optim.epochs, run.metric: worst_value(run.mode), FAILURE_KEY: failure}
     )
@@ -99,7 +106,13 @@ def _report_failure(run: RunConfig, kind: str, message: str) -> None:
 def trial_resources(
     config: Mapping[str, Any], *, space: SearchSpace, drivers: float
 ) -> tune.PlacementGroupFactory:
-    """Return what Tune reserves for a trial: CPUs and GPUs of its loop, or a driver's place."""
+    """Return what Tune reserves for a trial: the loop's resources, or those of a driver.
+
+    Args:
+        config: Configuration as Tune passes it.
+        space: The search space.
+        drivers: Amount of the resource `trial_driver` in the cluster.
+    """
     workers = space.run_config(sampled(config)).workers
     gpus = workers.gpus_per_worker
     assert gpus != "auto"

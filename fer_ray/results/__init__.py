@@ -1,1 +1,1 @@
-"""What comes after a run or a search: the best trial, tested once, and what is written of it."""
+"""What follows a run or a search: the best trial is tested once, and its files are written."""

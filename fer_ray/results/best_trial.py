@@ -1,4 +1,4 @@
-"""The end of a search: a table of all trials, and one test of the best."""
+"""The end of a search: a table of all trials, and the test of the best trial."""
 
 import csv
 import io
@@ -25,10 +25,11 @@ _COLUMNS = ("trial", "epochs", "best_epoch", "best", "seconds", "failure")
 
 
 def trial_table(search: Folder, metric: str, mode: MetricMode) -> list[dict[str, Any]]:
-    """A row per trial, by name, from what it left on file.
+    """Read the files of all trials into a table.
 
     Returns:
-        `trial`, `epochs`, `best_epoch`, `best` (of the metric), `seconds`, `failure`, `params`.
+        A row per trial, ordered by name: `trial`, `epochs`, `best_epoch`, `best` (value of the
+        metric), `seconds`, `failure`, `params`.
     """
     table = []
     for name in search.names():
@@ -53,14 +54,14 @@ def trial_table(search: Folder, metric: str, mode: MetricMode) -> list[dict[str,
 
 
 def best_trial(table: Sequence[Mapping[str, Any]], mode: MetricMode) -> Mapping[str, Any] | None:
-    """The trial with the best value, the first of equals; failed ones cannot win."""
+    """Return the first trial with the best value; `None` if all failed or have no value."""
     scored = [row for row in table if row["failure"] is None and row["best"] is not None]
     sign = 1 if mode == "max" else -1
     return max(scored, key=lambda row: sign * float(row["best"]), default=None)
 
 
 def table_csv(table: Sequence[Mapping[str, Any]]) -> str:
-    """`trials.csv`: what each trial came to, and what was sampled for it."""
+    """Return the content of `trials.csv`: results and sampled values of every trial."""
     keys = list(dict.fromkeys(key for row in table for key in row["params"]))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=[*_COLUMNS, *keys])
@@ -73,16 +74,16 @@ def table_csv(table: Sequence[Mapping[str, Any]]) -> str:
 def finish_search(
     plan: SearchPlan, table: Sequence[Mapping[str, Any]], best: Mapping[str, Any], wall_s: float
 ) -> dict[str, Any]:
-    """Test the best trial once; write its files and the search's.
+    """Test the best trial once, and write its files and those of the search.
 
     Args:
         plan: The search.
-        table: Its trials.
-        best: The one of them that is tested.
+        table: Its trials, from `trial_table`.
+        best: The row of the trial to test.
         wall_s: Seconds that the search took.
 
     Returns:
-        What the trial's `summary.json` holds.
+        The content of the trial's `summary.json`, but for `wall_s`.
     """
     folder, device = plan.folder / best["trial"], evaluation_device()
     run = plan.space.run_config(best["params"])

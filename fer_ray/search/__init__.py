@@ -1,1 +1,1 @@
-"""A search space: W&B's sweep format, distributions, conditions. Knows no Ray."""
+"""Search spaces: W&B's sweep format, distributions, conditions. Independent of Ray."""

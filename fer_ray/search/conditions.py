@@ -1,4 +1,4 @@
-"""Which parameters of a search depend on which: a method's fields on the choice of the method."""
+"""Conditional parameters: a method's fields exist only in trials with that method."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,13 +14,13 @@ METHOD_KEY = "method.name"
 _ELSEWHERE = {
     "data": "a section; search data.spec",
     "method": f"a section; search {METHOD_KEY}",
-    "metric": "what the search is about; write it beside `parameters`",
-    "mode": "what the search is about; write metric.goal beside `parameters`",
+    "metric": "what the search optimises; write it beside `parameters`",
+    "mode": "what the search optimises; write metric.goal beside `parameters`",
 }
 
 
 def has_key(method: str, key: str) -> bool:
-    """Whether a run of this method has a dotted key; only the methods' own fields differ.
+    """Return whether a run with this method has a dotted key; only keys of `method` can differ.
 
     >>> has_key("cross_entropy", "method.thresholds.fear"), has_key("cross_entropy", "optim.epochs")
     (False, True)
@@ -31,9 +31,9 @@ def has_key(method: str, key: str) -> bool:
 
 
 def lookup(nested: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, None if there is none.
+    """Return the value at a dotted key; `None` if there is none.
 
-    A class without a value of its own has that of `default`.
+    A class without its own value has that of `default`.
 
     >>> lookup({"method": {"thresholds": {"default": 0.5}}}, "method.thresholds.fear")
     0.5
@@ -45,10 +45,15 @@ def lookup(nested: Mapping[str, Any], key: str) -> Any:
 
 
 def check_methods(parameters: Mapping[str, Domain], run: Mapping[str, Any], place: str) -> None:
-    """Refuse unknown methods, and keys that no method in the choice has.
+    """Refuse unknown methods, and keys that none of the searched methods has.
+
+    Args:
+        parameters: What is searched, by dotted key.
+        run: What is fixed, nested.
+        place: The file, for messages.
 
     Raises:
-        ConfigError: Naming the method or the key.
+        ConfigError: If there is one; names the method or the key.
     """
     for key in parameters:
         if key in _ELSEWHERE:
@@ -58,7 +63,7 @@ def check_methods(parameters: Mapping[str, Domain], run: Mapping[str, Any], plac
     for method in parameters[METHOD_KEY].corners():
         if not isinstance(method, str) or method not in METHODS:
             raise ConfigError(
-                f"{place}: parameters.{METHOD_KEY}: expected values of {', '.join(METHODS)}; "
+                f"{place}: parameters.{METHOD_KEY}: expected one of {', '.join(METHODS)}; "
                 f"got {method!r}"
             )
     choice = parameters[METHOD_KEY].grid_values()

@@ -1,9 +1,9 @@
-"""Reading one parameter of a sweep file: the distributions of W&B's format by their names.
+"""Reads one parameter of a sweep file: the distributions of W&B's format, by name.
 
-https://docs.wandb.ai/models/sweeps/sweep-config-keys lists the format; `inv_log_uniform`, `beta`
-and their variants are not read. Two readings differ from W&B's, both towards what the file says:
-multiples of `q` stay inside the bounds, and unbounded distributions end 4.75 standard deviations
-out, so that every corner of a space can be tried.
+https://docs.wandb.ai/models/sweeps/sweep-config-keys lists the format. `inv_log_uniform`, `beta`
+and their variants are not supported. Two things differ from W&B: multiples of `q` stay inside the
+bounds of the file, and unbounded distributions end at 4.75 standard deviations, so that every
+corner of a space can be tried.
 """
 
 import math
@@ -12,12 +12,7 @@ from typing import Any
 
 from fer_ray.core.errors import ConfigError
 from fer_ray.search.continuous import Quantized, Real
-from fer_ray.search.domains import (
-    Choice,
-    Constant,
-    Domain,
-    Integers,
-)
+from fer_ray.search.domains import Choice, Constant, Domain, Integers
 from fer_ray.search.shapes import Number, Shape, is_number, tidy
 
 
@@ -41,11 +36,11 @@ def _uniform(raw: Mapping[str, Any]) -> Real:
 
 
 def _log_uniform(raw: Mapping[str, Any]) -> Real:
-    """Bounds are natural logarithms."""
+    """Read `log_uniform`, whose bounds are natural logarithms."""
     low, high = _bounds(raw, positive=False)
     if max(abs(low), abs(high)) > 300:
         raise ValueError(
-            f"takes natural logarithms, got min={low} max={high}, too large to raise e to; "
+            f"takes natural logarithms in [-300, 300], got min={low} max={high}; "
             "log_uniform_values takes the values themselves"
         )
     return _log_uniform_values({"min": math.exp(low), "max": math.exp(high)})
@@ -64,7 +59,10 @@ def _normal(raw: Mapping[str, Any]) -> Real:
 def _log_normal(raw: Mapping[str, Any]) -> Real:
     _positive(raw, "sigma")
     if abs(raw["mu"]) + 5 * raw["sigma"] > 300:
-        raise ValueError(f"takes natural logarithms, got mu={raw['mu']} sigma={raw['sigma']}")
+        raise ValueError(
+            "takes natural logarithms with |mu| + 5 sigma of at most 300, got "
+            f"mu={raw['mu']} sigma={raw['sigma']}"
+        )
     return _unbounded(Shape("lognorm", (float(raw["sigma"]), 0.0, math.exp(raw["mu"]))))
 
 
@@ -73,7 +71,7 @@ def _unbounded(shape: Shape) -> Real:
 
 
 def _quantized(real: Real, q: Number) -> Quantized:
-    """Multiples of `q` inside hard bounds; soft ones are rounded to the nearest multiple."""
+    """Return the multiples of `q` inside the bounds; cut-off tails end at the nearest multiple."""
     slack = 1e-9
     if real.native is None:
         first, last = round(real.low / q), round(real.high / q)
@@ -90,7 +88,7 @@ def _choice(raw: Mapping[str, Any]) -> Choice:
         raise ValueError(f"needs a list with at least one value, got values={values!r}")
     for index, value in enumerate(values):
         if not (value is None or isinstance(value, str | bool) or is_number(value)):
-            raise ValueError(f"needs numbers, words, true, false or null as values, got {value!r}")
+            raise ValueError(f"needs numbers, text, true, false or null as values, got {value!r}")
         if value in values[:index]:
             raise ValueError(f"needs different values, got {value!r} twice")
     return Choice(tuple(values))
@@ -99,7 +97,9 @@ def _choice(raw: Mapping[str, Any]) -> Choice:
 def _weighted_choice(raw: Mapping[str, Any]) -> Choice:
     values, probabilities = _choice(raw).values, raw["probabilities"]
     if not isinstance(probabilities, list) or len(probabilities) != len(values):
-        raise ValueError(f"needs a probability for each of {len(values)} values")
+        raise ValueError(
+            f"needs a probability for each of {len(values)} values, got {probabilities!r}"
+        )
     if not all(is_number(share) and share >= 0 for share in probabilities):
         raise ValueError(f"needs probabilities of at least 0, got {probabilities}")
     if not math.isclose(sum(probabilities), 1.0, abs_tol=1e-6):
@@ -111,7 +111,9 @@ def _weighted_choice(raw: Mapping[str, Any]) -> Choice:
 def _integers(raw: Mapping[str, Any]) -> Integers:
     low, high = _bounds(raw, positive=False)
     if not (isinstance(low, int) and isinstance(high, int)):
-        raise ValueError(f"needs whole min and max, got min={low} max={high}; uniform takes others")
+        raise ValueError(
+            f"needs whole numbers, got min={low} max={high}; uniform takes other numbers"
+        )
     return Integers(low, high)
 
 
@@ -134,14 +136,14 @@ DISTRIBUTIONS = (*_OTHERS, *_REALS, *(f"q_{name}" for name in _REALS))
 
 
 def parse_domain(raw: object, place: str) -> Domain:
-    """Read one parameter as W&B would.
+    """Read one parameter of a sweep file.
 
     Args:
-        raw: What stands in the file: `{distribution: uniform, min: 0.2, max: 0.9}`.
+        raw: Content of the file, such as `{distribution: uniform, min: 0.2, max: 0.9}`.
         place: File and dotted key, for messages.
 
     Raises:
-        ConfigError: If the distribution is unknown, a key is missing, unknown or out of range.
+        ConfigError: If the distribution is unknown, or a key is missing, unknown or out of range.
 
     >>> parse_domain({"min": 1, "max": 6}, "epochs").grid_values()
     [1, 2, 3, 4, 5, 6]
@@ -151,7 +153,7 @@ def parse_domain(raw: object, place: str) -> Domain:
     name = raw["distribution"] if "distribution" in raw else _inferred(raw, place)
     if name not in DISTRIBUTIONS:
         raise ConfigError(
-            f"{place}: expected a distribution of {', '.join(DISTRIBUTIONS)}; got {name!r}"
+            f"{place}: expected one of the distributions {', '.join(DISTRIBUTIONS)}; got {name!r}"
         )
     try:
         return _build(name, {key: value for key, value in raw.items() if key != "distribution"})
@@ -168,7 +170,7 @@ def _build(name: str, raw: Mapping[str, Any]) -> Domain:
         raise ValueError(f"takes the keys {', '.join(allowed)}, got {', '.join(map(str, raw))}")
     for key in allowed:
         if key not in ("value", "values", "probabilities") and not is_number(filled[key]):
-            hint = "; YAML reads 1e-4 as a word, write 1.0e-4" if _is_word(filled[key]) else ""
+            hint = "; YAML reads 1e-4 as text, write 1.0e-4" if _is_text(filled[key]) else ""
             raise ValueError(f"needs a number, got {key}={filled[key]!r}{hint}")
     if name == base:
         return build(filled)
@@ -178,7 +180,8 @@ def _build(name: str, raw: Mapping[str, Any]) -> Domain:
     return _quantized(real, filled["q"])
 
 
-def _is_word(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
+    """Return whether a value is text that Python reads as a number."""
     try:
         return isinstance(value, str) and is_number(float(value))
     except ValueError:
@@ -186,10 +189,10 @@ def _is_word(value: Any) -> bool:
 
 
 def _inferred(raw: Mapping[str, Any], place: str) -> str:
-    """W&B's rule for a parameter without `distribution`.
+    """Infer the distribution from the keys, as W&B does.
 
     Raises:
-        ConfigError: If the keys fit no rule.
+        ConfigError: If the keys fit no distribution.
     """
     if "value" in raw:
         return "constant"

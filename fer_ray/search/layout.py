@@ -1,4 +1,4 @@
-"""What a search's folder holds, by name, and how its rows are judged."""
+"""Names in the folder of a search, and how the rows of trials are compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from fer_ray.search.space import trial_params
 from fer_ray.search.sweep import MetricMode
 
 SEARCH = "search.yaml"
-"""The space and the overrides that the search was begun with."""
+"""The space and the overrides that the search was started with."""
 TRAIN_RUNS = "train_runs"
-"""Ray Train's own folders, of trials with several workers."""
+"""Ray Train's folders, for trials with several workers."""
 WARMUP = "warmup"
-"""Warm-ups that trials share, while the search runs."""
+"""Warm-ups that trials share; deleted at the end of the search."""
 FAILURE = "failure.json"
 PARAMS = "params.json"
 TRAIN_NAME = "train"
@@ -20,12 +20,12 @@ _WORST = {"max": -1.0, "min": 1e9}
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
-    """The name of the trial that a configuration belongs to; its folder has it too."""
+    """Return the name of a configuration's trial, which is the name of its folder too."""
     return f"trial_{config['trial'] + 1:03d}"
 
 
 def sampled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What was sampled, by dotted key, without the trial's number and Optuna's helpers.
+    """Return the sampled values by dotted key, without the trial's number and Optuna's helpers.
 
     >>> sampled({"optim.epochs": 3, "u:optim.epochs": 0.5, "trial": 0})
     {'optim.epochs': 3}
@@ -34,7 +34,7 @@ def sampled(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checkpoints_of(search: Folder, trial: str) -> Folder:
-    """Where a trial's checkpoints lie: in its own folder, or in that of its Train run."""
+    """Return the folder of a trial's checkpoints: its own, or that of its Ray Train run."""
     nested = search / TRAIN_RUNS / trial / TRAIN_NAME
     return nested if nested.exists() else search / trial
 
@@ -42,12 +42,12 @@ def checkpoints_of(search: Folder, trial: str) -> Folder:
 def best_row(
     rows: Sequence[Mapping[str, Any]], metric: str, mode: MetricMode
 ) -> Mapping[str, Any] | None:
-    """The row with the best value of a metric, the first of equals; `None` if none has one."""
+    """Return the first row with the best value of a metric; `None` if no row has a value."""
     scored = [row for row in rows if row.get(metric) is not None]
     sign = 1 if mode == "max" else -1
     return max(scored, key=lambda row: sign * float(row[metric]), default=None)
 
 
 def worst_value(mode: MetricMode) -> float:
-    """What an infeasible trial reports: worse than any value of a metric can be."""
+    """Return what an infeasible trial reports: a finite number worse than any value of a metric."""
     return _WORST[mode]

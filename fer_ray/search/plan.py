@@ -1,4 +1,4 @@
-"""A search that has been checked and can start; what a search was begun with, on file."""
+"""A checked search that can start, and the file that says what it was started with."""
 
 import json
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ from fer_ray.search.layout import SEARCH
 from fer_ray.search.space import SearchSpace
 
 _FORMAT = 2
-"""Of what Tune pickles beside it: another layout of this package is another format."""
+"""Version of what Tune pickles; it changes when the modules of this package move."""
 _WORKERS = "workers.num_workers"
 _DEFAULT_TRIALS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """A search that has been checked and can start.
+    """A checked search that can start.
 
     Attributes:
-        space: What is searched, with the overrides of the command line in it.
-        overrides: Those overrides.
-        source: The space as its file has it.
-        num_trials: Trials in all.
-        folder: Where everything goes.
-        data: The data of every trial.
+        space: What is searched, with the overrides of the command line applied.
+        overrides: These overrides, by dotted key.
+        source: Content of the space's file.
+        num_trials: Total number of trials.
+        folder: Folder of the search.
+        data: Data of every trial.
         wandb: Whether and how trials are recorded in W&B.
-        is_resumed: Whether the folder holds a search to go on with.
-        shares_warmup: Whether trials that agree up to their first split train it once.
+        is_resumed: Whether the folder holds a search to resume.
+        shares_warmup: Whether trials that are equal up to their first split share their warm-up.
     """
 
     space: SearchSpace
@@ -47,8 +47,8 @@ class SearchPlan:
     is_resumed: bool
     shares_warmup: bool
 
-    def remember(self) -> None:
-        """Write down what the search is begun with."""
+    def save(self) -> None:
+        """Write the file that says what the search was started with."""
         content = {
             "format": _FORMAT,
             "space": dict(self.source),
@@ -57,56 +57,57 @@ class SearchPlan:
         self.folder.write_text(SEARCH, yaml.safe_dump(content, sort_keys=False))
 
 
-def remembered(
+def load_search(
     folder: Folder, source: Mapping[str, Any], overrides: Mapping[str, Any], place: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The space and the overrides that a search was begun with.
+    """Load the space and the overrides that a search was started with, to resume it.
 
     Args:
-        folder: Of the search.
-        source: The space as the command line has it now; a resumed search may not change it.
-        overrides: Likewise; what was given at the beginning may be left out.
+        folder: Folder of the search.
+        source: Content of the space's file now; a resumed search must not change it.
+        overrides: Overrides of the command line now. Those of the start may be left out but not
+            changed.
         place: The space's file, for messages.
 
     Raises:
-        ConfigError: If the folder holds no search, one of an older version, or another one.
+        ConfigError: If the folder holds no search, one of an older version, or another search.
     """
     if not folder.exists(SEARCH):
         raise ConfigError(f"--resume: {folder} holds no search; start one without --resume")
     stored = yaml.safe_load(folder.read_text(SEARCH))
     if stored.get("format") != _FORMAT:
         raise ConfigError(
-            f"--resume: {folder} was begun with another version of fer_ray, whose unfinished "
-            "trials this one cannot continue; finish it with that version, or start a new search"
+            f"--resume: {folder} was started with another version of fer_ray, whose unfinished "
+            "trials this version cannot resume; finish it with that version or start a new search"
         )
     if stored["space"] != json.loads(json.dumps(source)):
         raise ConfigError(
-            f"--resume: {place} is not the space that {folder} was begun with, kept in its "
-            f"{SEARCH}; start a new search for a new space"
+            f"--resume: {place} is not the space that {folder} was started with (see its "
+            f"{SEARCH}); restore the file, or start a new search"
         )
     changed = {key for key in overrides if overrides[key] != stored["overrides"].get(key)}
     if changed:
         raise ConfigError(
-            f"--resume: {', '.join(sorted(changed))} differs from what {folder} was begun with; "
+            f"--resume: {', '.join(sorted(changed))} differs from what {folder} was started with; "
             "leave it out, or start a new search"
         )
     return stored["space"], stored["overrides"]
 
 
-def count_trials(space: SearchSpace, asked: int | None) -> int:
-    """How many trials: as asked, else the file's `run_cap`, else 12; no more than a grid has.
+def count_trials(space: SearchSpace, requested: int | None) -> int:
+    """Return the number of trials: as requested, else `run_cap`, else 12; at most a whole grid.
 
     Raises:
-        ConfigError: If `asked` is below 1.
+        ConfigError: If fewer than one is requested.
     """
-    if asked is not None and asked < 1:
-        raise ConfigError(f"--trials: at least 1, got {asked}")
-    num_trials = asked or space.run_cap or _DEFAULT_TRIALS
+    if requested is not None and requested < 1:
+        raise ConfigError(f"--trials: expected at least 1, got {requested}")
+    num_trials = requested or space.run_cap or _DEFAULT_TRIALS
     return min(num_trials, len(space.grid_points())) if space.search == "grid" else num_trials
 
 
 def largest_run(space: SearchSpace) -> RunConfig:
-    """The default run, with as many workers as any trial may have."""
+    """Return the default run with as many workers as any trial may have."""
     params = space.default_params()
     if _WORKERS in params:
         params[_WORKERS] = max(space.parameters[_WORKERS].corners())

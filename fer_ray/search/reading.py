@@ -1,6 +1,6 @@
-"""Reads a search space: what is fixed stands under `run`, what is searched under `parameters`.
+"""Reads a search space: `run` holds what is fixed, `parameters` what is searched.
 
-A key that no run has, or a value that no run can have, ends here, before anything is started.
+Unknown keys, and values that no run can have, are refused here, before anything starts.
 """
 
 import itertools
@@ -29,7 +29,7 @@ def load_space(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     """Read a search space from a file; see `parse_space`.
 
     Raises:
-        ConfigError: If the file cannot be read, is not YAML, or says something that no run can do.
+        ConfigError: If the file cannot be read, is not YAML, or allows a run that is not valid.
     """
     return parse_space(load_yaml(Path(path)), str(path), overrides)
 
@@ -37,21 +37,21 @@ def load_space(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
 def parse_space(
     raw: Mapping[str, Any], place: str, overrides: Mapping[str, Any] | None = None
 ) -> SearchSpace:
-    """Read a search space and try its corners.
+    """Read a search space, and check it by building the runs of its extreme values.
 
     Args:
-        raw: A W&B sweep configuration with our `run`.
+        raw: A W&B sweep configuration with an additional section `run`.
         place: Where it comes from, for messages.
-        overrides: Dotted keys of the run that are fixed; such a key is not searched any more.
+        overrides: Fixed values by dotted key; these keys are no longer searched.
 
     Raises:
-        ConfigError: If it says something that no run can do; one paragraph with the dotted key.
+        ConfigError: If it allows a run that is not valid; one paragraph with the dotted key.
     """
     check_top_level(raw, place)
     fixed = overrides or {}
     metric, mode = read_metric(raw, place)
-    judged = {"metric": fixed.get("metric", metric), "mode": fixed.get("mode", mode)}
-    run = with_overrides(_with_section(raw.get("run", {})), {**fixed, **judged})
+    optimised = {"metric": fixed.get("metric", metric), "mode": fixed.get("mode", mode)}
+    run = with_overrides(_with_section(raw.get("run", {})), {**fixed, **optimised})
     every = flat_parameters(raw["parameters"], place)
     searched = {key: value for key, value in every.items() if key not in fixed}
     parameters = {
@@ -65,7 +65,7 @@ def parse_space(
         bases=_bases(run, parameters, default_method, place),
         default_method=default_method,
         search=read_search(raw, place),
-        **judged,
+        **optimised,
         run_cap=read_run_cap(raw, place),
         early_terminate=read_early_terminate(raw, place),
         parameters=parameters,
@@ -78,13 +78,13 @@ def parse_space(
 
 
 def _with_section(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The run with its method as a section, where it is one word."""
+    """Return the run with its method as a section, also if it is given as one word."""
     method = run.get("method")
     return {**run, "method": {"name": method}} if isinstance(method, str) else dict(run)
 
 
 def _default_method(run: Mapping[str, Any], parameters: Mapping[str, Domain]) -> str:
-    """The method that a run has without a search, or the nearest one that is searched."""
+    """Return the method that a run has without a search, or the nearest of the searched ones."""
     section = run.get("method", {})
     named = section.get("name") if isinstance(section, Mapping) else None
     named = RunConfig().method.label if named is None else named
@@ -94,10 +94,10 @@ def _default_method(run: Mapping[str, Any], parameters: Mapping[str, Domain]) ->
 def _bases(
     run: Mapping[str, Any], parameters: Mapping[str, Domain], default_method: str, place: str
 ) -> dict[str, RunConfig]:
-    """The run of every method; a field that a method does not have is left out of its run.
+    """Build the run of every method; fields that a method does not have are left out.
 
     Raises:
-        ConfigError: If no run can be made of what the file fixes.
+        ConfigError: If the fixed values do not make a valid run.
     """
     section = run.get("method", {})
     try:
@@ -114,7 +114,7 @@ def _bases(
 
 
 def _check_corners(space: SearchSpace) -> None:
-    """Build the run of every extreme value, alone and in pairs, all else at its default."""
+    """Build the run of every extreme value, alone and in pairs, with the others at defaults."""
     for method in space.methods:
         named = {METHOD_KEY: method} if METHOD_KEY in space.parameters else {}
         defaults = space.default_params(method)

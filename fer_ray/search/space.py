@@ -1,4 +1,4 @@
-"""A search space that has been checked: configurations, defaults, runs. Knows nothing of Ray."""
+"""A checked search space: its configurations, its defaults and their runs."""
 
 import copy
 import itertools
@@ -13,32 +13,28 @@ from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
-from fer_ray.search.sweep import (
-    EarlyTerminate,
-    MetricMode,
-    Search,
-)
+from fer_ray.search.sweep import EarlyTerminate, MetricMode, Search
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is fixed, what is searched and how.
+    """A checked search space: what is fixed, what is searched, and how.
 
-    If `method.name` is searched, a field of the methods is active only in the trials whose method
-    has it; elsewhere what `run` says of it is left out, too.
+    If `method.name` is searched, a method's field is active only in trials whose method has it. In
+    other trials, a value that `run` fixes for it is left out too.
 
     Attributes:
-        name: Of the search; the file's stem if it gives none.
+        name: Name of the search; by default the file's stem.
         place: The file, for messages.
-        bases: The run of every method that trials may have, as it is without a search.
+        bases: The fixed part of the run, for every method that trials may have.
         default_method: The method of the first trial.
         search: How values are chosen.
-        metric: What is best; a `val/...` key.
-        mode: Whether the best metric is the largest or the smallest.
-        run_cap: Number of trials, if the file says.
-        early_terminate: When trials are stopped early, if at all.
-        parameters: What is searched, by dotted key into the run.
-        source: The file's content, for W&B.
+        metric: The metric that is optimised; a `val/...` key.
+        mode: Whether the largest or the smallest metric is best.
+        run_cap: Number of trials; `None` if the file does not say.
+        early_terminate: When trials are stopped early; `None` for never.
+        parameters: What is searched, by dotted key of the run.
+        source: Content of the file, for W&B.
     """
 
     name: str
@@ -54,22 +50,22 @@ class SearchSpace:
     source: Mapping[str, Any]
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Draw a configuration: values of the active parameters by dotted key."""
+        """Draw a configuration: the values of the active parameters by dotted key."""
         return self._choose(lambda _, domain: domain.sample(rng))
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Ask an Optuna trial for a configuration: a define-by-run function as it stands.
+        """Ask an Optuna trial for a configuration; serves as a define-by-run function.
 
-        Ray's OptunaSearch adds what it overheard, the `u:<key>` of mapped parameters among it;
-        `trial_params` takes them out again.
+        Ray's OptunaSearch adds every suggestion that it sees, among them the `u:<key>` of mapped
+        parameters; `trial_params` removes these.
         """
         return self._choose(lambda key, domain: domain.suggest(trial, key))
 
     def default_params(self, method: str | None = None) -> dict[str, Any]:
-        """What a run has without a search, every active parameter at the nearest allowed value.
+        """Return the values of a run without a search, moved to the nearest allowed values.
 
         Args:
-            method: One of `methods`; by default the one that a run has without a search.
+            method: One of `methods`; by default `default_method`.
         """
         method = method or self.default_method
         base = self.bases[method].to_dict()
@@ -79,24 +75,24 @@ class SearchSpace:
         }
 
     def default_point(self) -> dict[str, Any]:
-        """The default configuration as `study.enqueue_trial` and `points_to_evaluate` want it."""
+        """Return the default configuration for `enqueue_trial` and `points_to_evaluate`."""
         point: dict[str, Any] = {}
         for key, value in self.default_params().items():
             point |= self.parameters[key].point(key, value)
         return point
 
     def grid_points(self) -> list[dict[str, Any]]:
-        """All combinations of the active parameters, the default configuration first.
+        """Return all combinations of the active parameters, the default configuration first.
 
         Raises:
-            ConfigError: If a parameter is continuous or the combinations are too many to run.
+            ConfigError: If a parameter is continuous or there are too many combinations.
         """
         points = [point for method in self.methods for point in self._grid(method)]
         default = self.default_params()
         return [default, *(point for point in points if point != default)]
 
     def run_config(self, params: Mapping[str, Any]) -> RunConfig:
-        """The run of one configuration; what `params` leaves out is as `run` says.
+        """Build the run of a configuration; what `params` leaves out has the fixed value.
 
         Raises:
             ConfigError: If a value does not fit the run.
@@ -108,7 +104,7 @@ class SearchSpace:
         return self.bases[method].with_values(values)
 
     def fixed(self, values: Mapping[str, Any]) -> "SearchSpace":
-        """The same search with some values fixed, by dotted key; they are not searched any more.
+        """Return the same search with some values fixed, by dotted key, and no longer searched.
 
         Raises:
             ConfigError: If a value does not fit the run.
@@ -120,7 +116,7 @@ class SearchSpace:
         )
 
     def to_wandb_sweep(self) -> dict[str, Any]:
-        """The file as W&B reads it: without `run`, all parameters by dotted key."""
+        """Return the sweep as W&B reads it: without `run`, all parameters by dotted key."""
         return {key: copy.deepcopy(value) for key, value in self.source.items() if key != "run"}
 
     @property
@@ -129,14 +125,14 @@ class SearchSpace:
         return list(self.bases)
 
     def active(self, method: str) -> dict[str, Domain]:
-        """The parameters that trials of a method have, `method.name` first."""
+        """Return the parameters that trials of a method have, `method.name` first."""
         ordered = sorted(self.parameters.items(), key=lambda item: item[0] != METHOD_KEY)
         if METHOD_KEY not in self.parameters:
             return dict(ordered)
         return {key: domain for key, domain in ordered if has_key(method, key)}
 
     def _choose(self, choose: Callable[[str, Domain], Any]) -> dict[str, Any]:
-        """Choose a value for every active parameter; the method first, as it decides which are."""
+        """Choose a value for every active parameter; first the method, on which they depend."""
         params: dict[str, Any] = {}
         if METHOD_KEY in self.parameters:
             params[METHOD_KEY] = choose(METHOD_KEY, self.parameters[METHOD_KEY])
@@ -146,7 +142,7 @@ class SearchSpace:
         return params
 
     def _grid(self, method: str) -> list[dict[str, Any]]:
-        """All combinations of a method."""
+        """Return all combinations of one method's parameters."""
         values: dict[str, list[Any]] = {}
         for key, domain in self.active(method).items():
             try:
@@ -159,7 +155,7 @@ class SearchSpace:
 
 
 def trial_params(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a configuration, without the helpers that Optuna was asked for.
+    """Return the values of a configuration without Optuna's helpers.
 
     >>> trial_params({"optim.momentum": 0.9, "u:optim.momentum": 0.5})
     {'optim.momentum': 0.9}

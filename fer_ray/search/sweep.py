@@ -1,4 +1,4 @@
-"""The parts of a W&B sweep file, apart from its distributions: keys, metric, caps, parameters."""
+"""Reads the parts of a W&B sweep file other than distributions: keys, metric, caps, parameters."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -23,11 +23,11 @@ _SEARCHES: dict[str, Search] = {"random": "random", "grid": "grid", "bayes": "ba
 
 @dataclass(frozen=True)
 class EarlyTerminate:
-    """When trials that lag behind are stopped, in epochs: W&B's hyperband, Ray's ASHA.
+    """When weak trials are stopped: `hyperband` in W&B's format, ASHA in Ray.
 
     Attributes:
-        min_iter: No trial is stopped before.
-        eta: Every rung keeps one trial in `eta`.
+        min_iter: Number of epochs before which no trial is stopped, at least 1.
+        eta: Every rung keeps one trial in `eta`; above 1.
     """
 
     min_iter: int
@@ -38,21 +38,21 @@ def check_keys(raw: Iterable[Any], known: Iterable[str], place: str) -> None:
     """Refuse unknown keys.
 
     Raises:
-        ConfigError: Naming the key, the nearest known one or all of them.
+        ConfigError: If there is one; names it, and the nearest known key or all known keys.
     """
     known = list(known)
     for key in raw:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
             raise ConfigError(f"{place}: {key}: unknown key; {hint}")
 
 
 def check_top_level(raw: Mapping[Any, Any], place: str) -> None:
-    """Refuse a file that is no sweep.
+    """Refuse a file that is not a sweep.
 
     Raises:
-        ConfigError: If a key is unknown or a section is not one.
+        ConfigError: If a key is unknown, a section is not a section, or nothing is searched.
     """
     check_keys(raw, _KEYS, place)
     for key in ("run", "parameters"):
@@ -63,22 +63,24 @@ def check_top_level(raw: Mapping[Any, Any], place: str) -> None:
 
 
 def read_search(raw: Mapping[str, Any], place: str) -> Search:
-    """How values are chosen.
+    """Read how values are chosen.
 
     Raises:
-        ConfigError: If `method` is none of W&B's three.
+        ConfigError: If `method` is not random, grid or bayes.
     """
     search = raw.get("method")
     if not isinstance(search, str) or search not in _SEARCHES:
         raise ConfigError(
-            f"{place}: method: expected random, grid or bayes, got {search!r}; the method that a "
-            "run trains with stands under run.method.name"
+            f"{place}: method: expected random, grid or bayes, got {search!r}; the method to train "
+            "with goes under run.method.name"
         )
     return _SEARCHES[search]
 
 
 def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, MetricMode]:
-    """What is best, from `metric`; the run's own default if there is none.
+    """Read the metric and whether its largest or smallest value is best.
+
+    Without a section `metric`, the metric is that of a default run, and the largest value is best.
 
     Raises:
         ConfigError: If the metric is not of the validation set, or the goal is missing or unknown.
@@ -103,10 +105,10 @@ def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, MetricMode]:
 
 
 def read_run_cap(raw: Mapping[str, Any], place: str) -> int | None:
-    """How many trials, if the file says.
+    """Read the number of trials; `None` if the file does not say.
 
     Raises:
-        ConfigError: If it is no whole number of at least 1.
+        ConfigError: If it is not a whole number of at least 1.
     """
     cap = raw.get("run_cap")
     if cap is None or (type(cap) is int and cap >= 1):
@@ -115,10 +117,10 @@ def read_run_cap(raw: Mapping[str, Any], place: str) -> int | None:
 
 
 def read_early_terminate(raw: Mapping[str, Any], place: str) -> EarlyTerminate | None:
-    """When trials are stopped, if the file says.
+    """Read when trials are stopped early; `None` if the file does not say.
 
     Raises:
-        ConfigError: If it is no hyperband, or a number is missing or out of range.
+        ConfigError: If the type is not hyperband, or a number is missing or out of range.
     """
     stop, where = raw.get("early_terminate"), f"{place}: early_terminate"
     if stop is None:
@@ -131,17 +133,24 @@ def read_early_terminate(raw: Mapping[str, Any], place: str) -> EarlyTerminate |
     check_keys(stop, ("type", "min_iter", "eta"), where)
     min_iter, eta = stop.get("min_iter"), stop.get("eta", 3)
     if type(min_iter) is not int or min_iter < 1:
-        raise ConfigError(f"{where}.min_iter: expected whole epochs, at least 1, got {min_iter!r}")
+        raise ConfigError(
+            f"{where}.min_iter: expected a whole number of epochs of at least 1, got {min_iter!r}"
+        )
     if not is_number(eta) or eta <= 1:
         raise ConfigError(f"{where}.eta: expected a number above 1, got {eta!r}")
     return EarlyTerminate(min_iter, float(eta))
 
 
 def flat_parameters(raw: Mapping[Any, Any], place: str, prefix: str = "") -> dict[str, Any]:
-    """Parameters by dotted key, whether nested as W&B nests them or dotted already.
+    """Return parameters by dotted key, from W&B's nested form or from dotted keys.
+
+    Args:
+        raw: The section `parameters`.
+        place: The file, for messages.
+        prefix: Dotted key of `raw` with a dot at its end, if it is nested.
 
     Raises:
-        ConfigError: If a key is no word, is given in both forms, or mixes both kinds of content.
+        ConfigError: If a key is not text, is given in both forms, or mixes both kinds of content.
     """
     flat: dict[str, Any] = {}
     for key, value in raw.items():
@@ -158,6 +167,8 @@ def flat_parameters(raw: Mapping[Any, Any], place: str, prefix: str = "") -> dic
                 )
             found = flat_parameters(inner, place, f"{dotted}.")
         for name in found.keys() & flat.keys():
-            raise ConfigError(f"{place}: parameters.{name}: given twice, dotted and nested")
+            raise ConfigError(
+                f"{place}: parameters.{name}: expected once, got both a dotted and a nested key"
+            )
         flat |= found
     return flat

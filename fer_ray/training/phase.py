@@ -45,7 +45,7 @@ from fer_ray.training.learner import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What one network trains on in one epoch.
+    """The plan of one network's epoch: its rows, their labels, and the number of steps.
 
     Attributes:
         network: Number of the network, from 0.

@@ -1,4 +1,4 @@
-"""What differs between a plain process, a Tune trial and Train workers; and what they all run."""
+"""Trains a run in any runtime: a plain process, a Tune trial, or Ray Train workers."""
 
 import shutil
 import tempfile

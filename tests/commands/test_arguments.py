@@ -13,7 +13,7 @@ from fer_ray.core.errors import ConfigError
 MAINS = {"tune": tune.main, "train": train.main, "scale": scale.main}
 
 
-def test_the_command_line_is_above_the_file(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("optim: {epochs: 3, momentum: 0.5}\nworkers: {num_workers: 4}\n")
     words = ["--config", str(path), "--set", "optim.epochs=5", "--workers", "2"]
@@ -21,8 +21,10 @@ def test_the_command_line_is_above_the_file(tmp_path: Path) -> None:
     assert (run.optim.epochs, run.optim.momentum, run.workers.num_workers) == (5, 0.5, 2)
 
 
-def test_relative_data_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers have a working directory of their own."""
+def test_relative_data_paths_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers have their own working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "noise.txt").write_text("")
     assert absolute_spec("folder:faces") == f"folder:{tmp_path}/faces"
@@ -58,7 +60,7 @@ def test_the_resolved_configuration_is_printed_as_yaml(
 
 
 @pytest.mark.parametrize("module", [tune, train, scale])
-def test_every_option_is_explained(module: object) -> None:
+def test_every_option_has_a_help_text(module: object) -> None:
     parser = module.build_parser()  # type: ignore[attr-defined]
     silent = [action.dest for action in parser._actions if not action.help]
     assert silent == []
@@ -87,6 +89,6 @@ def test_assignments_are_yaml() -> None:
         ("optim.epochs=[1", r"--set optim\.epochs=\[1: the value is not YAML"),
     ],
 )
-def test_a_bad_assignment_is_named(word: str, message: str) -> None:
+def test_a_bad_assignment_is_refused(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_assignments([word])

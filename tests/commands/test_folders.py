@@ -1,4 +1,4 @@
-"""Where a command puts its files."""
+"""The choice of the folder that a command writes to."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def make(storage: Path, *names: str) -> str:
     return str(storage)
 
 
-def test_folders_are_numbered_after_the_highest_not_by_how_many_there_are(tmp_path: Path) -> None:
+def test_a_new_folder_has_the_next_higher_number(tmp_path: Path) -> None:
     storage = make(tmp_path, "train-001", "train-007", "train-x", "trained-009", "other-012")
     assert choose_folder(storage, None, "train", resume=False).name == "train-008"
     assert choose_folder(storage, None, "scale", resume=False).name == "scale-001"
@@ -30,21 +30,21 @@ def test_without_a_name_the_latest_is_resumed(tmp_path: Path) -> None:
     assert choose_folder(storage, None, "train", resume=True).name == "train-010"
 
 
-def test_a_stem_is_taken_by_the_letter(tmp_path: Path) -> None:
+def test_a_stem_is_not_a_pattern(tmp_path: Path) -> None:
     storage = make(tmp_path, "a.b-004", "aab-009")
     assert choose_folder(storage, None, "a.b", resume=True).name == "a.b-004"
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "", "a:b"])
-def test_a_name_that_is_no_folder_name_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--name .*expected letters, digits"):
+def test_an_invalid_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--name .*expected only letters, digits"):
         choose_folder(str(tmp_path), name, "train", resume=False)
 
 
-def test_what_exists_is_resumed_and_never_overwritten(tmp_path: Path) -> None:
+def test_an_existing_folder_is_resumed_and_never_overwritten(tmp_path: Path) -> None:
     storage = make(tmp_path, "mine")
     assert choose_folder(storage, "mine", "train", resume=True).name == "mine"
-    with pytest.raises(ConfigError, match="mine exists; go on with it by --resume"):
+    with pytest.raises(ConfigError, match="mine exists; resume it with --resume"):
         choose_folder(storage, "mine", "train", resume=False)
-    with pytest.raises(ConfigError, match=r"there is no .*yours; .* holds mine"):
+    with pytest.raises(ConfigError, match=r"yours does not exist; .* holds mine"):
         choose_folder(storage, "yours", "train", resume=True)

@@ -1,4 +1,4 @@
-"""How many runs fit a cluster; the cluster itself is started by the tests of the commands."""
+"""How many runs fit on a cluster. The tests of the commands start a real one."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ GPUS = st.sampled_from([0.0, 0.25, 1.0, 2.0])
 
 
 @given(st.integers(1, 9), st.sampled_from([0.5, 1.0, 3.0]), GPUS, st.integers(0, 64), GPUS)
-def test_as_many_run_at_once_as_fit(
+def test_as_many_runs_are_concurrent_as_fit(
     num_workers: int, cpus: float, gpus: float, have_cpus: int, have_gpus: float
 ) -> None:
     gpus = gpus if num_workers == 1 else float(int(gpus))

@@ -1,4 +1,4 @@
-"""What Ray reads from the environment is set where Ray is started, and nowhere else."""
+"""Ray's environment variables are set where Ray starts, and nowhere else."""
 
 import subprocess
 import sys
@@ -6,14 +6,14 @@ import sys
 from fer_ray.on_ray.environment import RAY_SETTINGS, missing_settings
 
 
-def test_every_process_has_a_token_of_its_own() -> None:
+def test_every_process_gets_a_new_token() -> None:
     first, second = (missing_settings({}, has_token_file=False) for _ in range(2))
     assert first["RAY_AUTH_MODE"] == second["RAY_AUTH_MODE"] == "token"
     assert len(first["RAY_AUTH_TOKEN"]) == 64
     assert first["RAY_AUTH_TOKEN"] != second["RAY_AUTH_TOKEN"]
 
 
-def test_a_token_of_the_user_stands() -> None:
+def test_a_token_of_the_user_is_kept() -> None:
     for own in ({"RAY_AUTH_TOKEN": "mine"}, {"RAY_AUTH_TOKEN_PATH": "/run/secret"}):
         missing = missing_settings(own, has_token_file=False)
         assert missing["RAY_AUTH_MODE"] == "token"
@@ -21,7 +21,7 @@ def test_a_token_of_the_user_stands() -> None:
     assert "RAY_AUTH_TOKEN" not in missing_settings({}, has_token_file=True)
 
 
-def test_what_the_user_has_set_is_never_missing() -> None:
+def test_variables_of_the_user_are_kept() -> None:
     own = {**dict.fromkeys(RAY_SETTINGS, "1"), "RAY_AUTH_MODE": "disabled"}
     assert missing_settings(own, has_token_file=False) == {}
     del own["RAY_USAGE_STATS_ENABLED"]
@@ -30,7 +30,7 @@ def test_what_the_user_has_set_is_never_missing() -> None:
 
 
 def test_importing_changes_no_variable_and_imports_no_ray() -> None:
-    """The commands too: `--help` and a refused input do not wait for Ray."""
+    """This includes the commands, so that `--help` and bad input do not wait for Ray."""
     code = (
         "import os, sys\n"
         "before = dict(os.environ)\n"

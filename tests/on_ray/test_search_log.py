@@ -1,4 +1,4 @@
-"""The driver's record of a search, with trials that no Tune runs."""
+"""The driver's record of a search, with stand-ins for Tune's trials."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ EPOCHS = 2
 
 @dataclass
 class EndedTrial:
-    """What a callback reads of Tune's own trial."""
+    """The part of Tune's trial that a callback reads."""
 
     config: dict[str, Any]
     status: str = "TERMINATED"
@@ -45,7 +45,7 @@ def search_log(folder: Path) -> SearchLog:
 
 
 def leave(folder: Path, number: int, recalls: list[float], failure: str | None = None) -> None:
-    """What a trial of an earlier session left on file."""
+    """Write the files of a trial of an earlier session."""
     path = folder / f"trial_{number + 1:03d}"
     path.mkdir()
     rows = [{"epoch": e, "val/macro_recall": r} for e, r in enumerate(recalls, start=1)]
@@ -55,7 +55,7 @@ def leave(folder: Path, number: int, recalls: list[float], failure: str | None =
         (path / "failure.json").write_text(json.dumps(content))
 
 
-def test_a_resumed_search_shows_what_had_ended(
+def test_a_resumed_search_shows_the_trials_that_had_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leave(tmp_path, 0, [0.3, 0.4])
@@ -94,7 +94,7 @@ def test_a_resumed_search_shows_what_had_ended(
         ("FloatingPointError", [0.1, 0.2], "failed"),
     ],
 )
-def test_how_a_trial_ended_is_told_by_what_it_left(
+def test_the_status_of_a_trial_follows_from_its_files(
     failure: str | None, recalls: list[float], end: str, tmp_path: Path
 ) -> None:
     leave(tmp_path, 0, recalls, failure)
@@ -107,7 +107,7 @@ def test_how_a_trial_ended_is_told_by_what_it_left(
         log.close()
 
 
-def test_a_failure_is_written_down_and_is_no_row(tmp_path: Path) -> None:
+def test_a_failure_is_recorded_but_not_as_a_row(tmp_path: Path) -> None:
     log, trial = search_log(tmp_path), EndedTrial({"trial": 0, "optim.learning_rate": 0.1})
     log.setup()
     try:

@@ -1,4 +1,4 @@
-"""What is asked of Optuna and of ASHA is what the file says."""
+"""Optuna and ASHA are set up as the file of the search space says."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def space_of(search: str, **changes: Any) -> SearchSpace:
         ("grid", optuna.samplers.RandomSampler),
     ],
 )
-def test_bayes_is_tpe_and_the_rest_is_random(search: str, sampler: type) -> None:
+def test_bayes_uses_tpe_and_the_others_random_draws(search: str, sampler: type) -> None:
     assert type(make_searcher(space_of(search), seed=0)._sampler) is sampler
 
 
@@ -40,7 +40,7 @@ def test_the_default_configuration_is_the_first_trial(search: str) -> None:
     assert first["trial"] == 0
 
 
-def test_a_grid_is_tried_whole_before_anything_is_drawn() -> None:
+def test_a_whole_grid_is_tried_before_random_draws() -> None:
     space = space_of("grid")
     points = first_points(space)
     assert len(points) == 6
@@ -50,7 +50,7 @@ def test_a_grid_is_tried_whole_before_anything_is_drawn() -> None:
     assert tried == points
 
 
-def test_the_seed_decides_what_is_drawn() -> None:
+def test_the_seed_determines_the_draws() -> None:
     space = parse_space(
         {"method": "random", "parameters": {"optim.learning_rate": {"min": 0.01, "max": 0.1}}},
         "file",
@@ -65,7 +65,7 @@ def test_the_seed_decides_what_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_optuna_is_told_the_metric_and_the_goal_of_the_file(mode: str) -> None:
+def test_optuna_gets_the_metric_and_the_goal_of_the_file(mode: str) -> None:
     goal = {"max": "maximize", "min": "minimize"}[mode]
     searcher = make_searcher(space_of("bayes", metric={"name": "val/loss", "goal": goal}), seed=0)
     assert (searcher.metric, searcher.mode) == ("val/loss", mode)
@@ -74,7 +74,7 @@ def test_optuna_is_told_the_metric_and_the_goal_of_the_file(mode: str) -> None:
 def test_the_scheduler_is_the_one_of_the_file() -> None:
     scheduler = make_scheduler(EarlyTerminate(min_iter=2, eta=2.5), num_epochs=9)
     assert isinstance(scheduler, ASHAScheduler)
-    # One more than the epochs there are, or the last epoch of every trial would be a stop.
+    # One more than the epochs there are, or every trial would be stopped in its last epoch.
     assert scheduler._max_t == 10
     assert scheduler._reduction_factor == 2.5
     (bracket,) = scheduler._brackets

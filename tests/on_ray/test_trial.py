@@ -1,4 +1,4 @@
-"""A trial: what it reserves, what a hopeless one reports, how its data are opened."""
+"""A trial: what it reserves, what it reports if it is infeasible, how its data are opened."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.samples import faces
 
 
 @pytest.mark.parametrize(("goal", "value"), [("maximize", -1.0), ("minimize", 1e9)])
-def test_an_infeasible_trial_reports_the_worst_value_after_its_last_epoch(
+def test_an_infeasible_trial_reports_the_worst_value_in_its_last_epoch(
     goal: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reported: list[dict[str, Any]] = []
@@ -35,7 +35,7 @@ def test_an_infeasible_trial_reports_the_worst_value_after_its_last_epoch(
     }
     run_trial({"trial": 0, "seed": 1}, space=parse_space(raw, "file"), folder=Folder("/nowhere"))
     failure = {"kind": "EmptySplitError", "message": "no label is left"}
-    # In its last epoch, so no scheduler stops the trial before the failure is known.
+    # In its last epoch, so that no scheduler stops the trial before the failure is known.
     assert reported == [{"epoch": 7, "val/loss": value, "failure": failure}]
 
 
@@ -56,7 +56,7 @@ def test_trials_of_one_process_open_the_same_data_once(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("drivers", [0.0, 1000.0])
-def test_every_trial_reserves_what_its_own_number_of_workers_needs(drivers: float) -> None:
+def test_a_trial_reserves_what_its_number_of_workers_needs(drivers: float) -> None:
     raw = {
         "run": {"data": "synthetic", "workers": {"cpus_per_worker": 3, "gpus_per_worker": 1}},
         "method": "random",

@@ -18,7 +18,7 @@ def row(name: str, best: float | None, failure: str | None = None) -> dict[str, 
 
 
 @pytest.mark.parametrize(("mode", "name"), [("max", "b"), ("min", "a")])
-def test_the_best_trial_is_the_best_by_the_goal(mode: MetricMode, name: str) -> None:
+def test_the_best_trial_is_the_first_with_the_best_value(mode: MetricMode, name: str) -> None:
     table = [row("a", 0.2), row("b", 0.6), row("c", 0.6), row("d", None)]
     found = best_trial(table, mode)
     assert found is not None
@@ -40,7 +40,7 @@ def leave(folder: Path, name: str, rows: list[dict[str, Any]], params: dict[str,
     (folder / name / "params.json").write_text(json.dumps(params))
 
 
-def test_the_table_is_of_what_trials_left_on_file(tmp_path: Path) -> None:
+def test_the_table_is_read_from_the_trials_files(tmp_path: Path) -> None:
     rows = [
         {"epoch": e, "val/loss": loss, "time/epoch_s": 2.0}
         for e, loss in ((1, 0.5), (2, 0.3), (3, 0.4))

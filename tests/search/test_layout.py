@@ -1,4 +1,4 @@
-"""How rows and trials are judged."""
+"""Names of trials, and how their rows are compared."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ ROWS: list[dict[str, Any]] = [
     ("metric", "mode", "epoch"),
     [("val/loss", "min", 3), ("val/loss", "max", 2), ("val/accuracy", "max", 2)],
 )
-def test_the_best_row_is_the_first_best_by_the_goal(
+def test_the_best_row_is_the_first_with_the_best_value(
     metric: str, mode: MetricMode, epoch: int
 ) -> None:
     found = best_row(ROWS, metric, mode)
@@ -46,7 +46,7 @@ def test_trials_are_counted_from_one() -> None:
     assert trial_name({"trial": 1233}) == "trial_1234"
 
 
-def test_checkpoints_of_several_workers_lie_in_trains_own_folder(tmp_path: Any) -> None:
+def test_checkpoints_of_several_workers_are_in_ray_trains_folder(tmp_path: Any) -> None:
     search = Folder(tmp_path)
     assert str(checkpoints_of(search, "trial_001")) == f"{tmp_path}/trial_001"
     (tmp_path / "train_runs" / "trial_001" / "train").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a search was begun with, how many trials it has, and how large they are."""
+"""The plan of a search: what it was started with, its number of trials, and its largest run."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import yaml
 
 from fer_ray.core.errors import ConfigError
 from fer_ray.record.storage import Folder
-from fer_ray.search.plan import SearchPlan, count_trials, largest_run, remembered
+from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search
 from fer_ray.search.reading import parse_space
 from tests.samples import faces
 
@@ -16,7 +16,7 @@ SOURCE: dict[str, Any] = {"method": "grid", "parameters": {"seed": {"values": [0
 OVERRIDES = {"optim.epochs": 4}
 
 
-def begin(folder: Path) -> Folder:
+def start_search(folder: Path) -> Folder:
     plan = SearchPlan(
         space=parse_space(SOURCE, "file", OVERRIDES),
         overrides=OVERRIDES,
@@ -28,14 +28,14 @@ def begin(folder: Path) -> Folder:
         is_resumed=False,
         shares_warmup=False,
     )
-    plan.remember()
+    plan.save()
     return plan.folder
 
 
-def test_a_resumed_search_is_the_one_that_was_begun(tmp_path: Path) -> None:
-    folder = begin(tmp_path)
-    for given in ({}, OVERRIDES):  # what was given at the beginning may be left out
-        assert remembered(folder, SOURCE, given, "file") == (SOURCE, OVERRIDES)
+def test_a_resumed_search_is_the_one_that_was_started(tmp_path: Path) -> None:
+    folder = start_search(tmp_path)
+    for given in ({}, OVERRIDES):  # overrides of the start may be left out
+        assert load_search(folder, SOURCE, given, "file") == (SOURCE, OVERRIDES)
 
 
 @pytest.mark.parametrize(
@@ -50,25 +50,25 @@ def test_another_search_is_refused(
     source: dict[str, Any], overrides: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        remembered(begin(tmp_path), source, overrides, "file")
+        load_search(start_search(tmp_path), source, overrides, "file")
 
 
 def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no search; start one without --resume"):
-        remembered(Folder(tmp_path), SOURCE, {}, "file")
+        load_search(Folder(tmp_path), SOURCE, {}, "file")
 
 
-def test_a_search_of_an_older_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    """What Tune pickled names modules that have moved since."""
-    folder = begin(tmp_path)
+def test_a_search_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    """Tune's pickles name modules that have moved since."""
+    folder = start_search(tmp_path)
     old = {"space": SOURCE, "overrides": OVERRIDES}
     folder.write_text("search.yaml", yaml.safe_dump(old))
-    with pytest.raises(ConfigError, match=r"begun with another version of fer_ray.*new search$"):
-        remembered(folder, SOURCE, OVERRIDES, "file")
+    with pytest.raises(ConfigError, match=r"started with another version of fer_ray.*new search$"):
+        load_search(folder, SOURCE, OVERRIDES, "file")
 
 
 @pytest.mark.parametrize(
-    ("method", "run_cap", "asked", "num_trials"),
+    ("method", "run_cap", "requested", "num_trials"),
     [
         ("random", None, None, 12),
         ("random", 5, None, 5),
@@ -78,20 +78,20 @@ def test_a_search_of_an_older_version_is_refused_in_a_sentence(tmp_path: Path) -
         ("grid", None, 50, 3),
     ],
 )
-def test_trials_are_as_asked_but_no_more_than_a_grid_has(
-    method: str, run_cap: int | None, asked: int | None, num_trials: int
+def test_trials_are_as_requested_but_at_most_a_whole_grid(
+    method: str, run_cap: int | None, requested: int | None, num_trials: int
 ) -> None:
     raw = {**SOURCE, "method": method, **({"run_cap": run_cap} if run_cap else {})}
-    assert count_trials(parse_space(raw, "file"), asked) == num_trials
+    assert count_trials(parse_space(raw, "file"), requested) == num_trials
 
 
-@pytest.mark.parametrize("asked", [0, -3])
-def test_a_search_has_a_trial(asked: int) -> None:
-    with pytest.raises(ConfigError, match=f"--trials: at least 1, got {asked}"):
-        count_trials(parse_space(SOURCE, "file"), asked)
+@pytest.mark.parametrize("requested", [0, -3])
+def test_a_search_has_at_least_one_trial(requested: int) -> None:
+    with pytest.raises(ConfigError, match=f"--trials: expected at least 1, got {requested}"):
+        count_trials(parse_space(SOURCE, "file"), requested)
 
 
-def test_the_largest_run_has_the_most_workers_of_any_trial() -> None:
+def test_the_largest_run_has_the_most_workers() -> None:
     raw = {"method": "random", "parameters": {"workers.num_workers": {"values": [1, 4, 2]}}}
     assert largest_run(parse_space(raw, "file")).workers.num_workers == 4
     assert largest_run(parse_space(SOURCE, "file")).workers.num_workers == 1

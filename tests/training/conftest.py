@@ -1,11 +1,9 @@
 """A fixture that records what the loop passes to methods."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from fer_ray.core.types import (
@@ -84,15 +82,3 @@ def _recording(original: Any, name: str, calls: MethodCalls) -> Any:
         return output
 
     return {"warmup_step": warmup_step, "split": split, "step": step}[name]
-
-
-def by_phase(calls: list[StepCall]) -> dict[tuple[int, int], list[StepCall]]:
-    """Calls by (epoch, network)."""
-    phases: dict[tuple[int, int], list[StepCall]] = defaultdict(list)
-    for call in calls:
-        phases[call.epoch, call.context.network].append(call)
-    return phases
-
-
-def row_order(calls: list[StepCall]) -> list[int]:
-    return torch.cat([call.labeled.index for call in calls]).tolist()

@@ -10,12 +10,7 @@ from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner, mean_prediction
 from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
-from tests.samples import (
-    CPU,
-    faces,
-    make_run,
-    train,
-)
+from tests.samples import CPU, faces, make_run, train
 
 
 @pytest.mark.parametrize("flip_average", [True, False])

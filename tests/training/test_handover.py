@@ -6,12 +6,8 @@ import pytest
 import torch
 
 from fer_ray.core.mixture import MixtureError
-from fer_ray.core.types import (
-    EmptySplitError,
-)
-from fer_ray.training.distributed import (
-    rank,
-)
+from fer_ray.core.types import EmptySplitError
+from fer_ray.training.distributed import rank
 from fer_ray.training.handover import from_rank, from_rank_zero
 from tests.gloo import GlooRanks
 

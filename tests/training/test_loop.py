@@ -11,11 +11,7 @@ from torch import Tensor
 
 from fer_ray.core.augment import plain_views
 from fer_ray.core.mixture import MixtureError
-from fer_ray.core.types import (
-    EmptySplitError,
-    Scores,
-    SplitResult,
-)
+from fer_ray.core.types import EmptySplitError, Scores, SplitResult
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.state import new_state

@@ -22,15 +22,8 @@ from fer_ray.core.types import (
 )
 from fer_ray.data import FaceData, Faces
 from fer_ray.methods.co_divide import CoDivide
-from fer_ray.training.checkpoint import (
-    TrainState,
-    copy_weights,
-    load_checkpoint,
-    save_checkpoint,
-)
-from fer_ray.training.distributed import (
-    rank,
-)
+from fer_ray.training.checkpoint import TrainState, copy_weights, load_checkpoint, save_checkpoint
+from fer_ray.training.distributed import rank
 from fer_ray.training.handover import from_rank_zero
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.loop import fit

@@ -1,6 +1,7 @@
 """One network's steps in one epoch: what is drawn, what a method gets, how it learns."""
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -20,14 +21,21 @@ from fer_ray.core.types import (
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.methods.dividemix import DivideMix
 from fer_ray.training.state import new_state
-from tests.samples import (
-    CLASS_NAMES,
-    CPU,
-    faces,
-    make_run,
-    train,
-)
-from tests.training.conftest import MethodCalls, by_phase, row_order
+from tests.samples import CLASS_NAMES, CPU, faces, make_run, train
+from tests.training.conftest import MethodCalls, StepCall
+
+
+def by_phase(calls: list[StepCall]) -> dict[tuple[int, int], list[StepCall]]:
+    """Calls by (epoch, network)."""
+    phases: dict[tuple[int, int], list[StepCall]] = defaultdict(list)
+    for call in calls:
+        phases[call.epoch, call.context.network].append(call)
+    return phases
+
+
+def row_order(calls: list[StepCall]) -> list[int]:
+    return torch.cat([call.labeled.index for call in calls]).tolist()
+
 
 # --- what is drawn --------------------------------------------------------------------------------
 

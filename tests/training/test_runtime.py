@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from fer_ray.config import RunConfig
-from fer_ray.training.checkpoint import (
-    load_best,
-)
+from fer_ray.training.checkpoint import load_best
 from fer_ray.training.runtime import ProcessRuntime, resolve_gpus, train_run
-from tests.samples import (
-    make_run,
-    timeless,
-)
+from tests.samples import make_run, timeless
 
 SPEC = "synthetic:train=140,test=30,size=16"
 

@@ -1,11 +1,7 @@
 """The state that a run starts with."""
 
 from fer_ray.training.state import new_state
-from tests.samples import (
-    CPU,
-    faces,
-    make_run,
-)
+from tests.samples import CPU, faces, make_run
 
 
 def test_biases_and_normalisation_are_not_decayed() -> None:

@@ -118,7 +118,7 @@ def assert_same(first: Any, second: Any) -> None:
 def test_two_teams_of_one_equal_one_process_bit_for_bit(
     method: str, gloo_pair: GlooRanks, tmp_path: Path
 ) -> None:
-    """Batches of one image, because elsewhere the number of ranks changes who shares a batch."""
+    """Evaluation takes one image per batch, because batches depend on the number of ranks."""
     overrides = {**APART[method], "compute__eval_batch_size": 1}
     (tmp_path / "alone").mkdir()
     (tmp_path / "apart").mkdir()

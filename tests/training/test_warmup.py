@@ -12,13 +12,10 @@ from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.methods import METHODS
 from fer_ray.record.storage import Folder
-from fer_ray.search.reading import load_space
-from fer_ray.search.sharing import shares_warmup
 from fer_ray.training.loop import _Loop
 from fer_ray.training.runtime import ProcessRuntime, train_run
 from fer_ray.training.warmup import SharedWarmup, warmup_key
 from tests.gloo import GlooRanks
-from tests.paths import SPACES
 from tests.samples import faces, make_run, same_weights, timeless, train
 
 SHARING = [name for name, kind in METHODS.items() if kind.warmup_fields is not None]
@@ -202,20 +199,3 @@ def test_all_ranks_see_the_same_warmups(gloo_pair: GlooRanks, tmp_path: Path) ->
     assert first == second
     assert isinstance(first, list)
     assert len(first) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "shares"),
-    [
-        ("thresholds", True),
-        ("penalty", True),
-        ("dividemix", True),
-        ("cross_entropy", False),
-        ("elr", False),
-        ("methods", False),
-    ],
-)
-def test_a_search_shares_warmups_if_nothing_before_them_is_searched(
-    name: str, shares: bool
-) -> None:
-    assert shares_warmup(load_space(SPACES / f"{name}.yaml")) == shares
