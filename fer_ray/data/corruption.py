@@ -14,7 +14,8 @@ from fer_ray.core.label_noise import (
     symmetric_transition,
 )
 from fer_ray.data.classes import canonical_name
-from fer_ray.data.faces import UNKNOWN_TRUTH, DataError, take_images
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
+from fer_ray.data.images import take_images
 from fer_ray.data.packs.pack import Pack
 from fer_ray.data.packs.store import SOURCE_COLUMNS, write_pack
 from fer_ray.data.readers.tables import csv_rows, table_lines

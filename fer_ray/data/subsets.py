@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fer_ray.data.faces import FaceData, Faces, take_images
+from fer_ray.data.faces import FaceData, Faces
 from fer_ray.data.folds import carved
+from fer_ray.data.images import take_images
 from fer_ray.data.packs.pack import NEAR_COPY, Pack
 from fer_ray.data.records import TEST, TRAIN, VAL
 

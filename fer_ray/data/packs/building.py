@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fer_ray.data.faces import take_images
+from fer_ray.data.images import take_images
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.decode import ImageError, decode, square
 from fer_ray.data.packs.pack import (

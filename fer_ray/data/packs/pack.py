@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import DataError, ImageRows
+from fer_ray.data.faces import DataError
+from fer_ray.data.images import ImageRows
 from fer_ray.data.records import TRAIN
 
 MANIFEST = "pack.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import ImageRows
+from fer_ray.data.images import ImageRows
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.pack import Pack, copy_images, open_pack, write_columns, write_manifest
 
