@@ -52,6 +52,9 @@ class DataConfig:
             their own size where that is smaller, and arrays keep theirs.
         deduplicate: Whether test images that are copies of training images are left out.
         max_missing_fraction: Share of listed image files that may be missing or unreadable.
+        verified: A csv file of labels that a person has verified, see docs/data.md; null: none, but
+            those of the data set itself.
+        use_verified: Whether training images get their verified label in place of the given one.
     """
 
     spec: str = "synthetic"
@@ -60,6 +63,8 @@ class DataConfig:
     size: int | None = bounded(None, "[16, 1024]")
     deduplicate: bool = True
     max_missing_fraction: float = bounded(0.01, "[0, 1)")
+    verified: str | None = None
+    use_verified: bool = True
 
     def __post_init__(self) -> None:
         check_bounds(self)

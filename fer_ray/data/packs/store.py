@@ -31,7 +31,7 @@ def write_pack(
     Args:
         out: Folder, which must not exist.
         images: uint8 [sample, channel, height, width].
-        columns: `SOURCE_COLUMNS`; the others are computed here.
+        columns: `SOURCE_COLUMNS`, and `VERIFIED` if there is one; the others are computed here.
         name: What errors and reports call the data set.
         class_names: Canonical names in canonical order.
         notes: What the user must be told.
