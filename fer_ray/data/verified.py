@@ -86,9 +86,9 @@ def _notes(data: FaceData, *, use_verified: bool) -> list[str]:
     num_blank = int((train.label == CANNOT_TELL).sum() + (val.label == CANNOT_TELL).sum())
     changed = train.is_told & (train.label != train.given)
     notes = [
-        f"verified: {int(train.is_seen.sum())} of {len(data.train)} training and "
-        f"{int(val.is_seen.sum())} of {len(data.val)} validation images, {num} of them random and "
-        f"with a class; {num_blank} cannot be told and keep their given label",
+        f"verified: {int(train.is_seen.sum())} of {len(data.train):,} training and "
+        f"{int(val.is_seen.sum())} of {len(data.val):,} validation images, {num} of them random "
+        f"and with a class; {num_blank} cannot be told and keep their given label",
         f"{int(changed.sum())} verified labels differ from the given one and "
         + ("are trained on" if use_verified else "are not trained on (data.use_verified is false)"),
     ]
