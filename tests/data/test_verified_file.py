@@ -52,12 +52,14 @@ def read(pack: Pack, text: str) -> Verified:
 
 
 def test_images_are_named_by_index(pack: Pack) -> None:
-    found = read(pack, "index,label,sample\n11,Happy,random\n13,3_angry,picked\n14,,random\n")
-    assert found.label.tolist() == [-1, 1, -1, 2, CANNOT_TELL, -1, -1]
-    assert found.is_random.tolist() == [False, True, False, False, True, False, False]
+    found = read(
+        pack, "index,label,sample\n11,Happy,random\n12,3_angry,picked\n13,,random\n14,,random\n"
+    )
+    assert found.label.tolist() == [-1, 1, 2, CANNOT_TELL, CANNOT_TELL, -1, -1]
+    assert found.is_random.tolist() == [False, True, False, True, True, False, False]
     assert found.given.tolist() == [0, 1, 2, -1, 1, 0, 2]
-    assert found.is_told.tolist() == [False, True, False, True, False, False, False]
-    # Nobody gave image 3 a label that could be wrong, and it was picked.
+    assert found.is_told.tolist() == [False, True, True, False, False, False, False]
+    # Image 2 was picked, and nobody gave image 3 a label that could be wrong.
     assert found.counts_for_noise.tolist() == [False, True, False, False, True, False, False]
 
 
