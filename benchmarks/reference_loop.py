@@ -45,14 +45,14 @@ class ReferenceLoop:
     device: torch.device
     num_workers: int
     networks: list[FaceNetwork]
-    optimizers: list[torch.optim.SGD]
+    optimizers: list[torch.optim.Optimizer]
 
     def epoch(self, epoch: int) -> int:
         """Run one epoch (from 1) with validation; return the number of training images drawn."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 share = (epoch - 1) / self.run.optim.epochs
-                group["lr"] = self.run.optim.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+                group["lr"] = group["highest_lr"] * 0.5 * (1 + math.cos(math.pi * share))
         if self.run.method.is_warmup(epoch):
             num_images = sum(self.warmup(number) for number in range(len(self.networks)))
         else:
