@@ -24,6 +24,7 @@ from fer_ray.methods import METHODS, Method
 
 # Sections that may be given as one word, and the key that the word is.
 _SHORT = {"data": "spec", "method": "name"}
+_SHORT_RUN_STEPS, _SHORT_RUN_STRENGTH = 2000, 0.6
 _SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute")
 
 
@@ -143,10 +144,16 @@ class AugmentConfig:
     Attributes:
         weak: Of which labels are guessed and pseudo-labels made.
         strong: Of which networks learn.
+        strength: Factor on all changes that `strong` makes, or `auto`: 0.6 for runs of few steps,
+            which are too short to learn from strongly changed faces, else 1.
     """
 
     weak: ViewPolicy = field(default_factory=ViewPolicy)
     strong: ViewPolicy = field(default_factory=_strong_views)
+    strength: float | Literal["auto"] = bounded("auto", "[0, 1]")
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +270,20 @@ class RunConfig:
                 f"optim.batch_size: at least 2 images for each of {sharing} workers, because "
                 f"BatchNorm needs two; got {batch}"
             )
+
+    def is_short(self, num_images: int) -> bool:
+        """Whether a run on this many training images has so few steps that `auto` differs.
+
+        The limit of 2,000 steps is what `benchmarks/time_to_accuracy.py` measured.
+        """
+        return self.optim.epochs * num_images / self.optim.batch_size <= _SHORT_RUN_STEPS
+
+    def strong_views(self, num_images: int) -> ViewPolicy:
+        """The views that networks learn from on this many training images."""
+        strength = self.augment.strength
+        if strength == "auto":
+            strength = _SHORT_RUN_STRENGTH if self.is_short(num_images) else 1.0
+        return self.augment.strong.scaled(strength)
 
     @property
     def average_decay(self) -> float:

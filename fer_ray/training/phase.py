@@ -238,8 +238,8 @@ class Phase:
         """Draw the views of all ranks' rows, but make only those of this rank's rows."""
         part = len(rows) // world_size()
         mine = slice(rank() * part, (rank() + 1) * part)
-        augment = self._run.augment
-        policies = [augment.weak] * num_weak + [augment.strong] * num_strong
+        weak, strong = self._run.augment.weak, self._run.strong_views(len(self._images))
+        policies = [weak] * num_weak + [strong] * num_strong
         with self._watch.part("input_s"):
             images = self._images.take(rows[mine])
             params = [draw_views(policy, len(rows), self._order).rows(mine) for policy in policies]
