@@ -87,7 +87,12 @@ def make_run(data: str, method: str, model: str, *, quick: bool) -> RunConfig:
         "data": data,
         "method": {"name": method},
         "model": {"name": model},
-        "optim": {"epochs": ALL_EPOCHS, "batch_size": 16 if quick else 64},
+        "optim": {
+            "name": "sgd",  # the reference loop has neither Muon nor averages
+            "average_decay": 0,
+            "epochs": ALL_EPOCHS,
+            "batch_size": 16 if quick else 64,
+        },
     }
     if method != "cross_entropy":
         raw["method"] = {"name": method, "warmup_epochs": 1 if quick else WARMUP_EPOCHS}

@@ -34,7 +34,7 @@ class NetworkPasses:
     run: RunConfig
     data: FaceData
     learners: Sequence[Learner]
-    optimizers: Sequence[torch.optim.SGD]
+    optimizers: Sequence[torch.optim.Optimizer]
     num_labeled: Sequence[int] | None
     images: Tensor
 

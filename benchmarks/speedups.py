@@ -34,8 +34,8 @@ from benchmarks import report
 from fer_ray.config import ComputeConfig, RunConfig
 from fer_ray.training.learner import Learner, resolve_compute
 from fer_ray.training.models import build_network
+from fer_ray.training.optimizers import new_optimizer
 from fer_ray.training.speedups import resolve_speedups
-from fer_ray.training.state import new_optimizer
 
 _NUM_CLASSES, _SIZE = 7, 48
 
@@ -61,7 +61,10 @@ class Trainee:
         raw = {
             "model": {"name": self.model},
             "compute": {"speedups": self.speedups},
-            "optim": {"learning_rate": 1e-6},  # the same gradient is applied many times
+            "optim": {
+                "name": "sgd",
+                "learning_rate": 1e-6,
+            },  # the same gradient is applied many times
         }
         run, device = RunConfig.from_dict(raw), self.images.device
         network = build_network(
@@ -71,7 +74,7 @@ class Trainee:
         compiles = self.speedups == "compile"
         self.learner = Learner(network, bf16=bf16, channels_last=channels_last, compiles=compiles)
         self.label = torch.zeros(len(self.images), dtype=torch.long, device=device)
-        self.clip_norm, self.optimizer = run.optim.clip_norm, new_optimizer(run, network)
+        self.clip_norm, self.optimizer = run.optim.clip_norm, new_optimizer(run, network, 0)
         start = time.perf_counter()
         self.step()
         self.look()

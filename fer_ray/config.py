@@ -24,6 +24,7 @@ from fer_ray.methods import METHODS, Method
 
 # Sections that may be given as one word, and the key that the word is.
 _SHORT = {"data": "spec", "method": "name"}
+_SHORT_RUN_STEPS, _SHORT_RUN_STRENGTH = 2000, 0.6
 _SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute")
 
 
@@ -95,23 +96,35 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """SGD with Nesterov momentum and one cosine from `learning_rate` to 0.
+    """The optimizer: its learning rate rises linearly, then falls to 0 as half a cosine.
 
     Attributes:
+        name: `sgd` (Nesterov momentum), `muon` (SGD whose updates of the convolutions' kernels are
+            orthogonalised: fewer steps to the same accuracy), `adamw`, or `auto`: muon for runs of
+            few steps, else sgd (see `fer_ray.training.optimizers`).
         epochs: All epochs, warm-up included.
         batch_size: Labelled images per step, over all workers.
-        learning_rate: Learning rate at the start; it falls to 0 as half a cosine.
-        momentum: Nesterov momentum of SGD.
-        weight_decay: Weight decay of SGD; biases and normalisation layers have none.
+        learning_rate: Highest learning rate, of SGD. Muon's kernels have a fifth of it, and AdamW
+            has a thirtieth.
+        lr_warmup: Share of the steps over which the learning rate rises from 0.
+        momentum: Momentum of SGD and Muon, and first decay rate of AdamW.
+        weight_decay: Weight decay of SGD, of Muon and, a hundred times as much, of AdamW; biases
+            and normalisation layers have none.
         clip_norm: Norm to which larger gradients are scaled down.
+        average_decay: How much of itself the moving average of a network's weights keeps at every
+            step. The average scores, is validated and is tested in the network's place. 0: there is
+            none. A method with a decay of its own uses that.
     """
 
+    name: Literal["auto", "sgd", "muon", "adamw"] = "auto"
     epochs: int = bounded(12, "[1, inf)")
     batch_size: int = bounded(64, "[1, inf)")
     learning_rate: float = bounded(0.1, "(0, inf)")
+    lr_warmup: float = bounded(0.2, "[0, 1)")
     momentum: float = bounded(0.9, "[0, 1)")
     weight_decay: float = bounded(5e-4, "[0, 1)")
     clip_norm: float = bounded(5.0, "(0, inf)")
+    average_decay: float = bounded(0.995, "[0, 1)")
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -119,7 +132,13 @@ class OptimConfig:
 
 def _strong_views() -> ViewPolicy:
     return ViewPolicy(
-        rotate_deg=10.0, scale=0.1, shift=0.05, brightness=0.3, contrast=0.2, erase=0.25
+        rotate_deg=15.0,
+        scale=0.15,
+        shift=0.08,
+        brightness=0.5,
+        contrast=0.35,
+        erase=0.5,
+        erase_area=0.25,
     )
 
 
@@ -130,10 +149,16 @@ class AugmentConfig:
     Attributes:
         weak: Of which labels are guessed and pseudo-labels made.
         strong: Of which networks learn.
+        strength: Factor on all changes that `strong` makes, or `auto`: 0.6 for runs of few steps,
+            which are too short to learn from strongly changed faces, else 1.
     """
 
     weak: ViewPolicy = field(default_factory=ViewPolicy)
     strong: ViewPolicy = field(default_factory=_strong_views)
+    strength: float | Literal["auto"] = bounded("auto", "[0, 1]")
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +275,25 @@ class RunConfig:
                 f"optim.batch_size: at least 2 images for each of {sharing} workers, because "
                 f"BatchNorm needs two; got {batch}"
             )
+
+    def is_short(self, num_images: int) -> bool:
+        """Whether a run on this many training images has so few steps that `auto` differs.
+
+        The limit of 2,000 steps is what `benchmarks/time_to_accuracy.py` measured.
+        """
+        return self.optim.epochs * num_images / self.optim.batch_size <= _SHORT_RUN_STEPS
+
+    def strong_views(self, num_images: int) -> ViewPolicy:
+        """The views that networks learn from on this many training images."""
+        strength = self.augment.strength
+        if strength == "auto":
+            strength = _SHORT_RUN_STRENGTH if self.is_short(num_images) else 1.0
+        return self.augment.strong.scaled(strength)
+
+    @property
+    def average_decay(self) -> float:
+        """Decay of the moving averages of weights; 0: there are none."""
+        return self.method.average_decay or self.optim.average_decay
 
     def num_teams(self, num_workers: int) -> int:
         """Teams of workers that train a network each at the same time; 1: all train the same."""

@@ -110,7 +110,7 @@ def test_reference_scores_the_same_losses() -> None:
     """Views made by PIL one by one and by one batched call agree, and so do the losses."""
     data = faces()
     images = torch.from_numpy(data.train.images)
-    run = RunConfig.from_dict({"optim": {"batch_size": 8}})
+    run = RunConfig.from_dict({"optim": {"name": "sgd", "batch_size": 8}})
     state = new_state(run, data, CPU)
     loop = ReferenceLoop(run, data, CPU, 0, state.networks, state.optimizers)
     losses = loop.score(state.networks[0])
@@ -124,7 +124,7 @@ def test_reference_scores_the_same_losses() -> None:
 def test_reference_learns(method: str) -> None:
     """A few epochs on easy images beat chance, and the counts are those of the images drawn."""
     data = faces(noise=0.1)
-    raw = {"method": {"name": method}, "optim": {"batch_size": 8, "epochs": 6}}
+    raw = {"method": {"name": method}, "optim": {"name": "sgd", "batch_size": 8, "epochs": 6}}
     run = RunConfig.from_dict(raw)
     state = new_state(run, data, CPU)
     loop = ReferenceLoop(run, data, CPU, 0, state.networks, state.optimizers)

@@ -79,11 +79,11 @@ class Method:
 
     @property
     def average_decay(self) -> float:
-        """How much of its moving average a network keeps at every step, in [0, 1); 0: none is made.
+        """Decay of the moving averages that the algorithm needs, in [0, 1); 0: it needs none.
 
-        Where there are averages they score, are validated and tested, and are the `peer` of a step:
-        the other network's, or the student's own if there is one network. Early on they move
-        faster: after n steps no more than (1 + n) / (10 + n) is kept.
+        These averages are the `peer` of a step: the other network's, or the student's own if there
+        is one network. Without one, the run may keep averages all the same
+        (`optim.average_decay`), to score and to be evaluated; the peer is then the other network.
         """
         return 0.0
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from fer_ray.config import RunConfig
 from fer_ray.core.types import SplitResult
 from fer_ray.training.models import FaceNetwork
+from fer_ray.training.optimizers import optimizer_tensors
 
 Weights = list[dict[str, Tensor]]
 
@@ -51,9 +52,10 @@ class TrainState:
         epoch: Number of finished epochs.
         networks: The networks that train, on their device.
         optimizers: One per network.
-        averages: Moving average of every network; empty if the method keeps none.
+        averages: Moving average of every network; empty if there are none.
         memory: Per network, the numbers kept for every training image; empty if the method keeps
             none.
+        num_steps: Number of steps of every network since its initialisation.
         split: The last split; `None` before the first.
         best: The best epoch so far.
         history: The rows reported, one per epoch.
@@ -61,9 +63,10 @@ class TrainState:
 
     epoch: int
     networks: list[FaceNetwork]
-    optimizers: list[torch.optim.SGD]
+    optimizers: list[torch.optim.Optimizer]
     averages: list[FaceNetwork] = field(default_factory=list)
     memory: list[Float[Tensor, "sample number"]] = field(default_factory=list)
+    num_steps: list[int] = field(default_factory=list)
     split: SplitResult | None = None
     best: Best | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -76,18 +79,11 @@ class TrainState:
     def trained_tensors(self, network: int) -> list[Tensor]:
         """Return all tensors that training a network changes, in the same order on every rank.
 
-        The tensors are not copies. The momentum of a network that was not trained here yet is
-        created as zeros, which is what SGD starts from.
+        The tensors are not copies.
         """
         modules = [self.networks[network], *self.averages[network : network + 1]]
         tensors = [x for module in modules for x in module.state_dict().values()]
-        optimizer = self.optimizers[network]
-        for group in optimizer.param_groups:
-            for weight in group["params"] if group["momentum"] else []:
-                state = optimizer.state[weight]
-                if state.get("momentum_buffer") is None:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                tensors.append(state["momentum_buffer"])
+        tensors += optimizer_tensors(self.optimizers[network])
         return [*tensors, *self.memory[network : network + 1]]
 
 
@@ -109,6 +105,7 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
             "averages": [network.state_dict() for network in state.averages],
             "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
             "memory": state.memory,
+            "num_steps": state.num_steps,
             "split": None if split is None else _as_dict(split),
         },
         folder / _STATE,
@@ -135,12 +132,13 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
     for memory, values in zip(state.memory, saved["memory"], strict=True):
         memory.copy_(values)
     state.epoch = saved["epoch"]
+    state.num_steps = list(saved["num_steps"])
     state.split = None if saved["split"] is None else SplitResult(**saved["split"])
     state.best = load_best(folder)
     state.history = load_history(folder)
 
 
-def _load_optimizer(optimizer: torch.optim.SGD, saved: dict[str, Any]) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Load an optimizer's state; `foreach` and `fused` stay as this run has chosen them."""
     groups = [
         {**values, **{key: group[key] for key in ("foreach", "fused")}}

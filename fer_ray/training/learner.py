@@ -176,11 +176,17 @@ class Learners:
         """The networks that score and are evaluated: the averages if there are any."""
         return self.averages or self.students
 
-    def peer(self, network: int) -> Learner | None:
-        """Return the other network (its average if there is one), or a single network's average."""
+    def peer(self, network: int, *, is_average: bool) -> Learner | None:
+        """Return the other network, or its average; of a single network its own average.
+
+        Args:
+            network: Number of the network whose peer is asked for.
+            is_average: Whether the method's peers are averages.
+        """
+        others = self.averages if is_average else self.students
         if len(self.students) == 2:
-            return self.evaluated[1 - network]
-        return self.averages[0] if self.averages else None
+            return others[1 - network]
+        return self.averages[0] if is_average else None
 
     def sync_statistics(self, network: int) -> None:
         """Average the BatchNorm statistics of a network and of its average over ranks."""

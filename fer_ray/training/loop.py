@@ -3,6 +3,7 @@
 It knows ranks, but neither Ray nor W&B. All ranks run it in step.
 """
 
+import functools
 import math
 import time
 from collections import defaultdict
@@ -202,6 +203,8 @@ class _Loop:
             result()
             for network, head in enumerate(teams.heads):
                 broadcast(self.state.trained_tensors(network), head)
+                own_steps = functools.partial(self.state.num_steps.__getitem__, network)
+                self.state.num_steps[network] = from_rank(head, own_steps)
         return trained
 
     def _validate(self) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from fer_ray.training.learner import (
     METHOD_STREAM,
     ORDER_STREAM,
     Images,
-    Learner,
     Learners,
     generator_for,
     move_average,
@@ -145,6 +144,7 @@ class Phase:
         self._student = learners.students[plan.network]
         self._optimizer = state.optimizers[plan.network]
         self._memory = state.memory[plan.network] if state.memory else None
+        self._num_steps = state.num_steps
         key = (run.seed, plan.epoch, plan.network)
         # Order and views are drawn for the whole batch, the same on every rank. What a method draws
         # differs by rank.
@@ -185,7 +185,7 @@ class Phase:
             weights = self._student.module.parameters()
             torch.nn.utils.clip_grad_norm_(weights, self._run.optim.clip_norm)
             self._optimizer.step()
-            self._move_average(step)
+            self._move_average()
             for key, value in {"loss": output.loss.detach(), **output.logs}.items():
                 logs[key].append(value)
         with self._watch.part("communication_s"):
@@ -227,7 +227,9 @@ class Phase:
                 unlabeled_rows, views.unlabeled_weak, views.unlabeled_strong
             )
             unlabeled = Unlabeled(weak=weak, strong=strong, index=index)
-        peer = self._learners.peer(plan.network) if method.asks_peer else None
+        peer = None
+        if method.asks_peer:
+            peer = self._learners.peer(plan.network, is_average=method.average_decay > 0)
         return method.step(self._student, peer, labeled, unlabeled, context)
 
     def _views(
@@ -236,8 +238,8 @@ class Phase:
         """Draw the views of all ranks' rows, but make only those of this rank's rows."""
         part = len(rows) // world_size()
         mine = slice(rank() * part, (rank() + 1) * part)
-        augment = self._run.augment
-        policies = [augment.weak] * num_weak + [augment.strong] * num_strong
+        weak, strong = self._run.augment.weak, self._run.strong_views(len(self._images))
+        policies = [weak] * num_weak + [strong] * num_strong
         with self._watch.part("input_s"):
             images = self._images.take(rows[mine])
             params = [draw_views(policy, len(rows), self._order).rows(mine) for policy in policies]
@@ -245,24 +247,27 @@ class Phase:
         return tuple(views[:num_weak]), tuple(views[num_weak:]), rows[mine]
 
     def _set_learning_rate(self, progress: float) -> None:
-        """Set the learning rate to half a cosine over the method's cycle of epochs.
+        """Set the learning rate of a step, which depends only on the progress in a cycle.
 
-        It depends only on the progress, so resuming needs no scheduler state.
+        So resuming needs no scheduler state.
         """
-        first, last = self._run.method.cycle(self._plan.epoch, self._run.optim.epochs)
-        share = (progress - (first - 1)) / (last - (first - 1))
+        optim = self._run.optim
+        first, last = self._run.method.cycle(self._plan.epoch, optim.epochs)
+        num_epochs = last - (first - 1)
+        done = (progress - (first - 1)) / num_epochs
+        if done < optim.lr_warmup:  # the middle of the step; at its start, the first one would be 0
+            done += 0.5 / (self._plan.num_steps * num_epochs)
+        share = learning_rate_share(done, optim.lr_warmup)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._run.optim.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] = group["highest_lr"] * share
 
-    def _move_average(self, step: int) -> None:
+    def _move_average(self) -> None:
         """Update the network's moving average after a step."""
-        if not self._learners.averages:
-            return
-        plan, method = self._plan, self._run.method
-        first, _ = method.cycle(plan.epoch, self._run.optim.epochs)
-        num_done = (plan.epoch - first) * plan.num_steps + step
-        average: Learner = self._learners.averages[plan.network]
-        move_average(average.module, self._student.module, method.average_decay, num_done)
+        network = self._plan.network
+        if self._learners.averages:
+            average, num_done = self._learners.averages[network], self._num_steps[network]
+            move_average(average.module, self._student.module, self._run.average_decay, num_done)
+        self._num_steps[network] += 1
 
     def _mean_logs(self, logs: dict[str, list[Tensor]]) -> dict[str, float]:
         table = torch.stack([torch.stack(values).float() for values in logs.values()])
@@ -278,3 +283,19 @@ class Phase:
             )
         means = sum_over_ranks(table.mean(dim=1)) / world_size()
         return dict(zip(logs, means.tolist(), strict=True))
+
+
+def learning_rate_share(done: float, warmup: float) -> float:
+    """Return the learning rate as a share of the highest one.
+
+    Args:
+        done: Share of the cycle that is done, in [0, 1].
+        warmup: Share of the cycle over which the rate rises linearly from 0, in [0, 1); after it
+            the rate falls to 0 as half a cosine.
+
+    >>> [round(learning_rate_share(x, 0.2), 3) for x in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

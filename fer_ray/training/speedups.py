@@ -10,17 +10,15 @@ when the order of the terms changes. In all cases gradients are clipped in one c
 parameters, torch's default, and copies from the host to a GPU use pinned memory.
 """
 
-import inspect
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
 
 from fer_ray.config import ComputeConfig
 from fer_ray.core.errors import ConfigError
@@ -28,26 +26,6 @@ from fer_ray.core.types import ModelOutput
 
 Speedups = Literal["none", "fused", "compile"]
 Forward = Callable[[Tensor], ModelOutput]
-
-
-def _undecorated(method: str) -> Any:
-    """Return a method of torch's SGD without the wrapper that keeps `torch.compile` away."""
-    return inspect.unwrap(getattr(SGD, method))
-
-
-class LightSGD(SGD):
-    """`torch.optim.SGD` for training loops that are not compiled themselves.
-
-    Every method of torch's optimizers imports `torch._dynamo` to keep `torch.compile` from tracing
-    it. This takes 1.5 seconds (4 without cached bytecode) in every process that trains; most of
-    these are trials of a search, which never compile. The arithmetic is the same.
-    """
-
-    add_param_group = _undecorated("add_param_group")
-    load_state_dict = _undecorated("load_state_dict")
-    state_dict = _undecorated("state_dict")
-    step = torch.no_grad()(_undecorated("step"))
-    zero_grad = _undecorated("zero_grad")
 
 
 def resolve_speedups(config: ComputeConfig, device: torch.device) -> Speedups:

@@ -2,17 +2,15 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.training.checkpoint import TrainState
 from fer_ray.training.learner import INIT_STREAM, seed_for
 from fer_ray.training.models import FaceNetwork, build_network
-from fer_ray.training.speedups import LightSGD, resolve_speedups
+from fer_ray.training.optimizers import new_optimizer
 
 
 def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainState:
@@ -22,9 +20,10 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
     return TrainState(
         epoch=0,
         networks=networks,
-        optimizers=[new_optimizer(run, net) for net in networks],
+        optimizers=[new_optimizer(run, net, len(data.train)) for net in networks],
         averages=_new_averages(run, networks),
         memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
+        num_steps=[0 for _ in networks],
     )
 
 
@@ -40,10 +39,11 @@ def begin_generation(
     for number in range(len(state.networks)):
         network = _new_network(run, data, device, number, epoch)
         state.networks[number] = network
-        state.optimizers[number] = new_optimizer(run, network)
+        state.optimizers[number] = new_optimizer(run, network, len(data.train))
     state.averages[:] = _new_averages(run, state.networks)
     for memory in state.memory:
         memory.zero_()
+    state.num_steps[:] = [0 for _ in state.networks]
 
 
 def _new_network(
@@ -61,25 +61,6 @@ def _new_network(
 
 def _new_averages(run: RunConfig, networks: Sequence[FaceNetwork]) -> list[FaceNetwork]:
     """Copy the networks as the start of their moving averages; no copies without a decay."""
-    if not run.method.average_decay:
+    if not run.average_decay:
         return []
     return [copy.deepcopy(network).requires_grad_(False) for network in networks]
-
-
-def new_optimizer(run: RunConfig, network: FaceNetwork) -> LightSGD:
-    """Build a network's SGD; there is no weight decay on vectors (biases, normalisation)."""
-    matrices: list[Tensor] = [value for value in network.parameters() if value.ndim > 1]
-    vectors: list[Tensor] = [value for value in network.parameters() if value.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    speedups = resolve_speedups(run.compute, network.classifier.weight.device)
-    return LightSGD(
-        groups,
-        lr=run.optim.learning_rate,
-        momentum=run.optim.momentum,
-        weight_decay=run.optim.weight_decay,
-        nesterov=run.optim.momentum > 0,
-        fused=None if speedups == "none" else True,  # None: torch's default
-    )

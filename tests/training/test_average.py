@@ -1,5 +1,6 @@
 """Moving averages of networks: arithmetic, roles and checkpoints."""
 
+import math
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -102,7 +103,8 @@ def test_a_semi_supervised_method_evaluates_the_average(name: str) -> None:
     assert state.evaluated == state.averages
     learners = Learners(state.networks, state.averages, run.compute, CPU)
     assert learners.evaluated == learners.averages
-    assert learners.peer(0) is learners.averages[0]
+    assert learners.peer(0, is_average=True) is learners.averages[0]
+    assert learners.peer(0, is_average=False) is None
 
 
 def test_averages_get_no_gradient() -> None:
@@ -151,3 +153,61 @@ def test_ranks_have_the_same_averages(gloo_pair: GlooRanks) -> None:
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"method\.variant"):
         make_run("elr", method__variant="elr2")
+
+
+@pytest.mark.parametrize("method", ["cross_entropy", "co_divide", "co_teaching"])
+def test_every_method_is_evaluated_by_averages_if_the_run_asks_for_them(method: str) -> None:
+    run = make_run(method, optim__average_decay=0.9, optim__epochs=2)
+    state, _ = train(run, faces())
+    assert len(state.averages) == len(state.networks)
+    assert state.evaluated == state.averages
+    assert state.best is not None
+    for network, average in zip(state.networks, state.averages, strict=True):
+        assert not torch.equal(network.classifier.weight, average.classifier.weight)
+
+
+def test_averages_that_only_evaluate_are_no_peers() -> None:
+    """A method whose peers are networks keeps its algorithm, whatever is evaluated."""
+    run = make_run("co_teaching", optim__average_decay=0.9)
+    state = new_state(run, faces(), CPU)
+    learners = Learners(state.networks, state.averages, run.compute, CPU)
+    assert learners.evaluated == learners.averages
+    for number in range(2):
+        assert learners.peer(number, is_average=False) is learners.students[1 - number]
+        assert learners.peer(number, is_average=True) is learners.averages[1 - number]
+
+
+def test_an_average_never_moves_faster_again_when_epochs_grow_shorter() -> None:
+    """Steps are counted, not derived from the length of this epoch."""
+    seen: list[int] = []
+
+    def noted(average: Any, module: Any, decay: float, num_steps: int) -> None:
+        seen.append(num_steps)
+
+    run = make_run(
+        "co_divide",
+        optim__average_decay=0.9,
+        method__warmup_epochs=2,
+        method__thresholds={"default": 0.6},
+    )
+    with mock.patch("fer_ray.training.phase.move_average", noted):
+        state, _ = train(run, faces())
+    first = seen[: len(seen) // 2 + 1]
+    assert sorted(seen) == sorted([*range(state.num_steps[0]), *range(state.num_steps[1])])
+    assert first[0] == 0
+
+
+def test_the_learning_rate_rises_and_then_falls() -> None:
+    run = make_run("cross_entropy", optim__epochs=4, optim__lr_warmup=0.5, optim__learning_rate=0.4)
+    state, rates = new_state(run, faces(), CPU), []
+    step = state.optimizers[0].step
+
+    def noted() -> None:
+        rates.append(state.optimizers[0].param_groups[0]["lr"])
+        step()
+
+    state.optimizers[0].step = noted  # type: ignore[method-assign, assignment]
+    train(run, faces(), state)
+    assert len(rates) == 12
+    assert rates[:6] == pytest.approx([0.4 * (k + 0.5) / 6 for k in range(6)])
+    assert rates[6:] == pytest.approx([0.2 * (1 + math.cos(math.pi * k / 6)) for k in range(6)])

@@ -16,7 +16,8 @@ from fer_ray.config import ComputeConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.training import speedups as speedups_module
 from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from fer_ray.training.speedups import LightSGD, _missing_for, resolve_speedups
+from fer_ray.training.optimizers import LightSGD
+from fer_ray.training.speedups import _missing_for, resolve_speedups
 from fer_ray.training.state import new_state
 from tests.paths import ROOT
 from tests.samples import CPU, faces, make_run, train
