@@ -92,7 +92,7 @@ def make_cases(
                 raw = with_overrides(raw, {"method.warmup_epochs": 1})
         run = RunConfig.from_dict(raw)
         if isinstance(run.method, CReST):
-            share = (epochs - run.method.warmup_epochs) // run.method.num_generations
+            share = (epochs - run.method.num_warmup(epochs)) // run.method.num_generations
             raw = with_overrides(raw, {"method.generation_epochs": max(1, share)})
         full = RunConfig.from_dict(raw).to_dict()
         cases.append(Case(name=name, raw=full, epochs=str(full["optim"]["epochs"])))

@@ -146,9 +146,12 @@ def _case(
     if epochs is None:
         left = budget / share - warmup * cost.warmup_s
         epochs = warmup + max(1, round(left / cost.later_s))
+    values: dict[str, Any] = {"optim.epochs": epochs}
+    if warmup:  # a share of other epochs would be another number
+        values["method.warmup_epochs"] = warmup
     return Case(
         name=name,
-        raw=with_overrides(raw, {"optim.epochs": epochs}),
+        raw=with_overrides(raw, values),
         is_ensemble=share > 1,
         epochs=str(epochs) if share == 1 else f"{share} x {epochs}",
         predicted_s=share * _seconds(cost, warmup, epochs),

@@ -53,7 +53,7 @@ class ReferenceLoop:
             for group in optimizer.param_groups:
                 share = (epoch - 1) / self.run.optim.epochs
                 group["lr"] = group["highest_lr"] * 0.5 * (1 + math.cos(math.pi * share))
-        if self.run.method.is_warmup(epoch):
+        if self.run.method.is_warmup(epoch, self.run.optim.epochs):
             num_images = sum(self.warmup(number) for number in range(len(self.networks)))
         else:
             split = self.divide(epoch)
@@ -112,7 +112,9 @@ class ReferenceLoop:
 
     def warmup(self, number: int) -> int:
         """Train a network on all labels with cross-entropy; return the number of images drawn."""
-        dataset = FaceDataset(self.data.train, [random_view(self.run.augment.strong)])
+        dataset = FaceDataset(
+            self.data.train, [random_view(self.run.strong_views(len(self.data.train)))]
+        )
         self.networks[number].train()
         for batch in self.loader(dataset, self.run.optim.batch_size, shuffle=True):
             logits = self.networks[number](batch[0][0].to(self.device)).logits
@@ -138,7 +140,9 @@ class ReferenceLoop:
     ) -> Iterator[Batch]:
         """Yield shuffled batches of some rows from a new loader."""
         augment = self.run.augment
-        transforms = [random_view(augment.weak)] * weak + [random_view(augment.strong)] * strong
+        transforms = [random_view(augment.weak)] * weak + [
+            random_view(self.run.strong_views(len(self.data.train)))
+        ] * strong
         label, clean_prob = split.label[number].tolist(), split.clean_prob[number].tolist()
         dataset = FaceDataset(self.data.train, transforms, rows.tolist(), label, clean_prob)
         batch_size = min(self.run.optim.batch_size, len(dataset))

@@ -21,9 +21,11 @@ from fer_ray.core.bounds import bounded, check_bounds
 from fer_ray.core.complaints import complaint
 from fer_ray.core.errors import ConfigError
 from fer_ray.methods import METHODS, Method
+from fer_ray.methods.base import SplitMethod
 
 # Sections that may be given as one word, and the key that the word is.
 _SHORT = {"data": "spec", "method": "name"}
+_SHORT_RUN_STEPS, _SHORT_RUN_STRENGTH = 2000, 0.6
 _SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute")
 
 
@@ -52,6 +54,9 @@ class DataConfig:
             their own size where that is smaller, and arrays keep theirs.
         deduplicate: Whether test images that are copies of training images are left out.
         max_missing_fraction: Share of listed image files that may be missing or unreadable.
+        verified: A csv file of labels that a person has verified, see docs/data.md; null: none, but
+            those of the data set itself.
+        use_verified: Whether training images get their verified label in place of the given one.
     """
 
     spec: str = "synthetic"
@@ -60,6 +65,8 @@ class DataConfig:
     size: int | None = bounded(None, "[16, 1024]")
     deduplicate: bool = True
     max_missing_fraction: float = bounded(0.01, "[0, 1)")
+    verified: str | None = None
+    use_verified: bool = True
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -143,10 +150,16 @@ class AugmentConfig:
     Attributes:
         weak: Of which labels are guessed and pseudo-labels made.
         strong: Of which networks learn.
+        strength: Factor on all changes that `strong` makes, or `auto`: 0.6 for runs of few steps,
+            which are too short to learn from strongly changed faces, else 1.
     """
 
     weak: ViewPolicy = field(default_factory=ViewPolicy)
     strong: ViewPolicy = field(default_factory=_strong_views)
+    strength: float | Literal["auto"] = bounded("auto", "[0, 1]")
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +257,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_bounds(self)
         check_metric(self.metric)
+        self._check_warmup()
         batch, num_workers = self.optim.batch_size, self.workers.num_workers
         teams = self.num_teams(num_workers)
         if teams == 1 and self.workers.parallel == "networks" and num_workers > 1:
@@ -263,6 +277,29 @@ class RunConfig:
                 f"optim.batch_size: at least 2 images for each of {sharing} workers, because "
                 f"BatchNorm needs two; got {batch}"
             )
+
+    def _check_warmup(self) -> None:
+        method, num_epochs = self.method, self.optim.epochs
+        if isinstance(method, SplitMethod) and method.num_warmup(num_epochs) >= num_epochs:
+            raise ValueError(
+                f"method.warmup_epochs: {method.warmup_epochs} is {method.num_warmup(num_epochs)} "
+                f"of {num_epochs} epochs, so {method.label} would never divide the data. Take a "
+                f"shorter warm-up, or optim.epochs of at least {method.num_warmup(num_epochs) + 1}"
+            )
+
+    def is_short(self, num_images: int) -> bool:
+        """Whether a run on this many training images has so few steps that `auto` differs.
+
+        The limit of 2,000 steps is what `benchmarks/time_to_accuracy.py` measured.
+        """
+        return self.optim.epochs * num_images / self.optim.batch_size <= _SHORT_RUN_STEPS
+
+    def strong_views(self, num_images: int) -> ViewPolicy:
+        """The views that networks learn from on this many training images."""
+        strength = self.augment.strength
+        if strength == "auto":
+            strength = _SHORT_RUN_STRENGTH if self.is_short(num_images) else 1.0
+        return self.augment.strong.scaled(strength)
 
     @property
     def average_decay(self) -> float:

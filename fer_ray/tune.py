@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fer_ray.commands.arguments import absolute_spec, run_overrides, run_parser
+from fer_ray.commands.arguments import absolute_data, run_overrides, run_parser
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, print_notes, print_result
@@ -87,12 +87,11 @@ def _tune(argv: Sequence[str] | None) -> int:
 
 
 def _space(source: Mapping[str, Any], place: str, overrides: Mapping[str, Any]) -> SearchSpace:
-    """Read the space, and make the path of its data absolute; see `absolute_spec`."""
+    """Read the space, and make the paths of its data absolute; see `absolute_data`."""
     space = parse_space(source, place, overrides)
-    if "data.spec" in space.parameters:
-        return space
-    spec = space.bases[space.default_method].data.spec
-    return space.fixed({"data.spec": absolute_spec(spec)})
+    data = absolute_data(space.bases[space.default_method].data)
+    paths = {"data.spec": data.spec, "data.verified": data.verified}
+    return space.fixed({key: x for key, x in paths.items() if key not in space.parameters})
 
 
 def _plan(

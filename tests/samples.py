@@ -82,7 +82,7 @@ def make_run(method: str = "co_divide", **overrides: Any) -> RunConfig:
     raw: dict[str, Any] = {
         "method": {"name": method},
         "optim": optim | {"lr_warmup": 0, "average_decay": 0},
-        "augment": {"strong": strong | {"erase": 0.25, "erase_area": 0.2}},
+        "augment": {"strong": strong | {"erase": 0.25}, "strength": 1.0},
         "compute": {"bf16": False, "channels_last": False, "eval_batch_size": 30},
     }
     if issubclass(METHODS[method], SplitMethod):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer_ray.config import RunConfig, with_overrides
+from fer_ray.config import DataConfig, RunConfig, with_overrides
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.yaml_input import load_yaml, parse_yaml_value
 from fer_ray.data.records import split_words
@@ -151,7 +151,7 @@ def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_run(args: argparse.Namespace) -> RunConfig:
-    """Read the run from `--config` and the command line, with an absolute path of its data.
+    """Read the run from `--config` and the command line, with absolute paths of its data.
 
     Raises:
         ConfigError: If the file cannot be read, or a key or value is wrong.
@@ -161,5 +161,11 @@ def read_run(args: argparse.Namespace) -> RunConfig:
 
 
 def with_absolute_data(run: RunConfig) -> RunConfig:
-    """Return the run with an absolute path of its data; see `absolute_spec`."""
-    return replace(run, data=replace(run.data, spec=absolute_spec(run.data.spec)))
+    """Return the run with absolute paths of its data; see `absolute_spec`."""
+    return replace(run, data=absolute_data(run.data))
+
+
+def absolute_data(data: DataConfig) -> DataConfig:
+    """Return the data with absolute paths of the data set and of the verified labels."""
+    verified = None if data.verified is None else _absolute(data.verified)
+    return replace(data, spec=absolute_spec(data.spec), verified=verified)

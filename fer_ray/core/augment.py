@@ -8,7 +8,7 @@ not depend on the number of ranks or on the device.
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,18 @@ class ViewPolicy:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+
+    def scaled(self, strength: float) -> "ViewPolicy":
+        """The same policy with weaker changes; mirror images and the size of rectangles stay.
+
+        Args:
+            strength: Factor in [0, 1].
+
+        >>> ViewPolicy(rotate_deg=10.0, erase=0.5).scaled(0.5).rotate_deg
+        5.0
+        """
+        names = ("rotate_deg", "scale", "shift", "brightness", "contrast", "erase")
+        return replace(self, **{name: strength * getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from torch import Tensor
 _TINY = 1e-12
 # Weights of the identity and of the given labels' shares in what a row of T is drawn towards.
 _IDENTITY, _SHARES = 0.6, 0.4
+# Of `from_stratified_labels`: images that a share of right labels, and of told labels, starts with.
+_RIGHT_STRENGTH, _TOLD_STRENGTH = 10.0, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,24 +110,45 @@ def from_stratified_labels(
     label: Int[Tensor, " verified"],
     given_share: Float[Tensor, " class"],
     *,
-    strength: float = 2.0,
+    strength: float = 4.0,
 ) -> NoiseModel:
-    """Estimate the noise from images drawn evenly over the given labels.
+    """Estimate the noise from verified images whose given labels need not have their true shares.
 
-    P(true k | given j) is estimated for every given label, drawn towards j by `strength` images,
-    and weighted with the share of the label: P(true k, given j) = P(true k | given j) q_j.
+    Images of one given label must be drawn at random; how many are drawn of each is free. So it
+    fits images drawn at random from all of them, and as many of every given label. With N[k, j]
+    the verified images of true class k and given label j, n_j those of given label j and s the
+    `strength`,
+
+        P(true k | given j) = (N[k, j] + s (r [k = j] + (1 - r) m_k)) / (n_j + s)
+        P(true k, given j) = P(true k | given j) q_j
+
+    (post-stratification). r is the share of right labels and m the shares of the true classes, both
+    counted with weights q_j / n_j: a rare class is seldom what another label hides.
 
     Args:
-        true_label: What a person says of the images.
-        label: Their labels as given; about as many of each.
+        true_label: What a person says of the images; negative where nobody could tell. Given labels
+            with many of these count for less of q.
+        label: Their labels as given.
         given_share: Shares of the given labels among all training images, q.
-        strength: How many images the prior of a label is worth.
+        strength: How many images the prior of a given label is worth.
+
+    Returns:
+        Noise of the images that have a true class; pi T is q without the others.
     """
     num_classes = len(given_share)
-    counts = _counts(true_label, label, num_classes).T  # [given, true]
-    target = _IDENTITY * torch.eye(num_classes) + _SHARES / num_classes
-    truth = (counts + strength * target) / (counts.sum(dim=1, keepdim=True) + strength)
-    return from_joint((truth * given_share[:, None]).T, num_verified=len(label))
+    is_told = true_label >= 0
+    num_all = torch.bincount(label, minlength=num_classes)
+    counts = _counts(true_label[is_told], label[is_told], num_classes)
+    num, total = counts.sum(dim=0), float(is_told.sum())
+    told = (num + _TOLD_STRENGTH * is_told.float().mean()) / (num_all + _TOLD_STRENGTH)
+    share = given_share * told / (given_share * told).sum()
+    weighted = counts * share / num.clamp_min(1)
+    weighted = weighted * (total / weighted.sum())
+    right = (weighted.trace() + _RIGHT_STRENGTH * _IDENTITY) / (total + _RIGHT_STRENGTH)
+    classes = (weighted.sum(dim=1) + 1) / (total + num_classes)
+    target = right * torch.eye(num_classes) + (1 - right) * classes[:, None]
+    truth = (counts + strength * target) / (num + strength)
+    return from_joint(truth * share, num_verified=int(total))
 
 
 def from_joint(joint: Float[Tensor, "true given"], *, num_verified: int = 0) -> NoiseModel:

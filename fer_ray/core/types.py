@@ -147,6 +147,7 @@ class StepContext:
         split: The current split; `None` during warm-up, or if the method does not divide.
         network: Which network is the student.
         epoch: Epochs done, with fraction: 3.25 is a quarter into the fourth epoch.
+        num_epochs: All epochs of the run.
         memory: This network's numbers for every training image, which the step may change in place
             for the rows of its batch; `None` if the method keeps none.
         generator: CPU generator of this (seed, epoch, network, rank).
@@ -158,6 +159,7 @@ class StepContext:
     split: SplitResult | None
     network: int
     epoch: float
+    num_epochs: int
     memory: Float[Tensor, "sample number"] | None
     generator: torch.Generator
     mean_over_ranks: Callable[[Tensor], Tensor]

@@ -16,10 +16,14 @@ from fer_ray.commands.tables import print_notes
 from fer_ray.data.corruption import NOISES, corrupt
 from fer_ray.data.inspection.findings import inspect
 from fer_ray.data.inspection.page import write_page
-from fer_ray.data.inspection.tables import tables
+from fer_ray.data.inspection.tables import noise_table, tables
 from fer_ray.data.open import list_records, prepared
+from fer_ray.data.packs.pack import Pack
 from fer_ray.data.packs.prepare import prepare
 from fer_ray.data.packs.progress import Preparing
+from fer_ray.data.subsets import pack_faces
+from fer_ray.data.verified import noise_of
+from fer_ray.data.verified_file import verified_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,6 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     two = commands.add_parser("inspect", parents=[images], help="print tables, write an HTML page")
     two.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: inspect-<name>.html here)"
+    )
+    two.add_argument(
+        "--verified",
+        metavar="FILE",
+        help="verified labels (data.verified): print the noise of the labels that they show",
     )
     two.set_defaults(work=_inspect)
 
@@ -124,10 +133,23 @@ def _inspect(args: argparse.Namespace, console: Console) -> None:
     for table in tables(found):
         console.print(table)
         console.print()
+    if args.verified is not None:
+        _print_noise(pack, args.verified, console)
     name = "".join(c if c.isalnum() else "-" for c in pack.name)
     out = args.out or Path(f"inspect-{name}.html")
     write_page(found, pack, out)
     console.print(f"page: {out}", highlight=False, soft_wrap=True)
+
+
+def _print_noise(pack: Pack, verified: str, console: Console) -> None:
+    data = pack_faces(
+        pack, val_fraction=0.15, seed=0, deduplicate=False, verified=verified_of(pack, verified)
+    )
+    print_notes(console, data.notes[len(pack.notes) :])
+    model = noise_of(data)
+    if model is not None:
+        console.print(noise_table(model, data.class_names))
+    console.print()
 
 
 def _corrupt(args: argparse.Namespace, console: Console) -> None:

@@ -14,8 +14,9 @@ from fer_ray.core.label_noise import (
     symmetric_transition,
 )
 from fer_ray.data.classes import canonical_name
-from fer_ray.data.faces import UNKNOWN_TRUTH, DataError, take_images
-from fer_ray.data.packs.pack import Pack
+from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
+from fer_ray.data.images import take_images
+from fer_ray.data.packs.pack import VERIFIED, Pack
 from fer_ray.data.packs.store import SOURCE_COLUMNS, write_pack
 from fer_ray.data.readers.tables import csv_rows, table_lines
 from fer_ray.data.records import TEST, TRAIN
@@ -79,7 +80,8 @@ def corrupt(pack: Pack, noise: str | None, imbalance: float | None, seed: int, o
         true_label = truth
     what = {"noise": _plain(noise), "imbalance": imbalance, "seed": seed}
     words = ", ".join(f"{key} {value}" for key, value in what.items() if value is not None)
-    columns = {key: np.array(getattr(pack, key)[rows]) for key in SOURCE_COLUMNS}
+    kept = SOURCE_COLUMNS if pack.verified is None else (*SOURCE_COLUMNS, VERIFIED)
+    columns = {key: np.array(getattr(pack, key)[rows]) for key in kept}
     return write_pack(
         out,
         images=take_images(pack.images, rows),

@@ -1,16 +1,20 @@
 """What every reader returns: three subsets of faces as arrays in index order."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+
+from fer_ray.data.images import ImageRows, take_images
 
 UNLABELED = -1
 """`label` of a training image that came without one."""
 UNKNOWN_TRUTH = -1
 """`true_label` of an image whose true class is not known."""
+NOT_VERIFIED = -1
+"""`Verified.label` of an image that nobody has looked at again."""
+CANNOT_TELL = -2
+"""`Verified.label` of an image whose class a person could not tell."""
 
 
 class DataError(ValueError):
@@ -20,58 +24,6 @@ class DataError(ValueError):
     def at(cls, place: str, *, expected: str, got: str, remedy: str) -> "DataError":
         """The error in the one paragraph a user reads."""
         return cls(f"{place}: expected {expected}, got {got}. {remedy}")
-
-
-class ImageRows:
-    """Some rows of a larger array of images; the array stays on disk until rows are read.
-
-    Indexed like an array by a number, a slice or an array of numbers; what is taken is a copy.
-    """
-
-    def __init__(self, images: np.ndarray, rows: Int[np.ndarray, " taken"]) -> None:
-        self._images, self._rows = images, rows
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of an array."""
-        return (len(self._rows), *self._images.shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As of an array."""
-        return self._images.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of these rows alone."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int | slice | np.ndarray | list[int]) -> np.ndarray:
-        taken: np.ndarray = self._images[self._rows[index]]
-        return taken
-
-    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> np.ndarray:
-        del copy  # the rows are always a copy
-        return np.asarray(self[:], dtype=dtype)
-
-    def take(self, index: slice | np.ndarray) -> "ImageRows":
-        """Fewer rows of the same array."""
-        return ImageRows(self._images, self._rows[index])
-
-
-def take_images(images: np.ndarray | ImageRows, rows: np.ndarray) -> np.ndarray | ImageRows:
-    """Some rows of images: of an array in memory a copy, of one on disk only where they are."""
-    index: slice | np.ndarray = rows
-    if rows.size and rows[0] >= 0 and np.all(np.diff(rows) == 1) and rows[-1] < len(images):
-        index = slice(int(rows[0]), int(rows[-1]) + 1)
-    if isinstance(images, ImageRows):
-        return images.take(index)
-    if isinstance(images, np.memmap) and not isinstance(index, slice):
-        return ImageRows(images, rows)
-    return images[index]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +85,50 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a person says who looked again at some images; entry i of every array is image i.
+
+    Attributes:
+        label: int64 [sample]; the class, `NOT_VERIFIED` or `CANNOT_TELL`.
+        is_random: bool [sample]; whether the image was drawn at random from the training images, or
+            from those of its given label.
+        given: int64 [sample]; the label as given, `UNLABELED` where none was.
+    """
+
+    label: np.ndarray
+    is_random: np.ndarray
+    given: np.ndarray
+
+    @property
+    def is_seen(self) -> np.ndarray:
+        """For every image (bool): whether a person has looked at it again."""
+        seen: np.ndarray = self.label != NOT_VERIFIED
+        return seen
+
+    @property
+    def is_told(self) -> np.ndarray:
+        """For every image (bool): whether a person has named its class."""
+        told: np.ndarray = self.label >= 0
+        return told
+
+    @property
+    def counts_for_noise(self) -> np.ndarray:
+        """For every image (bool): whether it says how often given labels are wrong."""
+        counts: np.ndarray = self.is_seen & self.is_random & (self.given != UNLABELED)
+        return counts
+
+    def take(self, rows: Int[np.ndarray, " taken"]) -> "Verified":
+        """What is said of these images.
+
+        Raises:
+            IndexError: If a row does not exist.
+        """
+        return Verified(
+            label=self.label[rows], is_random=self.is_random[rows], given=self.given[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaceData:
     """A data set, ready to train on.
 
@@ -143,10 +139,13 @@ class FaceData:
         val: Images to select by; disjoint from `train`.
         test: Images to report on, read once.
         notes: What the user must be told, such as how many images were dropped and why.
+        verified: What a person says of training images, row by row; `None` if nothing was verified.
+            Its labels may stand in `train.label` already (`data.use_verified`).
+        verified_val: The same of validation images, whose `label` stays as given.
 
     Raises:
-        DataError: If a subset is empty, a label is out of range, the image shapes differ, or a
-            class has no training image.
+        DataError: If a subset is empty, a label is out of range, the image shapes differ, a class
+            has no training image, or what is verified has not a row for every image.
     """
 
     name: str
@@ -155,10 +154,17 @@ class FaceData:
     val: Faces
     test: Faces
     notes: tuple[str, ...] = ()
+    verified: Verified | None = None
+    verified_val: Verified | None = None
 
     def __post_init__(self) -> None:
         for subset in ("train", "val", "test"):
             self._check_subset(subset, getattr(self, subset))
+        for rows, faces in ((self.verified, self.train), (self.verified_val, self.val)):
+            if rows is not None and len(rows.label) != len(faces):
+                raise DataError(
+                    f"{self.name}: verified: expected {len(faces)} rows, got {len(rows.label)}."
+                )
         self._check_classes()
 
     @property

@@ -19,6 +19,7 @@ from fer_ray.data.packs.pack import VERSION, Pack, open_pack
 from fer_ray.data.packs.stamps import are_unchanged, write_stamps
 from fer_ray.data.records import Records, Source, parse_source
 from fer_ray.data.subsets import pack_faces
+from fer_ray.data.verified_file import verified_of
 
 READERS: dict[str, str] = {
     "synthetic": "synthetic",
@@ -42,6 +43,8 @@ def open_data(
     size: int | None = None,
     deduplicate: bool = True,
     max_missing_fraction: float = 0.01,
+    verified: str | None = None,
+    use_verified: bool = True,
     refresh: bool = False,
 ) -> FaceData:
     """Open a data set; it is prepared into the cache the first time, and when its files changed.
@@ -57,6 +60,9 @@ def open_data(
         deduplicate: Whether test and validation images that are copies of training images are left
             out. Drawn faces have no copies.
         max_missing_fraction: Share of listed image files that may be missing or unreadable.
+        verified: A csv file of labels that a person has verified (see docs/data.md); it is read
+            every time, and goes before what the data set itself says.
+        use_verified: Whether training images get their verified label in place of the given one.
         refresh: Whether the data set is prepared again, whatever the cache holds.
 
     Raises:
@@ -70,7 +76,14 @@ def open_data(
             remedy="Example: 0.15.",
         )
     pack = prepared(spec, size=size, max_missing_fraction=max_missing_fraction, refresh=refresh)
-    return pack_faces(pack, val_fraction=val_fraction, seed=seed, deduplicate=deduplicate)
+    return pack_faces(
+        pack,
+        val_fraction=val_fraction,
+        seed=seed,
+        deduplicate=deduplicate,
+        verified=verified_of(pack, verified, refresh=refresh),
+        use_verified=use_verified,
+    )
 
 
 def split_spec(spec: str) -> tuple[str, str]:

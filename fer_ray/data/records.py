@@ -131,6 +131,8 @@ class Records:
             images are compared.
         near_train: float32 [sample]; highest pixel correlation of held-out images with a training
             image. `None`: images are compared.
+        verified: int64 [sample, 2]; `Verified.label`, and 1 for images drawn at random, else 0.
+            `None`: nothing is verified.
         num_channels: Channels that images get when they are prepared: 3 (RGB) or 1 (grey).
         sources: Absolute paths of all files and folders that were read to make the list.
         notes: What the user must be told, such as how many rows were dropped and why.
@@ -153,6 +155,7 @@ class Records:
     row: np.ndarray | None = None
     group: np.ndarray | None = None
     near_train: np.ndarray | None = None
+    verified: np.ndarray | None = None
     num_channels: int = 3
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -160,9 +163,8 @@ class Records:
     def __post_init__(self) -> None:
         num = len(self.path)
         columns = {key: getattr(self, key) for key in ("label", "true_label", "subset")}
-        optional = {
-            key: getattr(self, key) for key in ("box", "pixels", "row", "group", "near_train")
-        }
+        keys = ("box", "pixels", "row", "group", "near_train", "verified")
+        optional = {key: getattr(self, key) for key in keys}
         columns |= {key: value for key, value in optional.items() if value is not None}
         for key, column in {"listed": self.listed, **columns}.items():
             if len(column) != num:

@@ -2,13 +2,23 @@
 
 import numpy as np
 
-from fer_ray.data.faces import FaceData, Faces, take_images
+from fer_ray.data.faces import FaceData, Faces, Verified
 from fer_ray.data.folds import carved
+from fer_ray.data.images import take_images
 from fer_ray.data.packs.pack import NEAR_COPY, Pack
 from fer_ray.data.records import TEST, TRAIN, VAL
+from fer_ray.data.verified import with_verified
 
 
-def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool) -> FaceData:
+def pack_faces(
+    pack: Pack,
+    *,
+    val_fraction: float,
+    seed: int,
+    deduplicate: bool,
+    verified: Verified | None = None,
+    use_verified: bool = True,
+) -> FaceData:
     """The data set as it is trained on.
 
     Without validation images, `val_fraction` of the training images are carved off. The images stay
@@ -20,6 +30,8 @@ def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool)
         seed: Which training images validate.
         deduplicate: Whether test and validation images that are copies of training images are
             dropped, and all but the first of equal test images; counted in the notes.
+        verified: What a person says of the pack's images.
+        use_verified: Whether training images get their verified label in place of the given one.
 
     Raises:
         DataError: If a subset is empty or a class has no training image.
@@ -28,17 +40,27 @@ def pack_faces(pack: Pack, *, val_fraction: float, seed: int, deduplicate: bool)
     notes = list(pack.notes)
     dropped = _dropped(pack, notes) if deduplicate else np.zeros(len(subset), dtype=bool)
     train, val, test = (np.flatnonzero((subset == code) & ~dropped) for code in (TRAIN, VAL, TEST))
-    if not val.size:
+    has_own_val = val.size > 0
+    if not has_own_val:
         is_val, more = carved(pack, train, val_fraction, seed)
         train, val = train[~is_val], train[is_val]
         notes += more
-    return FaceData(
+    data = FaceData(
         name=pack.name,
         class_names=pack.class_names,
         train=_faces(pack, train),
         val=_faces(pack, val),
         test=_faces(pack, test),
         notes=tuple(notes),
+    )
+    if verified is None:
+        return data
+    return with_verified(
+        data,
+        verified.take(train),
+        verified.take(val),
+        use_verified=use_verified,
+        has_own_val=has_own_val,
     )
 
 

@@ -11,9 +11,12 @@ import numpy as np
 
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
+from fer_ray.methods.base import SplitMethod
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
 from fer_ray.search.sweep import EarlyTerminate, MetricMode, Search
+
+_WARMUP_KEY = "method.warmup_epochs"
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ class SearchSpace:
             method: One of `methods`; by default `default_method`.
         """
         method = method or self.default_method
-        base = self.bases[method].to_dict()
+        run = self.bases[method]
         return {
-            key: method if key == METHOD_KEY else domain.nearest(lookup(base, key))
+            key: method if key == METHOD_KEY else domain.nearest(_value(run, key, domain))
             for key, domain in self.active(method).items()
         }
 
@@ -152,6 +155,14 @@ class SearchSpace:
                 raise ConfigError(f"{self.place}: parameters.{key}: {error}") from None
         rows = itertools.product(*values.values())
         return [dict(zip(values, row, strict=True)) for row in rows]
+
+
+def _value(run: RunConfig, key: str, domain: Domain) -> Any:
+    """Return a run's value at a dotted key; a warm-up in epochs if epochs are searched."""
+    in_epochs = all(isinstance(corner, int) for corner in domain.corners())
+    if key == _WARMUP_KEY and in_epochs and isinstance(run.method, SplitMethod):
+        return run.method.num_warmup(run.optim.epochs)
+    return lookup(run.to_dict(), key)
 
 
 def trial_params(config: Mapping[str, Any]) -> dict[str, Any]:

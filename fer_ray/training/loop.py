@@ -88,7 +88,8 @@ class _Loop:
         """Run one epoch and return its row: after warm-up score and split; train; validate."""
         row: dict[str, Any] = {"epoch": epoch}
         clock = _Clock()
-        if self.run.method.is_warmup(epoch) or not self.run.method.divides:
+        method = self.run.method
+        if method.is_warmup(epoch, self.run.optim.epochs) or not method.divides:
             split = None
         else:
             split, figures = self._divide(epoch)

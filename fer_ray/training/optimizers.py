@@ -14,8 +14,6 @@ from fer_ray.config import RunConfig
 from fer_ray.training.models import FaceNetwork
 from fer_ray.training.speedups import resolve_speedups
 
-# Up to this many steps Muon is ahead of SGD (`benchmarks/time_to_accuracy.py`).
-_MUON_STEPS = 2000
 # What suits the same `optim.learning_rate` and `optim.weight_decay` as SGD's.
 _MUON_RATE, _ADAMW_RATE, _ADAMW_DECAY = 1 / 5, 1 / 30, 100.0
 _ADAMW_SECOND_DECAY = 0.999
@@ -110,7 +108,7 @@ def orthogonalize(
 
 
 def resolve_optimizer(run: RunConfig, num_images: int) -> Literal["sgd", "muon", "adamw"]:
-    """Replace `auto`: Muon for runs of up to 2,000 steps, else SGD.
+    """Replace `auto`: Muon for short runs, in which it is ahead, else SGD.
 
     Args:
         run: Names the optimizer, and sets epochs and batch size.
@@ -118,8 +116,7 @@ def resolve_optimizer(run: RunConfig, num_images: int) -> Literal["sgd", "muon",
     """
     if run.optim.name != "auto":
         return run.optim.name
-    num_steps = run.optim.epochs * num_images / run.optim.batch_size
-    return "muon" if num_steps <= _MUON_STEPS else "sgd"
+    return "muon" if run.is_short(num_images) else "sgd"
 
 
 def new_optimizer(run: RunConfig, network: FaceNetwork, num_images: int) -> Optimizer:

@@ -96,7 +96,7 @@ def plan_phase(
         EmptySplitError: If there are fewer than two labelled images per rank.
     """
     method, world = run.method, world_size()
-    is_warmup = method.is_warmup(epoch)
+    is_warmup = method.is_warmup(epoch, run.optim.epochs)
     views = Views(labeled_strong=1) if is_warmup else method.views
     every = torch.arange(len(images))
     kept = images.label >= 0 if split is None else split.is_labeled[network]
@@ -174,6 +174,7 @@ class Phase:
                 split=plan.split,
                 network=plan.network,
                 epoch=plan.epoch - 1 + step / plan.num_steps,
+                num_epochs=self._run.optim.epochs,
                 memory=self._memory,
                 generator=self._own,
                 mean_over_ranks=self._mean_over_ranks,
@@ -238,8 +239,8 @@ class Phase:
         """Draw the views of all ranks' rows, but make only those of this rank's rows."""
         part = len(rows) // world_size()
         mine = slice(rank() * part, (rank() + 1) * part)
-        augment = self._run.augment
-        policies = [augment.weak] * num_weak + [augment.strong] * num_strong
+        weak, strong = self._run.augment.weak, self._run.strong_views(len(self._images))
+        policies = [weak] * num_weak + [strong] * num_strong
         with self._watch.part("input_s"):
             images = self._images.take(rows[mine])
             params = [draw_views(policy, len(rows), self._order).rows(mine) for policy in policies]

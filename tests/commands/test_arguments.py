@@ -41,6 +41,25 @@ def test_relative_data_paths_become_absolute(
 
 
 @pytest.mark.parametrize("name", MAINS)
+def test_the_path_of_verified_labels_becomes_absolute(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "method: random\nparameters:\n  data.spec: {values: [synthetic, folder:faces]}\n"
+    )
+    words = ["--space", str(space)] if name == "tune" else []
+    words += ["--set", "data.verified=labels/mine.csv", "--print-config"]
+    assert MAINS[name](words) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["data"]["verified"] == f"{tmp_path}/labels/mine.csv"
+
+
+@pytest.mark.parametrize("name", MAINS)
 def test_the_resolved_configuration_is_printed_as_yaml(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

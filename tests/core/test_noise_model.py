@@ -1,5 +1,7 @@
 """The model of label noise, against loops in NumPy and against noise that was drawn."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -122,18 +124,74 @@ def test_random_labels_are_counted_with_shrinkage(
     assert found.num_verified == 30
 
 
-@pytest.mark.parametrize("stratified", [False, True])
-def test_many_verified_labels_find_the_noise(stratified: bool) -> None:
+def stratified_by_loops(
+    truth: list[int], label: list[int], share: list[float], strength: float
+) -> np.ndarray:
+    """P(true, given) by the formulas of `from_stratified_labels`, sum by sum."""
+    size, num_told = len(share), sum(k >= 0 for k in truth)
+    pairs = [(k, j) for k, j in zip(truth, label, strict=True) if k >= 0]
+    told = [
+        (sum(j == g for _, j in pairs) + 5 * num_told / len(truth)) / (label.count(g) + 5)
+        for g in range(size)
+    ]
+    q = np.array(share) * told
+    q /= q.sum()
+    weight = [q[j] / sum(g == j for _, g in pairs) for _, j in pairs]
+    weight = [num_told * w / sum(weight) for w in weight]
+    right = sum(w for w, (k, j) in zip(weight, pairs, strict=True) if k == j)
+    r = (right + 10 * 0.6) / (num_told + 10)
+    joint = np.zeros((size, size))
+    for j in range(size):
+        num = sum(g == j for _, g in pairs)
+        for k in range(size):
+            m = sum(w for w, (true, _) in zip(weight, pairs, strict=True) if true == k)
+            target = r * (k == j) + (1 - r) * (m + 1) / (num_told + size)
+            joint[k, j] = (pairs.count((k, j)) + strength * target) / (num + strength) * q[j]
+    return joint
+
+
+@given(SEEDS, st.integers(2, 6), st.floats(0.1, 10))
+def test_stratified_labels_are_weighted_with_the_shares_of_the_given_ones(
+    seed: int, num_classes: int, strength: float
+) -> None:
+    rng = rng_of(seed)
+    truth, label = rng.integers(-1, num_classes, 30), rng.integers(0, num_classes, 30)
+    truth[0] = 0
+    share = torch.from_numpy(rng.dirichlet(np.ones(num_classes))).float()
+    found = from_stratified_labels(
+        torch.from_numpy(truth), torch.from_numpy(label), share, strength=strength
+    )
+    joint = stratified_by_loops(truth.tolist(), label.tolist(), share.tolist(), strength)
+    prior = joint.sum(axis=1)
+    assert found.prior.numpy() == pytest.approx(prior, rel=1e-3, abs=1e-6)
+    assert found.transition.numpy() == pytest.approx(joint / prior[:, None], rel=1e-3, abs=1e-6)
+    assert found.num_verified == (truth >= 0).sum()
+
+
+def test_images_that_cannot_be_told_make_their_given_label_rarer() -> None:
+    """Half of what is labelled 1 shows no class: among those that do, 1 is half as frequent."""
+    label = torch.arange(8000) % 2
+    truth = torch.where(torch.arange(8000) % 4 == 1, -1, label)
+    found = from_stratified_labels(truth, label, torch.tensor([0.5, 0.5]))
+    assert found.prior.tolist() == pytest.approx([2 / 3, 1 / 3], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "is_even"),
+    [(from_random_labels, False), (from_stratified_labels, False), (from_stratified_labels, True)],
+)
+def test_many_verified_labels_find_the_noise(
+    estimate: Callable[..., NoiseModel], is_even: bool
+) -> None:
     rng = rng_of(1)
     model = drawn_model(rng, 5)
     truth, label = drawn_labels(rng, model, 60_000)
     share = torch.bincount(label, minlength=5).float() / len(label)
-    if stratified:  # as many of every given label
+    rows = torch.arange(60_000)
+    if is_even:  # as many of every given label
         size = int(torch.bincount(label).min())
         rows = torch.cat([(label == j).nonzero()[:size, 0] for j in range(5)])
-        found = from_stratified_labels(truth[rows], label[rows], share)
-    else:
-        found = from_random_labels(truth, label, share)
+    found = estimate(truth[rows], label[rows], share)
     torch.testing.assert_close(found.transition, model.transition, rtol=0, atol=0.03)
     torch.testing.assert_close(found.prior, model.prior, rtol=0, atol=0.02)
 

@@ -102,6 +102,28 @@ def test_inspect_takes_data_sets_that_are_arrays(
     assert page.exists()
 
 
+def test_inspect_shows_the_noise_that_verified_labels_show(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, page = tmp_path / "verified.csv", tmp_path / "page.html"
+    lines = [f"train/{name}/{i:03d}.png,{name}" for name in NAMES for i in range(20)]
+    lines[0] = "train/angry/000.png,neutral"
+    text = "\n".join(["path,label,sample", *(f"{line},random" for line in lines)])
+    path.write_text(text)
+    argv = ["inspect", f"folder:{raw}", "--out", str(page), "--verified"]
+    assert main([*argv, str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "60 of them random and with a class" in shown
+    table = shown[shown.index("Noise by verified labels") :].splitlines()
+    # One of 20 angry faces is neutral: 5 of 105 images that are, with each class's shrinkage.
+    neutral = next(line for line in table if line.startswith("neutral"))
+    share, *given = (float(word) for word in neutral.split()[1:])
+    assert 33 < share < 37
+    assert sum(given) == pytest.approx(100, abs=0.3)
+    assert given[0] > 90 > 10 > given[2] > 4
+    assert main([*argv, str(tmp_path / "nowhere.csv")]) == 2
+
+
 def test_corrupt_writes_a_variant(raw: Path, tmp_path: Path) -> None:
     options = ["--noise", "symmetric:0.5", "--imbalance", "4", "--seed", "3"]
     for name in ("one", "two"):

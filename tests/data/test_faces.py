@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_ray.data import DataError, FaceData, Faces
-from fer_ray.data.faces import ImageRows
+from fer_ray.data.images import ImageRows
 
 NO_COPIES = -1
 

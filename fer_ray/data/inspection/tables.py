@@ -7,6 +7,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from fer_ray.core.noise_model import NoiseModel
 from fer_ray.data.inspection.inspection import Inspection, Pair, copy_facts, printable, share_text
 from fer_ray.data.records import SUBSETS, TRAIN
 from fer_ray.record.text import abbreviate
@@ -28,6 +29,16 @@ def tables(inspection: Inspection) -> list[Table]:
         _list_table("Notes", inspection.notes),
     ]
     return [table for table in found if table.row_count]
+
+
+def noise_table(model: NoiseModel, class_names: Sequence[str]) -> Table:
+    """The share of every true class, and how often its images are given which label, in percent."""
+    short = abbreviate(class_names)
+    table = _table("Noise by verified labels, %", "true", ">share", *(f">{name}" for name in short))
+    rows = zip(class_names, model.prior.tolist(), model.transition.tolist(), strict=True)
+    for name, share, given in rows:
+        table.add_row(name, *(f"{100 * value:.1f}" for value in (share, *given)))
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:

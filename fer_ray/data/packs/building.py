@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fer_ray.data.faces import take_images
+from fer_ray.data.images import take_images
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.decode import ImageError, decode, square
 from fer_ray.data.packs.pack import (
+    VERIFIED,
     Problem,
     copy_images,
     refuse_too_many,
@@ -123,6 +124,7 @@ class Building:
         subset = records.subset[rows].astype(np.int64)
         row = np.arange(len(order)) if records.row is None else records.row
         group, near = records.group, records.near_train
+        optional = {} if records.verified is None else {VERIFIED: records.verified[rows]}
         write_columns(
             self._work,
             {
@@ -136,6 +138,7 @@ class Building:
                 if near is None
                 else near[rows],
                 "original_size": np.concatenate([mark["sizes"] for mark in marks])[usable],
+                **optional,
             },
         )
         write_manifest(

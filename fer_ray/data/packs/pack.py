@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import DataError, ImageRows
+from fer_ray.data.faces import DataError
+from fer_ray.data.images import ImageRows
 from fer_ray.data.records import TRAIN
 
 MANIFEST = "pack.json"
@@ -25,6 +26,8 @@ COLUMNS = (
     "original_size",
 )
 """Arrays of a pack beside its images, each a file of its own."""
+VERIFIED = "verified"
+"""An array that a pack has only if its data set says which labels are verified."""
 _BLOCK = 4096
 _NUM_LISTED = 5
 NEAR_COPY = 0.95
@@ -71,6 +74,7 @@ class Pack:
         original_size: int64 [sample, 2]; height and width before cropping and scaling.
         problems: Images that are listed but not in here.
         notes: What the user must be told.
+        verified: int64 [sample, 2]; see `Records.verified`.
     """
 
     folder: Path
@@ -88,6 +92,7 @@ class Pack:
     original_size: np.ndarray
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    verified: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -146,6 +151,8 @@ def open_pack(folder: Path) -> Pack:
         if manifest["version"] != VERSION:
             raise ValueError(f"version {manifest['version']}, this is {VERSION}")
         arrays = {name: _mapped(folder, name) for name in ("images", *COLUMNS)}
+        has_verified = (folder / f"{VERIFIED}.npy").exists()
+        verified = _mapped(folder, VERIFIED) if has_verified else None
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError.at(
             str(folder),
@@ -160,6 +167,7 @@ def open_pack(folder: Path) -> Pack:
         made_of=manifest.get("made_of", ""),
         problems=tuple(Problem(**problem) for problem in manifest["problems"]),
         notes=tuple(manifest["notes"]),
+        verified=verified,
         **arrays,
     )
 
@@ -178,11 +186,11 @@ def copy_images(images: np.ndarray | ImageRows, target: Path) -> None:
 
 
 def write_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write every array of a pack but its images.
+    """Write every array of a pack but its images; `VERIFIED` if it is among `columns`.
 
     Correlations are rounded to four digits, because the last bits depend on the number of threads.
     """
-    for name in COLUMNS:
+    for name in (*COLUMNS, *columns.keys() & {VERIFIED}):
         column = columns[name].round(4) if name == "near_train" else columns[name]
         np.save(folder / f"{name}.npy", column, allow_pickle=False)
 

@@ -199,7 +199,8 @@ def made_of(records: Records, size: tuple[int, int]) -> str:
             digest.update(line.encode())
     texts = (records.path, records.listed, records.class_names, records.notes)
     digest.update(json.dumps(texts, ensure_ascii=False).encode())
-    for name in ("label", "true_label", "subset", "box", "row", "group", "near_train", "pixels"):
+    held = ("label", "true_label", "subset", "box", "row", "group", "near_train", "pixels")
+    for name in (*held, "verified"):
         column = getattr(records, name)
         if column is not None:
             digest.update(np.ascontiguousarray(column).view(np.uint8).data)

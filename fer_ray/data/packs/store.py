@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.faces import ImageRows
+from fer_ray.data.images import ImageRows
 from fer_ray.data.packs.copies import exact_groups, near_train
 from fer_ray.data.packs.pack import Pack, copy_images, open_pack, write_columns, write_manifest
 
@@ -31,7 +31,7 @@ def write_pack(
     Args:
         out: Folder, which must not exist.
         images: uint8 [sample, channel, height, width].
-        columns: `SOURCE_COLUMNS`; the others are computed here.
+        columns: `SOURCE_COLUMNS`, and `VERIFIED` if there is one; the others are computed here.
         name: What errors and reports call the data set.
         class_names: Canonical names in canonical order.
         notes: What the user must be told.

@@ -4,6 +4,8 @@ Two layouts are understood. The plain one has `images`, `labels` (-1 for a train
 one), `split`, `class_names` and optionally `true_labels` and `dup_group`. The other is FER2013
 joined with FER+'s crowd votes and is recognised by `label_fer2013`: training on FER2013's labels,
 judged against FER+'s majority. It says itself which images are copies (`dup_group`, `near_train`).
+Either may have `verified_labels` (-1: nobody has looked again, -2: the class cannot be told) and
+`verified_sample` (1: drawn at random, the default; 0: picked).
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_ray.data.classes import canonical_order
-from fer_ray.data.faces import UNKNOWN_TRUTH, UNLABELED, DataError
+from fer_ray.data.faces import CANNOT_TELL, NOT_VERIFIED, UNKNOWN_TRUTH, UNLABELED, DataError
 from fer_ray.data.readers.npz import (
     LAYOUT,
     checked_images,
@@ -25,6 +27,8 @@ from fer_ray.data.readers.npz import (
 from fer_ray.data.records import TEST, TRAIN, Records, Source
 
 KEYS: tuple[str, ...] = ()
+VERSION = 1
+"""Counts up when the same file is listed in another way: packs in the cache are made again."""
 
 _PLAIN = ("images", "labels", "split", "class_names")
 _FERPLUS = ("images", "label_fer2013", "majority_ferplus", "usage", "near_train", "class_names")
@@ -65,6 +69,7 @@ def list_arrays(source: Source) -> Records:
         raise DataError(f"{path}: {error}") from None
     label = _relabel(path, rows.label_key, rows.label, label_map, rows.keep)
     true_label = _relabel(path, rows.true_key, rows.true_label, label_map, rows.keep)
+    verified = _verified(path, raw, label_map, rows.keep)
     kept = np.flatnonzero(rows.keep)
     return Records(
         name=f"arrays:{path.name}",
@@ -79,6 +84,7 @@ def list_arrays(source: Source) -> Records:
         row=rows.row[kept].astype(np.int64),
         group=None if rows.group is None else rows.group[kept].astype(np.int64),
         near_train=None if rows.near_train is None else rows.near_train[kept].astype(np.float32),
+        verified=None if verified is None else verified[kept],
         num_channels=1 if images.ndim == 3 else 3,
         sources=(str(path),),
         notes=rows.notes,
@@ -160,6 +166,40 @@ def _ferplus_rows(path: Path, raw: Mapping[str, np.ndarray], num: int) -> _Rows:
         keep=~is_test | is_known,
         notes=notes,
     )
+
+
+def _verified(
+    path: Path, raw: Mapping[str, np.ndarray], label_map: Mapping[int, int], keep: np.ndarray
+) -> np.ndarray | None:
+    """Verified labels and whether they are of random images, as in `Records.verified`.
+
+    Raises:
+        DataError: If a column has the wrong length or type, or an unknown value.
+    """
+    if "verified_labels" not in raw and "verified_sample" not in raw:
+        return None
+    require_array(path, raw, "verified_labels")
+    native = number_column(path, raw, "verified_labels", len(keep))
+    label = _relabel(
+        path,
+        "verified_labels",
+        np.where(native == CANNOT_TELL, NOT_VERIFIED, native),
+        label_map,
+        keep,
+    )
+    label[native == CANNOT_TELL] = CANNOT_TELL
+    if "verified_sample" not in raw:
+        return np.stack([label, np.ones_like(label)], axis=1)
+    sample = number_column(path, raw, "verified_sample", len(keep))
+    bad = np.flatnonzero((label != NOT_VERIFIED) & ~np.isin(sample, (0, 1)))
+    if bad.size:
+        raise DataError.at(
+            f"{path}: verified_sample[{bad[0]}]",
+            expected="0 (picked) or 1 (random)",
+            got=f"{sample[bad[0]]} ({bad.size} such rows)",
+            remedy="Give every verified image one of the two codes.",
+        )
+    return np.stack([label, sample], axis=1)
 
 
 def _existing(path: Path) -> Path:

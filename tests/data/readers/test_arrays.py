@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_ray.data import DataError, FaceData, open_data
+from fer_ray.data.classes import canonical_name
 from tests.paths import SHARED
 
 pytestmark = pytest.mark.lowest
@@ -230,3 +231,57 @@ def test_real_noisy_faces() -> None:
     start = time.perf_counter()
     open_data(f"arrays:{REAL}")
     assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize("layout", [plain, ferplus])
+def test_verified_labels_are_read_in_both_layouts(layout: Any, tmp_path: Path) -> None:
+    arrays = layout()
+    num = len(arrays["images"])
+    if layout is ferplus:  # test images, some of which are left out, come first
+        arrays = {x: v if x == "class_names" else v[::-1] for x, v in arrays.items()}
+    is_test = arrays["split"] == 2 if layout is plain else arrays["usage"] == 1
+    native = np.where(is_test, -1, np.arange(num) % 2)
+    native[np.flatnonzero(~is_test)[1]] = -2
+    sample = (np.arange(num) % 4 < 2).astype(np.int8)
+    options = {"deduplicate": False, "use_verified": False}
+    data = read(tmp_path, arrays | {"verified_labels": native.astype(np.int8)}, **options)
+    chosen = read(
+        tmp_path, arrays | {"verified_labels": native, "verified_sample": sample}, **options
+    )
+    names = [str(name) for name in arrays["class_names"]]
+    place = np.argsort(arrays["row"]) if layout is ferplus else np.arange(num)
+    first = 100 if layout is ferplus else 0
+    for found, faces in ((data.verified, data.train), (data.verified_val, data.val)):
+        assert found is not None
+        for label, row in zip(found.label.tolist(), place[faces.row - first].tolist(), strict=True):
+            number = int(native[row])
+            expected = data.class_names.index(canonical_name(names[number])) if number >= 0 else -2
+            assert label == expected
+    assert data.verified is not None
+    assert chosen.verified is not None
+    assert data.verified.is_random.all()
+    assert np.array_equal(chosen.verified.is_random, sample[place[chosen.train.row - first]] == 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"verified_labels": np.full(60, 2)}, r"verified_labels\[0\]: expected -1 .* got 2"),
+        ({"verified_labels": np.full(60, -3)}, r"verified_labels\[0\]: expected -1 .* got -3"),
+        ({"verified_labels": np.zeros(60)}, r"verified_labels: expected integers \[60\]"),
+        ({"verified_sample": np.zeros(60, int)}, "verified_labels: expected an array"),
+        (
+            {"verified_labels": np.zeros(60, int), "verified_sample": np.full(60, 2)},
+            r"verified_sample\[0\]: expected 0 \(picked\) or 1 \(random\), got 2",
+        ),
+        (
+            {"verified_labels": np.zeros(60, int)},
+            r"faces\.npz:2: expected a training or validation",
+        ),
+    ],
+)
+def test_bad_verified_labels_are_refused(
+    columns: dict[str, np.ndarray], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, plain() | columns)
