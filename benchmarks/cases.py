@@ -190,7 +190,15 @@ def noise_cases() -> list[noise_runs.Case]:
     return cases
 
 
-ABLATION: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+ABLATION: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("own teacher", {"method.teacher": "own"}),
+    ("labels kept above 0.9", {"method.thresholds": {"default": 0.9}}),
+    ("targets do not move slowly", {"method.target_momentum": 0.0}),
+    ("no penalty", {"method.penalty_weight": 0.0}),
+    ("penalty 1", {"method.penalty_weight": 1.0}),
+    ("T estimated", {"method.noise": "estimated"}),
+    ("no T", {"method.noise": "none"}),
+)
 """Ingredients of peer_posterior that are switched off: name, and values by dotted key."""
 OTHERS: tuple[Choice, ...] = (
     ("dividemix", GIVEN, {"name": "dividemix"}),

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -129,9 +128,9 @@ def known_cost(case: Case, faces: NoiseSet, work: Path) -> dict[str, Any] | None
 def num_warmup(raw: Mapping[str, Any]) -> int:
     """Return the number of epochs before the first split; 0 for a method that never splits."""
     run = RunConfig.from_dict(raw)
-    if run.method.is_warmup(sys.maxsize):  # a warm-up without end
-        return 0
-    return sum(run.method.is_warmup(epoch) for epoch in range(1, run.optim.epochs + 1))
+    epochs = run.optim.epochs
+    num = sum(run.method.is_warmup(epoch, epochs) for epoch in range(1, epochs + 1))
+    return 0 if num == epochs else num
 
 
 def fitted_epochs(raw: Mapping[str, Any], cost: Mapping[str, Any], budget: float) -> int:
