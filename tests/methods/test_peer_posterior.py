@@ -158,7 +158,7 @@ def test_a_step_is_cross_entropy_against_the_targets_plus_the_penalty() -> None:
         total -= float((taught * np.log(prob[place])).sum())
     prior = scores.noise.prior.numpy()
     penalty = float((prior * np.log(prior / prob.mean(axis=0))).sum())
-    assert float(output.loss) == pytest.approx(total / len(rows) + 0.7 * penalty, abs=1e-5)
+    assert float(output.loss.detach()) == pytest.approx(total / len(rows) + 0.7 * penalty, abs=1e-5)
     torch.testing.assert_close(memory[rows], torch.from_numpy(prob), atol=1e-6, rtol=0)
 
 
