@@ -203,7 +203,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"workers": {"num_workers": 3, "parallel": "networks"}, "optim": {"batch_size": 63}},
-        r"^workers\.parallel: .*even number of workers.*got 3 workers and peer_posterior\. Take auto",
+        r"^workers\.parallel: .*even number of.*got 3 workers and peer_posterior\. Take auto",
     ),
     (
         {"workers": {"num_workers": 2, "parallel": "networks"}, "method": {"name": "dividemix"}},
