@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fer_ray.core.noise_model import NoiseModel
+
 
 class EmptySplitError(RuntimeError):
     """A split left nothing to train on; a search reports the trial as infeasible and goes on."""
@@ -107,6 +109,7 @@ class Scores:
         loss: Cross-entropy of every network against the given label; against class 0 without one.
         prob: Softmax of every network; of no image (0 in place of `sample`) if the method does not
             read it.
+        noise: How the labels were corrupted, estimated from verified labels; `None` if none are.
     """
 
     class_names: tuple[str, ...]
@@ -114,6 +117,7 @@ class Scores:
     is_labeled: Bool[Tensor, " sample"]
     loss: Float[Tensor, "network sample"]
     prob: Float[Tensor, "network scored class"]
+    noise: NoiseModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +156,7 @@ class StepContext:
             for the rows of its batch; `None` if the method keeps none.
         generator: CPU generator of this (seed, epoch, network, rank).
         mean_over_ranks: Differentiable mean of a tensor over the ranks that train this network.
+        noise: As in `Scores`.
     """
 
     class_names: tuple[str, ...]
@@ -163,6 +168,7 @@ class StepContext:
     memory: Float[Tensor, "sample number"] | None
     generator: torch.Generator
     mean_over_ranks: Callable[[Tensor], Tensor]
+    noise: NoiseModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
