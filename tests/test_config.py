@@ -245,7 +245,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": {**CO_DIVIDE, "prior": "flat"}},
-        r"^method\.prior: uniform, estimated or a weight per class",
+        r"^method\.prior: given, verified, uniform, estimated or a weight per class",
     ),
     ({"method": {**CO_DIVIDE, "prior": {}}}, r"^method\.prior: weights >= 0 with a positive sum"),
     ({"method": {**CO_DIVIDE, "prior": {"fear": -1}}}, r"^method\.prior: weights >= 0"),
