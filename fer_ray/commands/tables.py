@@ -10,7 +10,7 @@ from rich.table import Table
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.record.storage import Folder
-from fer_ray.record.tables import confusion_table, recall_table
+from fer_ray.record.tables import confusion_table, points_table, recall_table
 from fer_ray.training.scaling import PARTS, Point
 
 
@@ -29,15 +29,17 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
 def print_result(
     console: Console, summary: Mapping[str, Any], data: FaceData, folder: Folder
 ) -> None:
-    """Print the recall and the confusion matrix of the test set, and the folder of the files."""
+    """Print recall, confusion matrix and operating points of the test set, and the folder."""
     test, best = summary["test"], summary["best"]
     support = dict(zip(data.class_names, map(sum, test["confusion_matrix"]), strict=True))
+    why = "the last" if summary["select"] == "last" else f"best {summary['metric']} on validation"
     console.print(
-        f"\nTest set, networks of epoch {best['epoch']} (best {summary['metric']} on validation):",
+        f"\nTest set, networks of epoch {best['epoch']} ({why}):",
         highlight=False,
     )
     console.print(recall_table(test["recall"], test["macro_recall"], test["accuracy"], support))
     console.print(confusion_table(test["confusion_matrix"], data.class_names))
+    console.print(points_table(test["points"]))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
 
 
