@@ -269,11 +269,43 @@ def test_a_bad_value_is_named_by_its_dotted_key(raw: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize(
-    "metric", ["val/macro_recall", "val/accuracy", "val/loss", "val/recall/fear"]
+    "metric",
+    [
+        *("val/macro_recall", "val/accuracy", "val/loss", "val/recall/fear"),
+        *("val/natural/accuracy", "val/balanced/macro_recall", "val/trained/accuracy"),
+        *("val/corrected/accuracy", "val/corrected/natural/accuracy", "val/forward_loss"),
+    ],
 )
 def test_validation_metrics_may_be_selected_by(metric: str) -> None:
     check_metric(metric)
     assert RunConfig.from_dict({"metric": metric}).metric == metric
+
+
+@pytest.mark.parametrize("metric", ["val/natural/loss", "val/corrected/loss", "test/accuracy"])
+def test_other_metrics_may_not_be_selected_by(metric: str) -> None:
+    with pytest.raises(ConfigError, match=r"^metric: one of val/macro_recall, .*natural, balanced"):
+        RunConfig.from_dict({"metric": metric})
+
+
+@pytest.mark.parametrize("prior", ["verified", {"fear": 0.25, "anger": 1}])
+def test_a_prior_is_a_word_or_a_share_per_class(prior: Any) -> None:
+    run = RunConfig.from_dict({"prediction": {"prior": prior}})
+    assert run.prediction.prior == prior
+    assert RunConfig.from_dict(run.to_dict()) == run
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ("flat", r"^prediction\.prior: trained, given, verified, uniform or .*got 'flat'"),
+        ({"fear": -1}, r"^prediction\.prior: shares >= 0 with a positive sum"),
+        ({"fear": "much"}, r"^prediction\.prior\.fear: .*valid number, got 'much'"),
+        (0.5, r"^prediction\.prior: .*got 0\.5"),
+    ],
+)
+def test_a_bad_prior_is_named_by_its_key(prior: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.from_dict({"prediction": {"prior": prior}})
 
 
 def test_overrides_leave_the_original_alone() -> None:

@@ -11,7 +11,7 @@ from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tables import confusion_table, recall_table
+from fer_ray.record.tables import confusion_table, points_table, recall_table
 from fer_ray.training.scaling import PARTS, Point
 
 _RESCUED = "split/rescued/"
@@ -52,15 +52,17 @@ def rescue_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def print_result(
     console: Console, summary: Mapping[str, Any], data: FaceData, folder: Folder
 ) -> None:
-    """Print recall and confusion matrix of the test set, notes on the run, and where files are."""
+    """Print the figures of the test set, notes on the run, and where files are."""
     test, best = summary["test"], summary["best"]
     support = dict(zip(data.class_names, map(sum, test["confusion_matrix"]), strict=True))
+    why = "the last" if summary["select"] == "last" else f"best {summary['metric']} on validation"
     console.print(
-        f"\nTest set, networks of epoch {best['epoch']} (best {summary['metric']} on validation):",
+        f"\nTest set, networks of epoch {best['epoch']} ({why}):",
         highlight=False,
     )
     console.print(recall_table(test["recall"], test["macro_recall"], test["accuracy"], support))
     console.print(confusion_table(test["confusion_matrix"], data.class_names))
+    console.print(points_table(test["points"]))
     print_notes(console, rescue_notes(JsonLinesTracker(folder).rows))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 UNLABELED = UNKNOWN_TRUTH = -1
@@ -22,13 +22,13 @@ def confusion_matrix(
     return torch.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def class_recall(confusion: Int[Tensor, "class class"]) -> Float[Tensor, " class"]:
+def class_recall(confusion: Real[Tensor, "class class"]) -> Float[Tensor, " class"]:
     """Share of every class that is found; NaN for a class without images."""
     return confusion.diagonal().double() / confusion.sum(dim=1).double()
 
 
 def epoch_metrics(
-    confusion: Int[Tensor, "class class"], class_names: Sequence[str]
+    confusion: Real[Tensor, "class class"], class_names: Sequence[str]
 ) -> dict[str, float]:
     """Accuracy (WAR), macro recall (UAR, over classes with images) and recall per class."""
     recall = class_recall(confusion)
