@@ -13,6 +13,7 @@ from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
+from fer_ray.search.near import Near
 from fer_ray.search.sweep import EarlyTerminate, MetricMode, Search
 
 
@@ -34,7 +35,8 @@ class SearchSpace:
         run_cap: Number of trials; `None` if the file does not say.
         early_terminate: When trials are stopped early; `None` for never.
         parameters: What is searched, by dotted key of the run.
-        source: Content of the file, for W&B.
+        source: Content of the file, for W&B: it cannot search one parameter near another, so both
+            have the same distribution there.
     """
 
     name: str
@@ -69,17 +71,15 @@ class SearchSpace:
         """
         method = method or self.default_method
         base = self.bases[method].to_dict()
-        return {
-            key: method if key == METHOD_KEY else domain.nearest(lookup(base, key))
-            for key, domain in self.active(method).items()
-        }
+        params: dict[str, Any] = {}
+        for key, domain in self.active(method).items():
+            value = lookup(base, key)
+            params[key] = method if key == METHOD_KEY else domain.given(params).nearest(value)
+        return params
 
     def default_point(self) -> dict[str, Any]:
         """Return the default configuration for `enqueue_trial` and `points_to_evaluate`."""
-        point: dict[str, Any] = {}
-        for key, value in self.default_params().items():
-            point |= self.parameters[key].point(key, value)
-        return point
+        return self._point(self.default_params())
 
     def grid_points(self) -> list[dict[str, Any]]:
         """Return all combinations of the active parameters, the default configuration first.
@@ -125,8 +125,12 @@ class SearchSpace:
         return list(self.bases)
 
     def active(self, method: str) -> dict[str, Domain]:
-        """Return the parameters that trials of a method have, `method.name` first."""
-        ordered = sorted(self.parameters.items(), key=lambda item: item[0] != METHOD_KEY)
+        """Return the parameters that trials of a method have, those that others need first."""
+
+        def rank(item: tuple[str, Domain]) -> tuple[bool, bool]:
+            return item[0] != METHOD_KEY, isinstance(item[1], Near)
+
+        ordered = sorted(self.parameters.items(), key=rank)
         if METHOD_KEY not in self.parameters:
             return dict(ordered)
         return {key: domain for key, domain in ordered if has_key(method, key)}
@@ -138,8 +142,15 @@ class SearchSpace:
             params[METHOD_KEY] = choose(METHOD_KEY, self.parameters[METHOD_KEY])
         for key, domain in self.active(params.get(METHOD_KEY, self.default_method)).items():
             if key != METHOD_KEY:
-                params[key] = choose(key, domain)
+                params[key] = choose(key, domain.given(params))
         return params
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what Optuna has to be given so that `suggest` returns a configuration."""
+        point: dict[str, Any] = {}
+        for key, value in params.items():
+            point |= self.parameters[key].given(params).point(key, value)
+        return point
 
     def _grid(self, method: str) -> list[dict[str, Any]]:
         """Return all combinations of one method's parameters."""
