@@ -30,6 +30,7 @@ from benchmarks import report
 from benchmarks.compute import measure_compute
 from benchmarks.floor import NetworkPasses
 from benchmarks.reference_loop import ReferenceLoop
+from benchmarks.runs import num_warmup
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.training.checkpoint import TrainState
@@ -161,7 +162,7 @@ class Case:
         device, data = use_device(run), open_run_data(run)
         state = new_state(run, data, device)
         rows = fit(run, data, device, state)
-        while state.epoch < getattr(run.method, "warmup_epochs", 1):
+        while state.epoch < max(1, num_warmup(run)):
             next(rows)
         warm = copy.deepcopy(state)
         next(rows)

@@ -53,7 +53,7 @@ class ReferenceLoop:
             for group in optimizer.param_groups:
                 share = (epoch - 1) / self.run.optim.epochs
                 group["lr"] = group["highest_lr"] * 0.5 * (1 + math.cos(math.pi * share))
-        if self.run.method.is_warmup(epoch):
+        if self.run.method.is_warmup(epoch, self.run.optim.epochs):
             num_images = sum(self.warmup(number) for number in range(len(self.networks)))
         else:
             split = self.divide(epoch)

@@ -15,6 +15,7 @@ from torch import Tensor
 from fer_ray.config import RunConfig
 from fer_ray.core.metrics import auroc, confusion_matrix, epoch_metrics
 from fer_ray.data import FaceData, Faces
+from fer_ray.methods.base import SplitMethod
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import load_best, load_history
 from fer_ray.training.evaluation import evaluate
@@ -64,17 +65,22 @@ def calibrate(raws: Mapping[str, Mapping[str, Any]], num_later: int) -> dict[str
     seconds: dict[str, dict[bool, list[float]]] = {name: {True: [], False: []} for name in runs}
     for epoch in range(1, max(length.values()) + 1):
         for name, run in runs.items():
-            if run.method.is_warmup(epoch) or epoch <= length[name]:
+            is_warmup = run.method.is_warmup(epoch, run.optim.epochs)
+            if is_warmup or epoch <= length[name]:
                 start = clock()
                 next(rows[name])
-                seconds[name][run.method.is_warmup(epoch)].append(clock() - start)
+                seconds[name][is_warmup].append(clock() - start)
     return {name: asdict(_cost(measured)) for name, measured in seconds.items()}
 
 
 def _rows(run: RunConfig, epochs: int) -> Iterator[Mapping[str, Any]]:
     """Train a run for at least `epochs` epochs, and yield its rows."""
     device, data = use_device(run), open_run_data(run)
-    long = replace(run, optim=replace(run.optim, epochs=max(run.optim.epochs, epochs)))
+    method = run.method
+    if isinstance(method, SplitMethod):  # a share of more epochs would be more epochs
+        method = replace(method, warmup_epochs=num_warmup(run))
+    optim = replace(run.optim, epochs=max(run.optim.epochs, epochs))
+    long = replace(run, method=method, optim=optim)
     return fit(long, data, device, new_state(long, data, device))
 
 
@@ -91,7 +97,8 @@ def read_run(raw: Mapping[str, Any]) -> RunConfig:
 
 def num_warmup(run: RunConfig) -> int:
     """Return the number of epochs before the first split; 0 for a method that never splits."""
-    return int(getattr(run.method, "warmup_epochs", 0))
+    method = run.method
+    return method.num_warmup(run.optim.epochs) if isinstance(method, SplitMethod) else 0
 
 
 class TimedRuntime(ProcessRuntime):
@@ -171,7 +178,7 @@ def _judged(
         name: last[f"split/{key}"] for name, key in names.items() if f"split/{key}" in last
     }
     learners = _best_learners(run, data, device, checkpoint)
-    train, test = (_prob(learners, faces, run, device) for faces in (data.train, data.test))
+    train, test = (predict_all(learners, faces, run, device) for faces in (data.train, data.test))
     known = (data.train.label >= 0) & (data.train.true_label >= 0)
     label = torch.from_numpy(data.train.label[known])
     is_right = data.train.label[known] == data.train.true_label[known]
@@ -185,7 +192,9 @@ def _judged(
     return {"selection": selection, "balanced": balanced}
 
 
-def _prob(learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device) -> Tensor:
+def predict_all(
+    learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device
+) -> Tensor:
     """Return the networks' mean prediction for every image, on the CPU."""
     images = Images(faces, device)
     parts = [

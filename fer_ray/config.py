@@ -21,6 +21,7 @@ from fer_ray.core.bounds import bounded, check_bounds
 from fer_ray.core.complaints import complaint
 from fer_ray.core.errors import ConfigError
 from fer_ray.methods import METHODS, Method
+from fer_ray.methods.base import SplitMethod
 
 # Sections that may be given as one word, and the key that the word is.
 _SHORT = {"data": "spec", "method": "name"}
@@ -256,6 +257,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_bounds(self)
         check_metric(self.metric)
+        self._check_warmup()
         batch, num_workers = self.optim.batch_size, self.workers.num_workers
         teams = self.num_teams(num_workers)
         if teams == 1 and self.workers.parallel == "networks" and num_workers > 1:
@@ -274,6 +276,15 @@ class RunConfig:
             raise ValueError(
                 f"optim.batch_size: at least 2 images for each of {sharing} workers, because "
                 f"BatchNorm needs two; got {batch}"
+            )
+
+    def _check_warmup(self) -> None:
+        method, num_epochs = self.method, self.optim.epochs
+        if isinstance(method, SplitMethod) and method.num_warmup(num_epochs) >= num_epochs:
+            raise ValueError(
+                f"method.warmup_epochs: {method.warmup_epochs} is {method.num_warmup(num_epochs)} "
+                f"of {num_epochs} epochs, so {method.label} would never divide the data. Take a "
+                f"shorter warm-up, or optim.epochs of at least {method.num_warmup(num_epochs) + 1}"
             )
 
     def is_short(self, num_images: int) -> bool:

@@ -33,7 +33,7 @@ def test_a_run_survives_yaml(method: str) -> None:
 
 
 @given(
-    epochs=st.integers(1, 500),
+    epochs=st.integers(2, 500),
     learning_rate=st.floats(1e-6, 10),
     fear=st.floats(0, 1),
     flip=st.floats(0, 1),
@@ -221,6 +221,28 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"method": {**CO_DIVIDE, "clip_quantile": 0.3}}, r"^method\.clip_quantile: in \[0\.5, 1\]"),
     ({"method": {**CO_DIVIDE, "warmup_epochs": 0}}, r"^method\.warmup_epochs: at least 1.*got 0"),
+    (
+        {"method": {**CO_DIVIDE, "warmup_epochs": 1.5}},
+        r"^method\.warmup_epochs: .*an integer.*or a share of all epochs in \(0, 1\), got 1\.5",
+    ),
+    ({"method": {**CO_DIVIDE, "warmup_epochs": 1.0}}, r"^method\.warmup_epochs: .*got 1\.0"),
+    ({"method": {**CO_DIVIDE, "warmup_epochs": -0.5}}, r"^method\.warmup_epochs: .*got -0\.5"),
+    (
+        {"method": {**CO_DIVIDE, "warmup_epochs": True}},
+        r"^method\.warmup_epochs: .*valid integer or a valid number, got True",
+    ),
+    (
+        {"method": {**CO_DIVIDE, "warmup_epochs": "half"}},
+        r"^method\.warmup_epochs: .*valid integer or a valid number, got 'half'",
+    ),
+    (
+        {"method": {**CO_DIVIDE, "warmup_epochs": 12}},
+        r"^method\.warmup_epochs: 12 is 12 of 12 epochs.*never divide.*epochs of at least 13",
+    ),
+    (
+        {"method": {"name": "crest", "warmup_epochs": 0.9}, "optim": {"epochs": 4}},
+        r"^method\.warmup_epochs: 0\.9 is 4 of 4 epochs.*crest would never.*at least 5",
+    ),
     (
         {"method": {**CO_DIVIDE, "prior": "flat"}},
         r"^method\.prior: uniform, estimated or a weight per class",

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fer_ray.core.noise_model import NoiseModel
+
 
 class EmptySplitError(RuntimeError):
     """A split left nothing to train on; a search reports the trial as infeasible and goes on."""
@@ -107,6 +109,8 @@ class Scores:
         loss: Cross-entropy of every network against the given label; against class 0 without one.
         prob: Softmax of every network; of no image (0 in place of `sample`) if the method does not
             read it.
+        noise: The noise of the labels, where it is known; `None` if nothing is verified.
+        is_verified: Images whose label a person has verified; `None` if there are none.
     """
 
     class_names: tuple[str, ...]
@@ -114,6 +118,8 @@ class Scores:
     is_labeled: Bool[Tensor, " sample"]
     loss: Float[Tensor, "network sample"]
     prob: Float[Tensor, "network scored class"]
+    noise: NoiseModel | None = None
+    is_verified: Bool[Tensor, " sample"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +153,7 @@ class StepContext:
         split: The current split; `None` during warm-up, or if the method does not divide.
         network: Which network is the student.
         epoch: Epochs done, with fraction: 3.25 is a quarter into the fourth epoch.
+        num_epochs: All epochs of the run.
         memory: This network's numbers for every training image, which the step may change in place
             for the rows of its batch; `None` if the method keeps none.
         generator: CPU generator of this (seed, epoch, network, rank).
@@ -158,6 +165,7 @@ class StepContext:
     split: SplitResult | None
     network: int
     epoch: float
+    num_epochs: int
     memory: Float[Tensor, "sample number"] | None
     generator: torch.Generator
     mean_over_ranks: Callable[[Tensor], Tensor]

@@ -88,6 +88,20 @@ class Method:
         return 0.0
 
     @property
+    def scores_drawn(self) -> bool:
+        """Whether `Scores.prob` is what the networks keep in memory, rather than a pass of its own.
+
+        The memory of a network is then its running prediction for every training image; images that
+        it has not drawn yet have a uniform one.
+        """
+        return False
+
+    @property
+    def trains_on_all(self) -> bool:
+        """Whether images that lose their label are drawn with those that keep it, as `labeled`."""
+        return False
+
+    @property
     def covers_unlabeled(self) -> bool:
         """Whether an epoch shows all unlabelled images if they are more than the labelled ones."""
         return False
@@ -113,8 +127,8 @@ class Method:
             ValueError: If a field names a class that the data set does not have.
         """
 
-    def is_warmup(self, epoch: int) -> bool:
-        """Whether this epoch (1-based) trains on everything without a split."""
+    def is_warmup(self, epoch: int, num_epochs: int) -> bool:
+        """Whether this of `num_epochs` epochs (1-based) trains on everything without a split."""
         raise NotImplementedError
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
@@ -157,9 +171,9 @@ class Method:
 class WarmupMethod(Method):
     """Base of the methods that never divide: a warm-up without end, all in `warmup_step`."""
 
-    def is_warmup(self, epoch: int) -> bool:
+    def is_warmup(self, epoch: int, num_epochs: int) -> bool:
         """Every epoch trains on everything."""
-        del epoch
+        del epoch, num_epochs
         return True
 
 
@@ -168,14 +182,35 @@ class SplitMethod(Method):
     """Base of the methods that divide the data once the networks have seen all of it.
 
     Attributes:
-        warmup_epochs: Epochs of plain cross-entropy on all images before the first split.
+        warmup_epochs: Epochs of plain cross-entropy on all images before the first split: a number
+            of epochs, or a fraction below 1, which is a share of all epochs. A warm-up that is too
+            short for the losses to tell right labels from wrong ones costs whole classes their
+            labels.
     """
 
-    warmup_epochs: int = bounded(6, "[1, inf)")
+    warmup_epochs: int | float = bounded(0.5, "(0, inf)")
 
-    def is_warmup(self, epoch: int) -> bool:
+    def __post_init__(self) -> None:
+        value = self.warmup_epochs
+        if not (value >= 1 if isinstance(value, int) else 0 < value < 1):
+            raise ValueError(
+                "warmup_epochs: at least 1 as a number of epochs (an integer), or a share of all "
+                f"epochs in (0, 1), got {value}"
+            )
+        Method.__post_init__(self)
+
+    def num_warmup(self, num_epochs: int) -> int:
+        """Epochs of warm-up in a run of `num_epochs`; at least 1.
+
+        >>> [SplitMethod(warmup_epochs=warmup).num_warmup(12) for warmup in (0.3, 3)]
+        [4, 3]
+        """
+        value = self.warmup_epochs
+        return value if isinstance(value, int) else max(1, round(value * num_epochs))
+
+    def is_warmup(self, epoch: int, num_epochs: int) -> bool:
         """Whether this epoch (1-based) comes before the first split."""
-        return epoch <= self.warmup_epochs
+        return epoch <= self.num_warmup(num_epochs)
 
 
 def class_prior(

@@ -29,7 +29,6 @@ from fer_ray.core.types import (
     Unlabeled,
 )
 from fer_ray.methods.base import (
-    Method,
     SplitMethod,
     check_prior,
     check_prior_classes,
@@ -88,7 +87,7 @@ class CoDivide(SplitMethod):
     monotone: bool = True
 
     def __post_init__(self) -> None:
-        Method.__post_init__(self)
+        SplitMethod.__post_init__(self)
         check_thresholds(self.thresholds)
         check_prior(self.prior)
 

@@ -38,9 +38,9 @@ class CoTeaching(Method):
     rampup_epochs: float = bounded(10.0, "[0, inf)")
     exponent: float = bounded(1.0, "(0, inf)")
 
-    def is_warmup(self, epoch: int) -> bool:
+    def is_warmup(self, epoch: int, num_epochs: int) -> bool:
         """Never: R(T) starts at 1."""
-        del epoch
+        del epoch, num_epochs
         return False
 
     def keep_share(self, epoch: float) -> float:

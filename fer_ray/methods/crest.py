@@ -88,15 +88,15 @@ class CReST(SemiSupervised):
         """The last answer for every image, if answers are aligned."""
         return num_classes if self.alignment == "progressive" else 0
 
-    def generation(self, epoch: int) -> int:
+    def generation(self, epoch: int, num_epochs: int) -> int:
         """Generation of an epoch (1-based), from 0; that of the warm-up is the first."""
-        done = max(0, epoch - 1 - self.warmup_epochs)
+        done = max(0, epoch - 1 - self.num_warmup(num_epochs))
         return min(done // self.generation_epochs, self.num_generations - 1)
 
     def cycle(self, epoch: int, num_epochs: int) -> tuple[int, int]:
         """A generation; warm-up belongs to the first, what is left over to the last."""
-        number = self.generation(epoch)
-        begin = self.warmup_epochs + number * self.generation_epochs
+        number = self.generation(epoch, num_epochs)
+        begin = self.num_warmup(num_epochs) + number * self.generation_epochs
         is_last = number == self.num_generations - 1
         last = num_epochs if is_last else min(begin + self.generation_epochs, num_epochs)
         return (1 if number == 0 else begin + 1), last
@@ -110,9 +110,12 @@ class CReST(SemiSupervised):
 
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
         """That of the generation, drawn up at its first epoch."""
-        generation = self.generation(epoch)
-        if previous is not None and int(previous.memory["generation"]) == generation:
-            return replace(previous, reset_networks=False)
+        generation = 0
+        if previous is not None:
+            number, since = (int(previous.memory[key]) for key in ("generation", "since"))
+            if number == self.num_generations - 1 or epoch < since + self.generation_epochs:
+                return replace(previous, reset_networks=False)
+            generation = number + 1
         keep, clean_prob, memory = self.labeled_set(scores)
         label, num_classes = scores.label.clone(), len(scores.class_names)
         count = torch.bincount(label[keep[0]], minlength=num_classes)
@@ -128,7 +131,12 @@ class CReST(SemiSupervised):
             label=label[None],
             threshold=torch.full((num_classes,), self.clean_threshold),
             reset_networks=previous is not None,
-            memory={**memory, "generation": torch.tensor(generation), "target": target},
+            memory={
+                **memory,
+                "generation": torch.tensor(generation),
+                "since": torch.tensor(epoch),
+                "target": target,
+            },
         )
         return require_labeled(split, scores, epoch)
 

@@ -251,7 +251,9 @@ class DivideMix(SplitMethod):
         logs = {"labeled_loss": labeled_loss.detach(), "penalty": penalty.detach()}
         if len(logits) > num_labeled:
             unlabeled_loss = (prob[num_labeled:] - target[num_labeled:]).square().mean()
-            ramp = linear_rampup(context.epoch - self.warmup_epochs, self.rampup_epochs)
+            ramp = linear_rampup(
+                context.epoch - self.num_warmup(context.num_epochs), self.rampup_epochs
+            )
             loss = loss + self.unlabeled_weight * ramp * unlabeled_loss
             logs["unlabeled_loss"] = unlabeled_loss.detach()
         return StepOutput(loss=loss, logs=logs)

@@ -67,9 +67,9 @@ class EarlyLearning(Method):
         """One strong view; the targets are of the same one."""
         return Views(labeled_strong=1)
 
-    def is_warmup(self, epoch: int) -> bool:
+    def is_warmup(self, epoch: int, num_epochs: int) -> bool:
         """Never: the targets themselves are late at first."""
-        del epoch
+        del epoch, num_epochs
         return False
 
     def memory_size(self, num_classes: int) -> int:

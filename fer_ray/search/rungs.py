@@ -30,7 +30,12 @@ def with_first_rung(space: SearchSpace) -> SearchSpace:
     num_epochs = space.run_config(space.default_params()).optim.epochs
     if stop.min_iter is None:
         first = max(warmup + 1, math.ceil(num_epochs / stop.eta))
-        return replace(space, early_terminate=replace(stop, min_iter=first))
+        for_wandb = {**space.source["early_terminate"], "min_iter": first}  # it needs the number
+        return replace(
+            space,
+            early_terminate=replace(stop, min_iter=first),
+            source={**space.source, "early_terminate": for_wandb},
+        )
     if stop.min_iter <= warmup:
         raise ConfigError(
             f"{space.place}: early_terminate.min_iter: expected more than {warmup}, the longest "
@@ -42,13 +47,12 @@ def with_first_rung(space: SearchSpace) -> SearchSpace:
 
 def longest_warmup(space: SearchSpace) -> int:
     """Return the most epochs that a trial of the space may spend in warm-up; 0 if none divides."""
-    divided = (run for run in _extreme_runs(space) if isinstance(run.method, SplitMethod))
-    return max(map(_warmup_of, divided), default=0)
-
-
-def _warmup_of(run: RunConfig) -> int:
-    epochs = range(1, run.optim.epochs + 1)
-    return sum(1 for _ in itertools.takewhile(run.method.is_warmup, epochs))
+    lengths = (
+        run.method.num_warmup(run.optim.epochs)
+        for run in _extreme_runs(space)
+        if isinstance(run.method, SplitMethod)
+    )
+    return max(lengths, default=0)
 
 
 def _extreme_runs(space: SearchSpace) -> Iterator[RunConfig]:

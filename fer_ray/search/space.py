@@ -11,10 +11,13 @@ import numpy as np
 
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
+from fer_ray.methods.base import SplitMethod
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
 from fer_ray.search.near import Near
 from fer_ray.search.sweep import EarlyTerminate, MetricMode, Search
+
+_WARMUP_KEY = "method.warmup_epochs"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class SearchSpace:
         parameters: What is searched, by dotted key of the run.
         source: Content of the file, for W&B: it cannot search one parameter near another, so both
             have the same distribution there.
+        reference: A run of another method to compare the best trial with; `None` for none.
     """
 
     name: str
@@ -50,6 +54,7 @@ class SearchSpace:
     early_terminate: EarlyTerminate | None
     parameters: Mapping[str, Domain]
     source: Mapping[str, Any]
+    reference: RunConfig | None = None
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a configuration: the values of the active parameters by dotted key."""
@@ -70,10 +75,9 @@ class SearchSpace:
             method: One of `methods`; by default `default_method`.
         """
         method = method or self.default_method
-        base = self.bases[method].to_dict()
-        params: dict[str, Any] = {}
+        run, params = self.bases[method], dict[str, Any]()
         for key, domain in self.active(method).items():
-            value = lookup(base, key)
+            value = _value(run, key, domain)
             params[key] = method if key == METHOD_KEY else domain.given(params).nearest(value)
         return params
 
@@ -112,12 +116,14 @@ class SearchSpace:
         return replace(
             self,
             bases={method: run.with_values(values) for method, run in self.bases.items()},
+            reference=self.reference and self.reference.with_values(values),
             parameters={key: x for key, x in self.parameters.items() if key not in values},
         )
 
     def to_wandb_sweep(self) -> dict[str, Any]:
-        """Return the sweep as W&B reads it: without `run`, all parameters by dotted key."""
-        return {key: copy.deepcopy(value) for key, value in self.source.items() if key != "run"}
+        """Return the sweep as W&B reads it: parameters by dotted key, without our own sections."""
+        own = ("run", "reference")
+        return {key: copy.deepcopy(value) for key, value in self.source.items() if key not in own}
 
     @property
     def methods(self) -> list[str]:
@@ -163,6 +169,14 @@ class SearchSpace:
                 raise ConfigError(f"{self.place}: parameters.{key}: {error}") from None
         rows = itertools.product(*values.values())
         return [dict(zip(values, row, strict=True)) for row in rows]
+
+
+def _value(run: RunConfig, key: str, domain: Domain) -> Any:
+    """Return a run's value at a dotted key; a warm-up in epochs if epochs are searched."""
+    in_epochs = all(isinstance(corner, int) for corner in domain.corners())
+    if key == _WARMUP_KEY and in_epochs and isinstance(run.method, SplitMethod):
+        return run.method.num_warmup(run.optim.epochs)
+    return lookup(run.to_dict(), key)
 
 
 def trial_params(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,10 +96,11 @@ def plan_phase(
         EmptySplitError: If there are fewer than two labelled images per rank.
     """
     method, world = run.method, world_size()
-    is_warmup = method.is_warmup(epoch)
+    is_warmup = method.is_warmup(epoch, run.optim.epochs)
     views = Views(labeled_strong=1) if is_warmup else method.views
     every = torch.arange(len(images))
-    kept = images.label >= 0 if split is None else split.is_labeled[network]
+    uses_all = split is None or method.trains_on_all
+    kept = images.label >= 0 if split is None or uses_all else split.is_labeled[network]
     num_labeled = int(kept.sum())
     share = min(run.optim.batch_size, num_labeled - num_labeled % world)
     if share < 2 * world:
@@ -174,6 +175,7 @@ class Phase:
                 split=plan.split,
                 network=plan.network,
                 epoch=plan.epoch - 1 + step / plan.num_steps,
+                num_epochs=self._run.optim.epochs,
                 memory=self._memory,
                 generator=self._own,
                 mean_over_ranks=self._mean_over_ranks,

@@ -97,7 +97,8 @@ class SharedWarmup:
         return [x for x in self._folder.names() if self._folder.exists(f"{x}/{_COMPLETE}")]
 
     def _is_shared(self, epoch: int) -> bool:
-        return epoch <= self._run.optim.epochs and self._run.method.is_warmup(epoch)
+        num_epochs = self._run.optim.epochs
+        return epoch <= num_epochs and self._run.method.is_warmup(epoch, num_epochs)
 
 
 def _stem(epoch: int) -> str:

@@ -63,6 +63,7 @@ def context(
         split=None,
         network=0,
         epoch=epoch,
+        num_epochs=12,
         memory=memory,
         generator=torch.Generator().manual_seed(seed),
         mean_over_ranks=mean_over_ranks or (lambda value: value),

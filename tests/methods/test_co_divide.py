@@ -184,7 +184,20 @@ def test_class_names_are_checked_against_the_data() -> None:
 
 def test_warmup_ends_after_its_epochs() -> None:
     method = CoDivide(warmup_epochs=2)
-    assert [method.is_warmup(epoch) for epoch in (1, 2, 3)] == [True, True, False]
+    assert [method.is_warmup(epoch, 9) for epoch in (1, 2, 3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("share", "num_epochs", "warmup"),
+    [(0.5, 12, 6), (0.5, 24, 12), (0.3, 12, 4), (0.01, 12, 1), (0.5, 1, 1), (0.99, 10, 10)],
+)
+def test_a_share_of_warmup_grows_with_the_epochs(
+    share: float, num_epochs: int, warmup: int
+) -> None:
+    method = CoDivide(warmup_epochs=share)
+    assert method.num_warmup(num_epochs) == warmup
+    epochs = range(1, num_epochs + 1)
+    assert [method.is_warmup(epoch, num_epochs) for epoch in epochs].count(True) == warmup
 
 
 @pytest.mark.parametrize("rule", ["adaptive_margin", "class_mean"])

@@ -58,7 +58,7 @@ def test_unlabelled_images_play_no_part_and_nothing_is_divided() -> None:
     second = method.step(student, peer, labeled, None, context())
     assert torch.equal(first.loss, second.loss)
     assert not method.divides
-    assert not method.is_warmup(1)
+    assert not method.is_warmup(1, 9)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_a_few_epochs_have_finite_losses_and_figures_of_shares(name: str) -> Non
         losses = [value for key, value in row.items() if key.startswith("train/")]
         assert losses
         assert all(math.isfinite(value) for value in losses)
-        is_divided = run.method.divides and not run.method.is_warmup(row["epoch"])
+        is_divided = run.method.divides and not run.method.is_warmup(row["epoch"], 4)
         assert ("split/labeled_fraction" in row) == is_divided
         assert 0 <= row.get("split/labeled_fraction", 0) <= 1
 
@@ -76,7 +76,7 @@ def test_a_few_epochs_have_finite_losses_and_figures_of_shares(name: str) -> Non
 def test_a_split_has_the_shapes_it_promises(name: str) -> None:
     run = make_run(name)
     state, _ = train(run, faces())
-    if run.method.is_warmup(4) or not run.method.divides:
+    if run.method.is_warmup(4, 4) or not run.method.divides:
         assert state.split is None
         return
     split = state.split

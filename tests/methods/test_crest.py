@@ -67,7 +67,7 @@ def test_a_share_that_should_be_whole_is_not_rounded_off() -> None:
 
 def test_generations_and_their_cosines() -> None:
     method = CReST(warmup_epochs=2, generation_epochs=3, num_generations=3)
-    assert [method.generation(epoch) for epoch in range(1, 14)] == [0] * 5 + [1] * 3 + [2] * 5
+    assert [method.generation(epoch, 13) for epoch in range(1, 14)] == [0] * 5 + [1] * 3 + [2] * 5
     assert [method.cycle(epoch, 13) for epoch in (1, 5, 6, 8, 9, 13)] == [
         (1, 5),
         (1, 5),

@@ -33,7 +33,7 @@ def test_loss_and_gradient_are_those_of_a_loop(seed: int) -> None:
 
 
 def test_warmup_never_ends() -> None:
-    assert all(CrossEntropy().is_warmup(epoch) for epoch in (1, 2, 1000))
+    assert all(CrossEntropy().is_warmup(epoch, 2000) for epoch in (1, 2, 1000))
 
 
 def test_it_asks_for_one_network_and_one_strong_view() -> None:

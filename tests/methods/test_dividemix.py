@@ -101,7 +101,7 @@ def reference_learning(
         partner = partner[:num_labeled]
     mixed = reference.mixup(np.concatenate(images), partner, draw)
     target = reference.mixup(np.concatenate(targets), partner, draw)
-    ramp = reference.linear_ramp(EPOCH, method.warmup_epochs, method.rampup_epochs)
+    ramp = reference.linear_ramp(EPOCH, method.num_warmup(12), method.rampup_epochs)
 
     def loss(weight: reference.Floats) -> float:
         return reference.dividemix_loss(

@@ -77,4 +77,4 @@ def test_fields_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_every_epoch_trains_on_everything() -> None:
-    assert all(RobustLoss().is_warmup(epoch) for epoch in (1, 50))
+    assert all(RobustLoss().is_warmup(epoch, 50) for epoch in (1, 50))

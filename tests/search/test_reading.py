@@ -125,7 +125,7 @@ def test_a_grid_of_continuous_values_is_refused() -> None:
         ConfigError, match=r"file: parameters.optim.epochs: expected a grid of at most 10000"
     ):
         space_of(
-            {"seed": {"min": 1, "max": 200}, "optim.epochs": {"min": 1, "max": 200}}, method="grid"
+            {"seed": {"min": 1, "max": 200}, "optim.epochs": {"min": 2, "max": 201}}, method="grid"
         )
 
 

@@ -27,6 +27,15 @@ def test_without_min_iter_the_first_rung_comes_after_the_longest_warmup() -> Non
     assert stop_of(WARMUP, epochs=30, eta=6) == EarlyTerminate(6, 6.0)
 
 
+def test_wandb_is_told_the_first_rung() -> None:
+    space = space_of(WARMUP, early_terminate={"type": "hyperband", "eta": 3})
+    assert space.to_wandb_sweep()["early_terminate"] == {
+        "type": "hyperband",
+        "eta": 3,
+        "min_iter": 6,
+    }
+
+
 def test_a_fixed_warmup_counts_too() -> None:
     assert stop_of({"method.penalty_weight": {"values": [1.0, 2.0]}}) == EarlyTerminate(7, 3.0)
 
@@ -52,5 +61,12 @@ def test_no_trial_is_longer_in_warmup_than_the_longest() -> None:
     space = space_of(WARMUP | lengths)
     for warmup, epochs in itertools.product(range(2, 6), range(9, 13)):
         run = space.run_config({"method.warmup_epochs": warmup, "optim.epochs": epochs})
-        assert sum(map(run.method.is_warmup, range(1, epochs + 1))) <= longest_warmup(space)
+        length = sum(run.method.is_warmup(epoch, epochs) for epoch in range(1, epochs + 1))
+        assert length <= longest_warmup(space)
     assert longest_warmup(space) == 5
+
+
+def test_a_warmup_may_be_a_share_of_the_epochs() -> None:
+    share = {"method.warmup_epochs": {"min": 0.1, "max": 0.5}}
+    assert stop_of(share) == EarlyTerminate(7, 3.0)
+    assert longest_warmup(space_of(share | {"optim.epochs": {"values": [12, 40, 20]}})) == 20

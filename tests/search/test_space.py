@@ -56,6 +56,16 @@ def test_defaults_come_from_the_run_and_move_to_allowed_values() -> None:
     assert (config.seed, config.data.spec) == (7, "synthetic:train=9")
 
 
+def test_the_default_warmup_is_counted_in_epochs_if_epochs_are_searched() -> None:
+    parameters = {"method.warmup_epochs": {"min": 1, "max": 7}}
+    for epochs in (8, 12):
+        space = space_of(parameters, run={"optim": {"epochs": epochs}})
+        assert space.default_params() == {"method.warmup_epochs": epochs // 2}
+    share = space_of({"method.warmup_epochs": {"min": 0.2, "max": 0.8}})
+    assert share.default_params() == {"method.warmup_epochs": 0.5}
+    assert share.run_config({"method.warmup_epochs": 0.25}).method.is_warmup(3, 12)
+
+
 def test_optunas_helpers_are_removed() -> None:
     space = space_of({"optim.momentum": {"distribution": "normal", "mu": 0.8, "sigma": 0.04}})
     point = space.default_point()

@@ -43,7 +43,8 @@ def row_order(calls: list[StepCall]) -> list[int]:
 def test_order_views_and_draws_differ_by_epoch_and_network(
     method_calls: MethodCalls,
 ) -> None:
-    train(make_run("co_divide", method__warmup_epochs=4), faces())
+    run = make_run("co_divide", method__warmup_epochs=4, optim__epochs=5)
+    train(run, faces(), num_epochs=4)
     phases = by_phase(method_calls.warmups)
     assert sorted(phases) == [(epoch, network) for epoch in (1, 2, 3, 4) for network in (0, 1)]
     assert len({tuple(row_order(calls)) for calls in phases.values()}) == 8
