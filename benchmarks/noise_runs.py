@@ -131,12 +131,11 @@ def fitted_epochs(raw: Mapping[str, Any], cost: Mapping[str, Any], budget: float
         cost: From `measure_cost`.
         budget: Forward-equivalents per training image, of all members.
     """
-
     most = int(np.ceil(budget / min(cost["warmup"], cost["later"]))) + 1
     misses = {}
     for epochs in range(1, most + 1):
         try:
-            warmup = num_warmup(read_run(with_epochs(raw, epochs)))
+            warmup = num_warmup(RunConfig.from_dict(with_epochs(raw, epochs)))
         except ConfigError:  # shorter than the method's warm-up
             continue
         total = warmup * cost["warmup"] + (epochs - warmup) * cost["later"]
@@ -149,7 +148,7 @@ def with_epochs(raw: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     raw = with_overrides(raw, {"optim.epochs": epochs})
     method = RunConfig.from_dict(raw).method
     if isinstance(method, CReST):
-        share = (epochs - num_warmup(read_run(raw))) // method.num_generations
+        share = (epochs - num_warmup(RunConfig.from_dict(raw))) // method.num_generations
         raw = with_overrides(raw, {"method.generation_epochs": max(1, share)})
     return raw
 

@@ -31,6 +31,8 @@ SCRIPTS = (
     "passes",
     "split",
     "real",
+    "real_noise",
+    "time_to_accuracy",
     "scale",
 )
 GOOD: dict[str, Any] = {
