@@ -109,7 +109,8 @@ class Scores:
         loss: Cross-entropy of every network against the given label; against class 0 without one.
         prob: Softmax of every network; of no image (0 in place of `sample`) if the method does not
             read it.
-        noise: How the labels were corrupted, estimated from verified labels; `None` if none are.
+        noise: The noise of the labels, where it is known; `None` if nothing is verified.
+        is_verified: Images whose label a person has verified; `None` if there are none.
     """
 
     class_names: tuple[str, ...]
@@ -118,6 +119,7 @@ class Scores:
     loss: Float[Tensor, "network sample"]
     prob: Float[Tensor, "network scored class"]
     noise: NoiseModel | None = None
+    is_verified: Bool[Tensor, " sample"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,6 @@ class StepContext:
             for the rows of its batch; `None` if the method keeps none.
         generator: CPU generator of this (seed, epoch, network, rank).
         mean_over_ranks: Differentiable mean of a tensor over the ranks that train this network.
-        noise: As in `Scores`.
     """
 
     class_names: tuple[str, ...]
@@ -168,7 +169,6 @@ class StepContext:
     memory: Float[Tensor, "sample number"] | None
     generator: torch.Generator
     mean_over_ranks: Callable[[Tensor], Tensor]
-    noise: NoiseModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
