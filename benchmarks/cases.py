@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import noise_runs
 from benchmarks.plan import Case
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.data import FaceData, Faces, open_data
@@ -145,3 +146,68 @@ def _write(data: FaceData, label: np.ndarray, path: Path) -> None:
         class_names=np.array(data.class_names),
     )
     part.replace(path)
+
+
+BASE = "cross_entropy x 2"
+"""The case whose cost is the budget, and with which the others are compared."""
+
+
+def noise_cases() -> list[noise_runs.Case]:
+    """Make the cases of `real_noise.py`, in the order of the table."""
+    ours = {"method.name": "peer_posterior"}
+    divide = {"method.name": "co_divide"}
+    cases = [
+        noise_runs.Case(name=BASELINE, values={"method.name": BASELINE}),
+        noise_runs.Case(name=BASE, values={"method.name": BASELINE}, num_members=2),
+        noise_runs.Case(name="peer_posterior", values=ours, has_noise_model=True),
+        noise_runs.Case(
+            name="peer_posterior, verified", values=ours, has_noise_model=True, knows_verified=True
+        ),
+    ]
+    for name, values in ABLATION:
+        cases.append(
+            noise_runs.Case(
+                name=f"peer_posterior, verified, {name}",
+                values=ours | dict(values),
+                has_noise_model=True,
+                knows_verified=True,
+            )
+        )
+    posterior = divide | {"method.clean_prob": "posterior"}
+    cases += [
+        noise_runs.Case(name="co_divide", values=divide),
+        noise_runs.Case(name="co_divide, posterior", values=posterior, has_noise_model=True),
+        noise_runs.Case(
+            name="co_divide, posterior, verified",
+            values=posterior,
+            has_noise_model=True,
+            knows_verified=True,
+        ),
+    ]
+    for name, _, method in OTHERS:
+        values = {f"method.{key}": value for key, value in method.items()}
+        cases.append(noise_runs.Case(name=name, values=values))
+    return cases
+
+
+ABLATION: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("own teacher", {"method.teacher": "own"}),
+    ("labels kept above 0.9", {"method.thresholds": {"default": 0.9}}),
+    ("targets do not move slowly", {"method.target_momentum": 0.0}),
+    ("no penalty", {"method.penalty_weight": 0.0}),
+    ("penalty 1", {"method.penalty_weight": 1.0}),
+    ("T estimated", {"method.noise": "estimated"}),
+    ("no T", {"method.noise": "none"}),
+)
+"""Ingredients of peer_posterior that are switched off: name, and values by dotted key."""
+OTHERS: tuple[Choice, ...] = (
+    ("dividemix", GIVEN, {"name": "dividemix"}),
+    ("elr", GIVEN, {"name": "elr"}),
+    ("elr+", GIVEN, {"name": "elr", "variant": "elr+"}),
+    ("co_teaching", GIVEN, {"name": "co_teaching"}),
+    ("robust_loss, GCE", GIVEN, {"name": "robust_loss"}),
+    ("robust_loss, SCE", GIVEN, {"name": "robust_loss", "loss": "sce"}),
+    ("eac", GIVEN, {"name": "eac"}),
+    ("ada_cm", GIVEN, {"name": "ada_cm"}),
+    ("crest", GIVEN, {"name": "crest"}),
+)

@@ -14,13 +14,56 @@ from benchmarks.runs import read_run, train_case
 from fer_ray.core.types import Labeled
 from fer_ray.methods.dividemix import DivideMix
 from fer_ray.training import loop
-from fer_ray.training.evaluation import score
+from fer_ray.training.evaluation import evaluate, score
 from fer_ray.training.learner import Learner
 from fer_ray.training.runtime import open_run_data
 
 BACKWARD = 2
 """Cost of a backward pass, in forward passes."""
 PARTS = ("scoring", "guessing", "gradient")
+
+
+class Passes:
+    """Forward-equivalents of training: a forward pass of a view counts 1, its backward pass 2."""
+
+    def __init__(self) -> None:
+        self.num = 0
+        self.is_paused = False
+
+    def take(self) -> int:
+        """Return the number since the last call."""
+        num, self.num = self.num, 0
+        return num
+
+
+@contextmanager
+def count_passes() -> Iterator[Passes]:
+    """Count all passes of a run for the length of a block, but those of validation."""
+    passes = Passes()
+
+    def counted(original: Callable[..., Any], *, is_learning: bool) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(learner: Learner, images: Tensor) -> Any:
+            if not passes.is_paused:
+                learns = is_learning and torch.is_grad_enabled()
+                passes.num += len(images) * (1 + BACKWARD * learns)
+            return original(learner, images)
+
+        return call
+
+    def uncounted(*args: Any, **options: Any) -> Any:
+        passes.is_paused = True
+        try:
+            return evaluate(*args, **options)
+        finally:
+            passes.is_paused = False
+
+    with (
+        mock.patch.object(Learner, "__call__", counted(Learner.__call__, is_learning=True)),
+        mock.patch.object(Learner, "logits", counted(Learner.logits, is_learning=False)),
+        mock.patch.object(loop, "evaluate", uncounted),
+    ):
+        yield passes
 
 
 class PassCounter:

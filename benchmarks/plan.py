@@ -107,12 +107,12 @@ def make_cases(
 
     `jobs` processes calibrate at the same time, because the runs will also share caches and memory.
     """
-    path = work / f"calibration-{_digest(raws)}.json"
+    path = work / f"calibration-{digest(raws)}.json"
     if not path.exists():
         print(f"calibrating {len(raws)} configurations ...", flush=True)
         futures = [pool.submit(calibrate, raws, num_later) for _ in range(jobs)]
-        _write(path, _mean_costs([future.result() for future in futures]))
-    costs = {name: Cost(**value) for name, value in _read(path).items()}
+        write_json(path, _mean_costs([future.result() for future in futures]))
+    costs = {name: Cost(**value) for name, value in read_json(path).items()}
     reference = list(raws)[-1]
     run = read_run(raws[reference])
     num_epochs = budget_epochs or run.optim.epochs
@@ -188,7 +188,7 @@ def train_all(
     for number, future in enumerate(as_completed(futures), start=1):
         name, seed = futures[future]
         outcome = future.result()
-        _write(paths[name, seed], outcome)
+        write_json(paths[name, seed], outcome)
         recall = outcome["test"]["macro_recall"]
         print(
             f"[{number}/{len(missing)}] {name}, seed {seed}: macro recall {recall:.3f}, "
@@ -196,7 +196,7 @@ def train_all(
             flush=True,
         )
     return {
-        case.name: [_read(path) for (name, _), path in paths.items() if name == case.name]
+        case.name: [read_json(path) for (name, _), path in paths.items() if name == case.name]
         for case in cases
     }
 
@@ -215,21 +215,23 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 def _path(case: Case, seed: int, work: Path) -> Path:
     """Return the file of a finished run; every configuration has its own."""
-    return work / f"{report.slug(case.name)}-seed{seed}-{_digest(case.raw)}.json"
+    return work / f"{report.slug(case.name)}-seed{seed}-{digest(case.raw)}.json"
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def digest(content: Mapping[str, Any]) -> str:
+    """Return a short name of what can be written as JSON."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file completely or not at all."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content), encoding="utf-8")
     part.replace(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content

@@ -179,7 +179,7 @@ def _judged(
         name: last[f"split/{key}"] for name, key in names.items() if f"split/{key}" in last
     }
     learners = _best_learners(run, data, device, checkpoint)
-    train, test = (_prob(learners, faces, run, device) for faces in (data.train, data.test))
+    train, test = (predict_all(learners, faces, run, device) for faces in (data.train, data.test))
     known = (data.train.label >= 0) & (data.train.true_label >= 0)
     label = torch.from_numpy(data.train.label[known])
     is_right = data.train.label[known] == data.train.true_label[known]
@@ -193,7 +193,9 @@ def _judged(
     return {"selection": selection, "balanced": balanced}
 
 
-def _prob(learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device) -> Tensor:
+def predict_all(
+    learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device
+) -> Tensor:
     """Return the networks' mean prediction for every image, on the CPU."""
     images = Images(faces, device)
     parts = [

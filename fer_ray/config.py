@@ -269,7 +269,7 @@ class RunConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    method: Annotated[Method, _ByName()] = field(default_factory=METHODS["co_divide"])
+    method: Annotated[Method, _ByName()] = field(default_factory=METHODS["peer_posterior"])
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)

@@ -288,6 +288,36 @@ def co_divide(loss: Floats, *, monotone: bool = False, random_start: bool = Fals
     return np.array([min(w[i], min(of_grid[grid <= x])) for i, x in enumerate(loss)])
 
 
+def peer_targets(
+    prob: Floats, label: Ints, transition: Floats, previous: Floats | None, momentum: float
+) -> tuple[Floats, Floats]:
+    """Moving posteriors under a noise matrix, told by the other of two networks.
+
+    Args:
+        prob: Predictions by network, image and class.
+        label: Given labels; -1 where there is none.
+        transition: P(given | true).
+        previous: The targets before; `None` at first.
+        momentum: What a target keeps of itself.
+
+    Returns:
+        Targets and clean probabilities; row k is what network k learns.
+    """
+    target, clean = np.zeros_like(prob, dtype=np.float64), np.zeros(prob.shape[:2])
+    for k in range(2):
+        for i, given in enumerate(label):
+            posterior = prob[1 - k, i].astype(np.float64)
+            start = posterior
+            if given >= 0:
+                joint = [p * transition[c, given] for c, p in enumerate(posterior)]
+                posterior = np.array([value / sum(joint) for value in joint])
+                start = np.eye(prob.shape[2])[given]
+                clean[k, i] = posterior[given]
+            old = start if previous is None else previous[k, i]
+            target[k, i] = momentum * old + (1 - momentum) * posterior
+    return target, clean
+
+
 def keep_labels(clean_prob: Floats, label: Ints, threshold: Floats) -> Bools:
     """A label is kept if its clean probability is above the threshold of its class."""
     return np.array(

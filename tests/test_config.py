@@ -151,7 +151,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": "mixmatch"},
-        r"^method\.name: one of cross_entropy, co_divide, .*, eac; got 'mixmatch'",
+        r"^method\.name: one of cross_entropy, co_divide, .*, peer_posterior; got 'mixmatch'",
     ),
     ({"method": 3}, r"^method: expected a section with a name, got 3"),
     ({"optim": 3}, r"^optim: expected a section of keys, got 3"),
@@ -203,7 +203,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"workers": {"num_workers": 3, "parallel": "networks"}, "optim": {"batch_size": 63}},
-        r"^workers\.parallel: .*even number of workers.*got 3 workers and co_divide\. Take auto",
+        r"^workers\.parallel: .*even number of workers.*got 3 workers and peer_posterior",
     ),
     (
         {"workers": {"num_workers": 2, "parallel": "networks"}, "method": {"name": "dividemix"}},

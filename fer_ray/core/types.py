@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fer_ray.core.noise_model import NoiseModel
+
 
 class EmptySplitError(RuntimeError):
     """A split left nothing to train on; a search reports the trial as infeasible and goes on."""
@@ -107,6 +109,8 @@ class Scores:
         loss: Cross-entropy of every network against the given label; against class 0 without one.
         prob: Softmax of every network; of no image (0 in place of `sample`) if the method does not
             read it.
+        noise: The noise of the labels, where it is known; `None` if nothing is verified.
+        is_verified: Images whose label a person has verified; `None` if there are none.
     """
 
     class_names: tuple[str, ...]
@@ -114,6 +118,8 @@ class Scores:
     is_labeled: Bool[Tensor, " sample"]
     loss: Float[Tensor, "network sample"]
     prob: Float[Tensor, "network scored class"]
+    noise: NoiseModel | None = None
+    is_verified: Bool[Tensor, " sample"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from fer_ray.methods.cross_entropy import CrossEntropy
 from fer_ray.methods.dividemix import DivideMix
 from fer_ray.methods.eac import ErasingAttention
 from fer_ray.methods.elr import EarlyLearning
+from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.methods.robust_loss import RobustLoss
 
 METHODS: dict[str, type[Method]] = {
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "co_teaching": CoTeaching,
     "elr": EarlyLearning,
     "eac": ErasingAttention,
+    "peer_posterior": PeerPosterior,
 }
 
 __all__ = ["METHODS", "Method"]

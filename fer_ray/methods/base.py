@@ -88,6 +88,20 @@ class Method:
         return 0.0
 
     @property
+    def scores_drawn(self) -> bool:
+        """Whether `Scores.prob` is what the networks keep in memory, rather than a pass of its own.
+
+        The memory of a network is then its running prediction for every training image; images that
+        it has not drawn yet have a uniform one.
+        """
+        return False
+
+    @property
+    def trains_on_all(self) -> bool:
+        """Whether images that lose their label are drawn with those that keep it, as `labeled`."""
+        return False
+
+    @property
     def covers_unlabeled(self) -> bool:
         """Whether an epoch shows all unlabelled images if they are more than the labelled ones."""
         return False

@@ -86,3 +86,33 @@ def score(
         prob=gathered.cpu(),
     )
     return scores, answer.cpu()
+
+
+def drawn_scores(
+    memory: list[Float[Tensor, "sample class"]],
+    label: Int[Tensor, " sample"],
+    class_names: tuple[str, ...],
+) -> tuple[Scores, Int[Tensor, " sample"]]:
+    """Return the scores that networks made of the training images when they drew them.
+
+    Args:
+        memory: Running prediction of every network; rows of zeros for images never drawn.
+        label: Labels as given.
+        class_names: Names of the classes, in label order.
+
+    Returns:
+        Scores with cross-entropies of the running predictions, and the class predicted by their
+        mean (int16).
+    """
+    prob = torch.stack(memory).cpu()
+    total = prob.sum(dim=2, keepdim=True)
+    prob = torch.where(total > 0, prob / total.clamp_min(1e-12), 1 / len(class_names))
+    given = label.clamp_min(0).expand(len(prob), -1)[..., None]
+    scores = Scores(
+        class_names=class_names,
+        label=label,
+        is_labeled=label >= 0,
+        loss=-prob.gather(2, given)[..., 0].clamp_min(1e-12).log(),
+        prob=prob,
+    )
+    return scores, prob.mean(dim=0).argmax(dim=1).short()

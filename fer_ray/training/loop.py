@@ -12,16 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from fer_ray.config import RunConfig
 from fer_ray.core.metrics import selection_metrics
 from fer_ray.core.mixture import normalize
 from fer_ray.core.types import Scores, SplitResult
-from fer_ray.data import FaceData
-from fer_ray.data.verified import noise_of
+from fer_ray.data import FaceData, noise_of
 from fer_ray.training.checkpoint import Best, TrainState, copy_weights
 from fer_ray.training.distributed import Teams, broadcast, world_size
-from fer_ray.training.evaluation import evaluate, score
+from fer_ray.training.evaluation import drawn_scores, evaluate, score
 from fer_ray.training.handover import from_rank, from_rank_zero
 from fer_ray.training.learner import Images, Learners
 from fer_ray.training.operating_point import read_priors, validation_figures
@@ -79,7 +80,9 @@ class _Loop:
     ) -> None:
         self.run, self.data, self.device, self.state = run, data, device, state
         self.train, self.val = Images(data.train, device), Images(data.val, device)
-        self.noise = noise_of(data)
+        self.noise, self.is_verified = noise_of(data), None
+        if data.verified is not None and run.data.use_verified:
+            self.is_verified = torch.from_numpy(data.verified.is_told)
         self.priors = read_priors(run, data, self.noise)
         num_teams = run.num_teams(world_size())
         self.teams = Teams(num_teams) if num_teams > 1 else None
@@ -117,17 +120,12 @@ class _Loop:
 
     def _divide(self, epoch: int) -> tuple[SplitResult, dict[str, Any]]:
         """Score every image with every network, split on rank zero, send the split to all ranks."""
-        scored = score(
-            self.learners.evaluated,
-            self.train,
-            self.data.class_names,
-            self.run.compute.eval_batch_size,
-            with_prob=self.run.method.reads_prob,
-        )
+        scored = self._score()
 
         def divide() -> tuple[SplitResult, dict[str, Any]]:
             assert scored is not None
             scores, prediction = scored
+            scores = replace(scores, noise=self.noise, is_verified=self.is_verified)
             split = self.run.method.split(scores, self.state.split, epoch)
             # The networks' current predictions, for the audit of labels; no method reads them.
             split = replace(split, memory={**split.memory, "prediction": prediction})
@@ -140,6 +138,18 @@ class _Loop:
             begin_generation(state, run, self.data, device, epoch)
             self.learners = self._new_learners()
         return split, figures
+
+    def _score(self) -> tuple[Scores, Int[Tensor, " sample"]] | None:
+        """Return what the networks say of every training image; `None` except on rank zero."""
+        if self.run.method.scores_drawn:
+            return drawn_scores(self.state.memory, self.train.label, self.data.class_names)
+        return score(
+            self.learners.evaluated,
+            self.train,
+            self.data.class_names,
+            self.run.compute.eval_batch_size,
+            with_prob=self.run.method.reads_prob,
+        )
 
     def _split_figures(self, split: SplitResult, scores: Scores) -> dict[str, Any]:
         """Return the figures of a split: quality, histogram of the losses, and fitted mixture."""

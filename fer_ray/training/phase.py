@@ -99,7 +99,8 @@ def plan_phase(
     is_warmup = method.is_warmup(epoch, run.optim.epochs)
     views = Views(labeled_strong=1) if is_warmup else method.views
     every = torch.arange(len(images))
-    kept = images.label >= 0 if split is None else split.is_labeled[network]
+    uses_all = split is None or method.trains_on_all
+    kept = images.label >= 0 if split is None or uses_all else split.is_labeled[network]
     num_labeled = int(kept.sum())
     share = min(run.optim.batch_size, num_labeled - num_labeled % world)
     if share < 2 * world:

@@ -1,0 +1,234 @@
+"""Rows, goals and table of `real_noise.py`, from the predictions that its runs have kept."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import points, report
+from benchmarks.cases import BASE
+from benchmarks.noise_runs import Case, verified_model
+from benchmarks.noise_sets import NoiseSet
+from fer_ray.core.metrics import auroc
+from fer_ray.core.noise_model import NoiseModel
+from fer_ray.data import FaceData
+
+POINTS = ("trained", "natural", "estimated", "balanced")
+"""Operating points; `estimated` is natural with the shares that the verified labels give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        test: Predictions of the test images.
+        train: Predictions of the training images.
+        figures: Seconds and forward-equivalents.
+        config: The configuration.
+        transition: The noise matrix that the method ended with, if it kept one.
+    """
+
+    test: np.ndarray
+    train: np.ndarray
+    figures: Mapping[str, float]
+    config: Mapping[str, Any]
+    transition: np.ndarray | None = None
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Read the file that `noise_runs.train_case` wrote."""
+    with np.load(path) as file:
+        arrays = {key: file[key].astype(np.float64) for key in ("test", "train")}
+        found = file.get("transition")
+        return Outcome(
+            **arrays,
+            figures=json.loads(str(file["figures"])),
+            config=json.loads(str(file["config"])),
+            transition=found,
+        )
+
+
+def make_rows(
+    faces: NoiseSet,
+    cases: Sequence[Case],
+    outcomes: Mapping[str, Mapping[int, Outcome]],
+    budget: float,
+) -> list[report.Row]:
+    """Return a row for every case of a data set; `outcomes` are by case and seed."""
+    data = faces.open()
+    label = data.test.label
+    seeds = {seed for runs in outcomes.values() for seed in runs}
+    models = {seed: verified_model(faces, data, seed) for seed in seeds}
+    rows, hits = [], {}
+    for case in cases:
+        runs = outcomes[case.name]
+        answered = {seed: _answers(run.test, label, models[seed]) for seed, run in runs.items()}
+        hits[case.name] = {
+            point: np.mean([answer[point] == label for answer in answered.values()], axis=0)
+            for point in ("natural", "balanced")
+        }
+        row: report.Row = {"case": f"{faces.name}: {case.name}" if faces.name else case.name}
+        row |= _run_figures(case, list(runs.values()), budget)
+        for point in POINTS:
+            pairs = [points.accuracy_and_recall(label, x[point]) for x in answered.values()]
+            row[point] = _named([report.mean_std(values) for values in zip(*pairs, strict=True)])
+        row["recall"] = {
+            point: _recalls(data, [answer[point] for answer in answered.values()])
+            for point in ("natural", "balanced")
+        }
+        curves = np.mean([points.curve(run.test, label) for run in runs.values()], axis=0)
+        row["curve"] = curves.tolist()
+        row |= _label_figures(case, data, runs, models)
+        rows.append(row)
+    _add_intervals(rows, cases, label, hits)
+    return rows
+
+
+def _answers(prob: np.ndarray, label: np.ndarray, model: NoiseModel) -> dict[str, np.ndarray]:
+    natural = points.shares(label, prob.shape[1])
+    priors = {
+        "trained": None,
+        "natural": natural,
+        "estimated": model.prior.double().numpy(),
+        "balanced": np.ones(prob.shape[1]),
+    }
+    return {point: points.answers(prob, priors[point]) for point in POINTS}
+
+
+def _run_figures(case: Case, runs: Sequence[Outcome], budget: float) -> report.Row:
+    epochs = runs[0].config["optim"]["epochs"]
+    return {
+        "num_seeds": len(runs),
+        "epochs": f"{case.num_members} x {epochs}" if case.num_members > 1 else str(epochs),
+        "seconds": report.mean_std([run.figures["seconds"] for run in runs]),
+        "passes_per_image": report.mean_std([run.figures["passes"] for run in runs]),
+        "ratio_to_budget": fmean(run.figures["passes"] for run in runs) / budget,
+        "config": {key: runs[0].config[key] for key in ("model", "method", "optim", "augment")},
+    }
+
+
+def _named(pair: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(("accuracy", "macro_recall"), pair, strict=True))
+
+
+def _recalls(data: FaceData, answers: Sequence[np.ndarray]) -> dict[str, Any]:
+    label = data.test.label
+    return {
+        name: report.mean_std(
+            [float((answer[label == number] == number).mean()) for answer in answers]
+        )
+        for number, name in enumerate(data.class_names)
+        if (label == number).any()
+    }
+
+
+def _label_figures(
+    case: Case,
+    data: FaceData,
+    runs: Mapping[int, Outcome],
+    models: Mapping[int, NoiseModel],
+) -> report.Row:
+    """Return how well the given labels are fitted, and how well wrong ones are found."""
+    label, truth = data.train.label, data.train.true_label
+    known = (label >= 0) & (truth >= 0)
+    is_right = torch.from_numpy(label[known] == truth[known])
+    fits, areas = [], []
+    for seed, run in runs.items():
+        fits.append(float((run.train.argmax(axis=1) == label)[label >= 0].mean()))
+        prob = torch.from_numpy(run.train[known])
+        given = torch.from_numpy(label[known])
+        if case.has_noise_model:
+            clean = _noise_of(case, run, models[seed]).clean_prob(prob, given)
+        else:
+            clean = prob.gather(1, given[:, None])[:, 0]
+        areas.append(auroc(is_right, clean))
+    row: report.Row = {"fits_given": report.mean_std(fits)}
+    return row | ({"auroc": report.mean_std(areas)} if np.isfinite(areas).all() else {})
+
+
+def _noise_of(case: Case, run: Outcome, model: NoiseModel) -> NoiseModel:
+    """Return the noise that the method ended with; else that of the verified labels it was given.
+
+    Raises:
+        ValueError: If the run has neither.
+    """
+    if run.transition is not None:
+        return NoiseModel(transition=torch.from_numpy(run.transition).double(), prior=model.prior)
+    if not case.knows_verified:
+        raise ValueError(f"{case.name}: expected `transition` in the memory of its last split")
+    return model
+
+
+def _add_intervals(
+    rows: Sequence[report.Row],
+    cases: Sequence[Case],
+    label: np.ndarray,
+    hits: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Add intervals of accuracy at the natural and of macro recall at the balanced point."""
+    for point, key, is_macro in (
+        ("natural", "accuracy", False),
+        ("balanced", "macro_recall", True),
+    ):
+        ours = {name: hit[point] for name, hit in hits.items()}
+        drawn = points.bootstrap(label, ours, is_macro=is_macro)
+        for row, case in zip(rows, cases, strict=True):
+            values = drawn[case.name]
+            row[f"{point}_{key}_interval"] = points.interval(values)
+            if BASE in drawn and case.name != BASE:
+                row[f"{point}_{key}_gain"] = row[point][key]["mean"] - _mean_of(rows, point, key)
+                row[f"{point}_{key}_gain_interval"] = points.interval(values - drawn[BASE])
+
+
+def _mean_of(rows: Sequence[report.Row], point: str, key: str) -> float:
+    (base,) = (row for row in rows if row["case"].split(": ")[-1] == BASE)
+    return float(base[point][key]["mean"])
+
+
+def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
+    """Compare every case with two cross-entropy networks, on the same images."""
+    goals = []
+    for row in rows:
+        for point, key in (("natural", "accuracy"), ("balanced", "macro_recall")):
+            name = f"{point}_{key}_gain"
+            if name not in row:
+                continue
+            low, high = (100 * x for x in row[f"{name}_interval"])
+            goals.append(
+                report.Goal(
+                    name=f"{key.replace('_', ' ')} at the {point} point of {row['case']} "
+                    f"over {BASE}, points",
+                    goal=">= 0",
+                    value=100 * row[name],
+                    why=f"95 % interval over the test images {low:+.1f} to {high:+.1f}",
+                )
+            )
+    return goals
+
+
+def markdown(rows: Sequence[report.Row]) -> str:
+    """Make the table of `docs/methods.md`; accuracy / macro recall in per cent."""
+    head = ["method", "epochs", "passes per image", "seconds", "as trained", "natural"]
+    head += ["natural, estimated", "balanced", "accuracy, natural", "macro recall, balanced"]
+    head += ["fits given", "AUROC"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for row in rows:
+        cells = [row["case"], row["epochs"], f"{row['passes_per_image']['mean']:.0f}"]
+        cells.append(f"{row['seconds']['mean']:.0f}")
+        cells += [
+            " / ".join(f"{100 * row[point][key]['mean']:.1f}" for key in row[point])
+            for point in POINTS
+        ]
+        for key in ("natural_accuracy_interval", "balanced_macro_recall_interval"):
+            low, high = row[key]
+            cells.append(f"{100 * low:.1f} to {100 * high:.1f}")
+        cells.append(f"{100 * row['fits_given']['mean']:.0f}")
+        cells.append(f"{100 * row['auroc']['mean']:.1f}" if "auroc" in row else "")
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
