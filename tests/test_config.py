@@ -203,7 +203,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"workers": {"num_workers": 3, "parallel": "networks"}, "optim": {"batch_size": 63}},
-        r"^workers\.parallel: .*even number of workers.*got 3 workers and peer_posterior",
+        r"^workers\.parallel: .*even number of.*got 3 workers and peer_posterior\. Take auto",
     ),
     (
         {"workers": {"num_workers": 2, "parallel": "networks"}, "method": {"name": "dividemix"}},
@@ -245,7 +245,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": {**CO_DIVIDE, "prior": "flat"}},
-        r"^method\.prior: uniform, estimated or a weight per class",
+        r"^method\.prior: given, verified, uniform, estimated or a weight per class",
     ),
     ({"method": {**CO_DIVIDE, "prior": {}}}, r"^method\.prior: weights >= 0 with a positive sum"),
     ({"method": {**CO_DIVIDE, "prior": {"fear": -1}}}, r"^method\.prior: weights >= 0"),

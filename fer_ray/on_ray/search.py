@@ -92,7 +92,7 @@ def _tuner(
             mode=space.mode,
             num_samples=plan.num_trials,
             max_concurrent_trials=concurrent,
-            search_alg=make_searcher(space, largest.seed),
+            search_alg=make_searcher(space, plan.num_trials, largest.seed),
             scheduler=make_scheduler(space.early_terminate, largest.optim.epochs),
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,

@@ -10,7 +10,7 @@ import bisect
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,6 +41,11 @@ class Trial(Protocol):
 
 class Domain(ABC):
     """The allowed values of one parameter, and how likely they are."""
+
+    def given(self, params: Mapping[str, Any]) -> "Domain":
+        """Return the values that are allowed in a trial with these other values; here, all."""
+        del params
+        return self
 
     @abstractmethod
     def quantile(self, u: float) -> Any:

@@ -14,6 +14,8 @@ from fer_ray.core.yaml_input import load_yaml
 from fer_ray.search.conditions import METHOD_KEY, check_methods, has_key
 from fer_ray.search.distributions import parse_domain
 from fer_ray.search.domains import Domain
+from fer_ray.search.near import Near, is_near, parse_near
+from fer_ray.search.rungs import with_first_rung
 from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import (
     check_top_level,
@@ -54,9 +56,8 @@ def parse_space(
     run = with_overrides(_with_section(raw.get("run", {})), {**fixed, **optimised})
     every = flat_parameters(raw["parameters"], place)
     searched = {key: value for key, value in every.items() if key not in fixed}
-    parameters = {
-        key: parse_domain(value, f"{place}: parameters.{key}") for key, value in searched.items()
-    }
+    domains = _domains(every, fixed, place)
+    parameters = {key: domains[key] for key in searched}
     check_methods(parameters, run, place)
     default_method = _default_method(run, parameters)
     space = SearchSpace(
@@ -69,12 +70,40 @@ def parse_space(
         run_cap=read_run_cap(raw, place),
         early_terminate=read_early_terminate(raw, place),
         parameters=parameters,
-        source={**raw, "parameters": searched},
+        source={
+            **raw,
+            "parameters": {
+                key: every[value["around"]] if is_near(value) else value
+                for key, value in searched.items()
+            },
+        },
     )
     _check_corners(space)
+    space = with_first_rung(space)
     if space.search == "grid":
         space.grid_points()
     return space
+
+
+def _domains(raw: Mapping[str, Any], fixed: Mapping[str, Any], place: str) -> dict[str, Domain]:
+    """Read all parameters; those that are searched near another one come after it.
+
+    Raises:
+        ConfigError: If one is not valid; names it.
+    """
+    domains = {
+        key: parse_domain(value, f"{place}: parameters.{key}")
+        for key, value in raw.items()
+        if not is_near(value)
+    }
+    own = dict(domains)
+    for key, value in raw.items():
+        if is_near(value):
+            try:
+                domains[key] = parse_near(value, own).given(fixed)
+            except ValueError as error:
+                raise ConfigError(f"{place}: parameters.{key}: {error}") from None
+    return domains
 
 
 def _with_section(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +146,12 @@ def _check_corners(space: SearchSpace) -> None:
     """Build the run of every extreme value, alone and in pairs, with the others at defaults."""
     for method in space.methods:
         named = {METHOD_KEY: method} if METHOD_KEY in space.parameters else {}
+        for key, domain in space.active(method).items():
+            if isinstance(domain, Near) and not has_key(method, domain.level):
+                raise ConfigError(
+                    f"{space.place}: parameters.{key}: needs around to be a key of every method "
+                    f"that has this one; {method} has no {domain.level}"
+                )
         defaults = space.default_params(method)
         for key, value in defaults.items():
             _try(space, named, {key: value})

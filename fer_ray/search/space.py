@@ -14,6 +14,7 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.methods.base import SplitMethod
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
+from fer_ray.search.near import Near
 from fer_ray.search.sweep import EarlyTerminate, MetricMode, Search
 
 _WARMUP_KEY = "method.warmup_epochs"
@@ -37,7 +38,9 @@ class SearchSpace:
         run_cap: Number of trials; `None` if the file does not say.
         early_terminate: When trials are stopped early; `None` for never.
         parameters: What is searched, by dotted key of the run.
-        source: Content of the file, for W&B.
+        source: Content of the file, for W&B: it cannot search one parameter near another, so both
+            have the same distribution there.
+        reference: A run of another method to compare the best trial with; `None` for none.
     """
 
     name: str
@@ -51,6 +54,7 @@ class SearchSpace:
     early_terminate: EarlyTerminate | None
     parameters: Mapping[str, Domain]
     source: Mapping[str, Any]
+    reference: RunConfig | None = None
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a configuration: the values of the active parameters by dotted key."""
@@ -71,18 +75,15 @@ class SearchSpace:
             method: One of `methods`; by default `default_method`.
         """
         method = method or self.default_method
-        run = self.bases[method]
-        return {
-            key: method if key == METHOD_KEY else domain.nearest(_value(run, key, domain))
-            for key, domain in self.active(method).items()
-        }
+        run, params = self.bases[method], dict[str, Any]()
+        for key, domain in self.active(method).items():
+            value = _value(run, key, domain)
+            params[key] = method if key == METHOD_KEY else domain.given(params).nearest(value)
+        return params
 
     def default_point(self) -> dict[str, Any]:
         """Return the default configuration for `enqueue_trial` and `points_to_evaluate`."""
-        point: dict[str, Any] = {}
-        for key, value in self.default_params().items():
-            point |= self.parameters[key].point(key, value)
-        return point
+        return self._point(self.default_params())
 
     def grid_points(self) -> list[dict[str, Any]]:
         """Return all combinations of the active parameters, the default configuration first.
@@ -115,12 +116,14 @@ class SearchSpace:
         return replace(
             self,
             bases={method: run.with_values(values) for method, run in self.bases.items()},
+            reference=self.reference and self.reference.with_values(values),
             parameters={key: x for key, x in self.parameters.items() if key not in values},
         )
 
     def to_wandb_sweep(self) -> dict[str, Any]:
-        """Return the sweep as W&B reads it: without `run`, all parameters by dotted key."""
-        return {key: copy.deepcopy(value) for key, value in self.source.items() if key != "run"}
+        """Return the sweep as W&B reads it: parameters by dotted key, without our own sections."""
+        own = ("run", "reference")
+        return {key: copy.deepcopy(value) for key, value in self.source.items() if key not in own}
 
     @property
     def methods(self) -> list[str]:
@@ -128,8 +131,12 @@ class SearchSpace:
         return list(self.bases)
 
     def active(self, method: str) -> dict[str, Domain]:
-        """Return the parameters that trials of a method have, `method.name` first."""
-        ordered = sorted(self.parameters.items(), key=lambda item: item[0] != METHOD_KEY)
+        """Return the parameters that trials of a method have, those that others need first."""
+
+        def rank(item: tuple[str, Domain]) -> tuple[bool, bool]:
+            return item[0] != METHOD_KEY, isinstance(item[1], Near)
+
+        ordered = sorted(self.parameters.items(), key=rank)
         if METHOD_KEY not in self.parameters:
             return dict(ordered)
         return {key: domain for key, domain in ordered if has_key(method, key)}
@@ -141,8 +148,15 @@ class SearchSpace:
             params[METHOD_KEY] = choose(METHOD_KEY, self.parameters[METHOD_KEY])
         for key, domain in self.active(params.get(METHOD_KEY, self.default_method)).items():
             if key != METHOD_KEY:
-                params[key] = choose(key, domain)
+                params[key] = choose(key, domain.given(params))
         return params
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what Optuna has to be given so that `suggest` returns a configuration."""
+        point: dict[str, Any] = {}
+        for key, value in params.items():
+            point |= self.parameters[key].given(params).point(key, value)
+        return point
 
     def _grid(self, method: str) -> list[dict[str, Any]]:
         """Return all combinations of one method's parameters."""

@@ -26,11 +26,12 @@ class EarlyTerminate:
     """When weak trials are stopped: `hyperband` in W&B's format, ASHA in Ray.
 
     Attributes:
-        min_iter: Number of epochs before which no trial is stopped, at least 1.
+        min_iter: Number of epochs before which no trial is stopped, at least 1; `None` until the
+            warm-ups of the space are known (see `fer_ray.search.rungs`).
         eta: Every rung keeps one trial in `eta`; above 1.
     """
 
-    min_iter: int
+    min_iter: int | None
     eta: float = 3.0
 
 
@@ -132,9 +133,10 @@ def read_early_terminate(raw: Mapping[str, Any], place: str) -> EarlyTerminate |
         )
     check_keys(stop, ("type", "min_iter", "eta"), where)
     min_iter, eta = stop.get("min_iter"), stop.get("eta", 3)
-    if type(min_iter) is not int or min_iter < 1:
+    if min_iter is not None and (type(min_iter) is not int or min_iter < 1):
         raise ConfigError(
-            f"{where}.min_iter: expected a whole number of epochs of at least 1, got {min_iter!r}"
+            f"{where}.min_iter: expected a whole number of epochs of at least 1, or nothing; "
+            f"got {min_iter!r}"
         )
     if not is_number(eta) or eta <= 1:
         raise ConfigError(f"{where}.eta: expected a number above 1, got {eta!r}")

@@ -161,6 +161,10 @@ class _Loop:
             self.data.class_names,
         )
         figures: dict[str, Any] = {f"split/{key}": value for key, value in quality.items()}
+        if "rescued" in split.memory:
+            rescued = split.memory["rescued"].float().mean(dim=0).tolist()
+            named = zip(self.data.class_names, rescued, strict=True)
+            figures |= {f"split/rescued/{name}": num for name, num in named if num > 0}
         edges = torch.linspace(0, 1, _HISTOGRAM_BINS + 1)
         clip = getattr(self.run.method, "clip_quantile", 1.0)
         losses = scores.loss[:, scores.is_labeled]

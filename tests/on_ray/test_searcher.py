@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -29,13 +30,13 @@ def space_of(search: str, **changes: Any) -> SearchSpace:
     ],
 )
 def test_bayes_uses_tpe_and_the_others_random_draws(search: str, sampler: type) -> None:
-    assert type(make_searcher(space_of(search), seed=0)._sampler) is sampler
+    assert type(make_searcher(space_of(search), 12, seed=0)._sampler) is sampler
 
 
 @pytest.mark.parametrize("search", ["bayes", "random", "grid"])
 def test_the_default_configuration_is_the_first_trial(search: str) -> None:
     space = space_of(search, run={"optim": {"epochs": 3, "momentum": 0.5}})
-    first = make_searcher(space, seed=1).suggest("0")
+    first = make_searcher(space, 12, seed=1).suggest("0")
     assert sampled(first) == {"optim.epochs": 3, "optim.momentum": 0.5}
     assert first["trial"] == 0
 
@@ -45,7 +46,7 @@ def test_a_whole_grid_is_tried_before_random_draws() -> None:
     points = first_points(space)
     assert len(points) == 6
     assert points[0] == space.default_params()
-    searcher = make_searcher(space, seed=0)
+    searcher = make_searcher(space, 12, seed=0)
     tried = [sampled(searcher.suggest(str(number))) for number in range(6)]
     assert tried == points
 
@@ -57,17 +58,46 @@ def test_the_seed_determines_the_draws() -> None:
     )
 
     def drawn(seed: int) -> list[dict[str, Any]]:
-        searcher = make_searcher(space, seed)
+        searcher = make_searcher(space, 12, seed)
         return [sampled(searcher.suggest(str(number))) for number in range(4)]
 
     assert drawn(0) == drawn(0)
     assert drawn(0)[1:] != drawn(1)[1:]
 
 
+@pytest.mark.parametrize(("num_trials", "num_random"), [(1, 3), (12, 3), (24, 6), (50, 12)])
+def test_a_quarter_of_the_trials_is_random(num_trials: int, num_random: int) -> None:
+    sampler = make_searcher(space_of("bayes"), num_trials, seed=0)._sampler
+    assert isinstance(sampler, optuna.samplers.TPESampler)
+    assert sampler._n_startup_trials == num_random
+    assert sampler._multivariate
+    assert sampler._constant_liar
+
+
+def test_trials_with_other_methods_share_what_both_have() -> None:
+    """Optuna's groups: what one method alone has is learnt from its own trials."""
+    parameters = {
+        "method.name": {"values": ["cross_entropy", "co_divide"]},
+        "method.penalty_weight": {"min": 0.0, "max": 1.0},
+        "optim.momentum": {"min": 0.1, "max": 0.9},
+    }
+    assert not make_searcher(space_of("bayes"), 12, seed=0)._sampler._group
+    searcher = make_searcher(parse_space({"method": "bayes", "parameters": parameters}, "f"), 9, 0)
+    assert searcher._sampler._group
+    weights = []
+    for number in range(30):
+        params = sampled(searcher.suggest(str(number)))
+        weights += [params["method.penalty_weight"]] if len(params) == 3 else []
+        value = params.get("method.penalty_weight", 0.0)
+        searcher.on_trial_complete(str(number), {"val/macro_recall": value})
+    assert np.mean(weights[-5:]) > 0.8
+
+
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_optuna_gets_the_metric_and_the_goal_of_the_file(mode: str) -> None:
     goal = {"max": "maximize", "min": "minimize"}[mode]
-    searcher = make_searcher(space_of("bayes", metric={"name": "val/loss", "goal": goal}), seed=0)
+    space = space_of("bayes", metric={"name": "val/loss", "goal": goal})
+    searcher = make_searcher(space, 12, seed=0)
     assert (searcher.metric, searcher.mode) == ("val/loss", mode)
 
 

@@ -46,9 +46,9 @@ def test_all_configurations_make_valid_runs(path: Path) -> None:
 def test_the_thresholds_file_is_read_right() -> None:
     space = load_space(FILES[0].with_name("thresholds.yaml"))
     assert (space.search, space.metric, space.mode) == ("bayes", "val/macro_recall", "max")
-    assert (space.run_cap, space.early_terminate) == (12, EarlyTerminate(6, 3.0))
+    assert (space.run_cap, space.early_terminate) == (12, EarlyTerminate(10, 3.0))
     thresholds = [key for key in space.parameters if key.startswith("method.thresholds.")]
-    assert len(thresholds) == 7
+    assert len(thresholds) == 8
     config = space.run_config({FEAR: 0.3})
     assert (config.optim.epochs, config.optim.batch_size) == (12, 64)
     assert config.to_dict()["method"]["thresholds"] == {"default": 0.1, "fear": 0.3}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fer_ray.config import RunConfig
-from fer_ray.training.evaluation import evaluate
+from fer_ray.training.evaluation import drawn_scores, evaluate
 from fer_ray.training.learner import Images, Learner, mean_prediction
 from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
@@ -49,3 +49,16 @@ def test_ranks_with_unequal_shares_predict_every_image_once(num: int, gloo_pair:
     assert first is not None
     assert len(first) == num
     assert np.array(first) == pytest.approx(np.array(alone), rel=1e-5)
+
+
+def test_scores_of_drawn_images_are_the_running_predictions() -> None:
+    first = torch.tensor([[0.2, 0.6], [0.0, 0.0], [0.3, 0.1]])
+    second = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6]])
+    label = torch.tensor([1, 0, -1])
+    scores, predicted = drawn_scores([first, second], label, ("fear", "anger"))
+    expected = torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25]])  # an image never drawn: 0.5
+    torch.testing.assert_close(scores.prob, torch.stack([expected, second]))
+    assert scores.is_labeled.tolist() == [True, True, False]
+    losses = -torch.tensor([[0.75, 0.5, 0.75], [0.1, 0.5, 0.4]]).log()
+    torch.testing.assert_close(scores.loss, losses)
+    assert predicted.tolist() == [0, 0, 0]
