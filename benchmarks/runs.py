@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fer_ray.config import RunConfig
 from fer_ray.core.metrics import auroc, confusion_matrix, epoch_metrics
+from fer_ray.core.operating_points import prediction_metrics
 from fer_ray.data import FaceData, Faces
 from fer_ray.methods.base import SplitMethod
 from fer_ray.record.storage import Folder
@@ -213,8 +214,10 @@ def _train_ensemble(raw: Mapping[str, Any], seed: int, folder: Path) -> dict[str
         figures, checkpoint = _train(run, folder / str(number))
         members.append(figures)
         learners += _best_learners(run, data, device, checkpoint)
-    confusion, _ = evaluate(learners, Images(data.test, device), run, data.num_classes)
-    metrics = epoch_metrics(confusion, data.class_names)
+    test = Images(data.test, device)
+    prob = evaluate(learners, test, run, data.num_classes)
+    assert prob is not None
+    metrics, confusion = prediction_metrics(prob, test.label, data.class_names)
     return {
         "seconds": sum(member["seconds"] for member in members),
         "wall_s": sum(member["wall_s"] for member in members),

@@ -20,13 +20,15 @@ from fer_ray.core.augment import ViewPolicy
 from fer_ray.core.bounds import bounded, check_bounds
 from fer_ray.core.complaints import complaint
 from fer_ray.core.errors import ConfigError
+from fer_ray.core.operating_points import POINTS, check_prior
 from fer_ray.methods import METHODS, Method
 from fer_ray.methods.base import SplitMethod
 
 # Sections that may be given as one word, and the key that the word is.
 _SHORT = {"data": "spec", "method": "name"}
+_POINT_PREFIXES = ("", *(f"{point}/" for point in POINTS))
 _SHORT_RUN_STEPS, _SHORT_RUN_STRENGTH = 2000, 0.6
-_SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute")
+_SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute", "prediction")
 
 
 class _ByName:
@@ -217,6 +219,24 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionConfig:
+    """For which population networks predict: validation and test are judged there.
+
+    Attributes:
+        prior: Class shares of the population: `trained` (predictions stay as they are), `given`
+            (shares of the given training labels), `verified` (shares of the true classes, as
+            verified labels tell them), `uniform` (all classes equally), or a share per class.
+            Predictions are multiplied by the shares and divided by their mean over the validation
+            images.
+    """
+
+    prior: str | Mapping[str, float] = "trained"
+
+    def __post_init__(self) -> None:
+        check_prior(self.prior)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run's numbers, and where they are computed.
 
@@ -228,9 +248,14 @@ class RunConfig:
         augment: Random views.
         workers: Processes.
         compute: Arithmetic.
-        metric: Metric by which the best epoch is chosen: `val/macro_recall`, `val/accuracy`,
-            `val/loss` or `val/recall/<class>`.
+        prediction: The operating point.
+        metric: Metric by which trials and epochs are compared: `val/macro_recall`, `val/accuracy`,
+            `val/loss`, `val/recall/<class>`, or `accuracy` or `macro_recall` at another operating
+            point, such as `val/natural/accuracy`. With verified labels also those against the
+            truth, such as `val/corrected/accuracy`, and `val/forward_loss`.
         mode: Whether the best metric is the largest or the smallest.
+        select: Whether the networks of the `best` epoch by the metric are tested and saved, or
+            those of the `last` epoch.
         seed: Seed of network initialisation, image order and random views.
         flip_average: Whether predictions average an image and its mirror image.
     """
@@ -244,13 +269,15 @@ class RunConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    method: Annotated[Method, _ByName()] = field(default_factory=METHODS["co_divide"])
+    method: Annotated[Method, _ByName()] = field(default_factory=METHODS["peer_posterior"])
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    prediction: PredictionConfig = field(default_factory=PredictionConfig)
     metric: str = "val/macro_recall"
     mode: Literal["max", "min"] = "max"
+    select: Literal["best", "last"] = "best"
     seed: int = bounded(0, "[0, inf)")
     flip_average: bool = True
 
@@ -351,12 +378,25 @@ def check_metric(metric: str) -> None:
     Raises:
         ValueError: Saying which metrics there are.
     """
-    reported = ("val/macro_recall", "val/accuracy", "val/loss")
-    if metric not in reported and not metric.startswith("val/recall/"):
+    pairs = [f"{at}{key}" for at in _POINT_PREFIXES for key in ("macro_recall", "accuracy")]
+    plain = {"val/loss", *(f"val/{pair}" for pair in pairs)}
+    corrected = {"val/forward_loss", *(f"val/corrected/{pair}" for pair in pairs)}
+    if metric not in plain | corrected and not metric.startswith("val/recall/"):
         raise ValueError(
-            f"metric: one of {', '.join(reported)} or val/recall/<class>; got {metric!r}. "
+            "metric: one of val/macro_recall, val/accuracy, val/loss, val/recall/<class>, the "
+            f"first two at a point ({', '.join(POINTS)}), such as val/natural/accuracy, or against "
+            f"the truth, such as val/corrected/accuracy, or val/forward_loss; got {metric!r}. "
             "Selection on anything but validation data would peek at the test set."
         )
+
+
+def needs_noise(metric: str) -> bool:
+    """Whether a metric is reported only where verified labels tell the noise of the labels.
+
+    >>> needs_noise("val/corrected/accuracy"), needs_noise("val/accuracy")
+    (True, False)
+    """
+    return metric.startswith("val/corrected/") or metric == "val/forward_loss"
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

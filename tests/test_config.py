@@ -151,7 +151,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": "mixmatch"},
-        r"^method\.name: one of cross_entropy, co_divide, .*, eac; got 'mixmatch'",
+        r"^method\.name: one of cross_entropy, co_divide, .*, peer_posterior; got 'mixmatch'",
     ),
     ({"method": 3}, r"^method: expected a section with a name, got 3"),
     ({"optim": 3}, r"^optim: expected a section of keys, got 3"),
@@ -203,7 +203,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"workers": {"num_workers": 3, "parallel": "networks"}, "optim": {"batch_size": 63}},
-        r"^workers\.parallel: .*even number of workers.*got 3 workers and co_divide\. Take auto",
+        r"^workers\.parallel: .*even number of.*got 3 workers and peer_posterior\. Take auto",
     ),
     (
         {"workers": {"num_workers": 2, "parallel": "networks"}, "method": {"name": "dividemix"}},
@@ -245,7 +245,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"method": {**CO_DIVIDE, "prior": "flat"}},
-        r"^method\.prior: uniform, estimated or a weight per class",
+        r"^method\.prior: given, verified, uniform, estimated or a weight per class",
     ),
     ({"method": {**CO_DIVIDE, "prior": {}}}, r"^method\.prior: weights >= 0 with a positive sum"),
     ({"method": {**CO_DIVIDE, "prior": {"fear": -1}}}, r"^method\.prior: weights >= 0"),
@@ -269,11 +269,43 @@ def test_a_bad_value_is_named_by_its_dotted_key(raw: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize(
-    "metric", ["val/macro_recall", "val/accuracy", "val/loss", "val/recall/fear"]
+    "metric",
+    [
+        *("val/macro_recall", "val/accuracy", "val/loss", "val/recall/fear"),
+        *("val/natural/accuracy", "val/balanced/macro_recall", "val/trained/accuracy"),
+        *("val/corrected/accuracy", "val/corrected/natural/accuracy", "val/forward_loss"),
+    ],
 )
 def test_validation_metrics_may_be_selected_by(metric: str) -> None:
     check_metric(metric)
     assert RunConfig.from_dict({"metric": metric}).metric == metric
+
+
+@pytest.mark.parametrize("metric", ["val/natural/loss", "val/corrected/loss", "test/accuracy"])
+def test_other_metrics_may_not_be_selected_by(metric: str) -> None:
+    with pytest.raises(ConfigError, match=r"^metric: one of val/macro_recall, .*natural, balanced"):
+        RunConfig.from_dict({"metric": metric})
+
+
+@pytest.mark.parametrize("prior", ["verified", {"fear": 0.25, "anger": 1}])
+def test_a_prior_is_a_word_or_a_share_per_class(prior: Any) -> None:
+    run = RunConfig.from_dict({"prediction": {"prior": prior}})
+    assert run.prediction.prior == prior
+    assert RunConfig.from_dict(run.to_dict()) == run
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ("flat", r"^prediction\.prior: trained, given, verified, uniform or .*got 'flat'"),
+        ({"fear": -1}, r"^prediction\.prior: shares >= 0 with a positive sum"),
+        ({"fear": "much"}, r"^prediction\.prior\.fear: .*valid number, got 'much'"),
+        (0.5, r"^prediction\.prior: .*got 0\.5"),
+    ],
+)
+def test_a_bad_prior_is_named_by_its_key(prior: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.from_dict({"prediction": {"prior": prior}})
 
 
 def test_overrides_leave_the_original_alone() -> None:

@@ -71,6 +71,12 @@ def test_one_worker_writes_the_rows_of_a_plain_process(launch: Launch, tmp_path:
     best = max(expected, key=lambda row: row["val/macro_recall"])
     assert summary["best"]["epoch"] == best["epoch"]
     assert summary["best"]["val"]["macro_recall"] == best["val/macro_recall"]
+    points, mean = summary["test"]["points"], summary["prediction"]["mean_prediction"]
+    assert list(points) == ["trained", "natural", "balanced"]
+    assert list(mean.values()) == best["val/mean_prediction"]
+    for name, figures in points.items():
+        assert f"{name}   " in command.output
+        assert f"{figures['accuracy']:.4f}" in command.output
     for name in ("confusion_matrix.csv", "confusion_matrix.png", "curves.png", "losses.png"):
         assert (folder / name).stat().st_size > 0
     assert (folder / "checkpoints" / "best.pt").exists()

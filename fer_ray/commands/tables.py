@@ -10,10 +10,13 @@ from rich.table import Column, Table
 
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tables import confusion_table, plain_table, recall_table
+from fer_ray.record.tables import confusion_table, plain_table, points_table, recall_table
 from fer_ray.record.text import metric_text
 from fer_ray.training.scaling import PARTS, Point
+
+_RESCUED = "split/rescued/"
 
 
 def print_config(console: Console, run: RunConfig) -> None:
@@ -28,18 +31,41 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
+def rescue_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What to say of a run's rows if `method.min_class_fraction` has kept classes from starving.
+
+    >>> rescue_notes([{"epoch": 7, "split/rescued/fear": 3.0}])[0].partition(";")[0]
+    'the split would have kept hardly a label of fear (from epoch 7)'
+    """
+    first: dict[str, int] = {}
+    for row in rows:
+        for key in row:
+            if key.startswith(_RESCUED):
+                first.setdefault(key.removeprefix(_RESCUED), row["epoch"])
+    if not first:
+        return []
+    named = ", ".join(f"{name} (from epoch {epoch})" for name, epoch in first.items())
+    return [
+        f"the split would have kept hardly a label of {named}; method.min_class_fraction kept the "
+        "likeliest ones. Try a longer method.warmup_epochs or a lower threshold"
+    ]
+
+
 def print_result(
     console: Console, summary: Mapping[str, Any], data: FaceData, folder: Folder
 ) -> None:
-    """Print the recall and the confusion matrix of the test set, and the folder of the files."""
+    """Print the figures of the test set, notes on the run, and where files are."""
     test, best = summary["test"], summary["best"]
     support = dict(zip(data.class_names, map(sum, test["confusion_matrix"]), strict=True))
+    why = "the last" if summary["select"] == "last" else f"best {summary['metric']} on validation"
     console.print(
-        f"\nTest set, networks of epoch {best['epoch']} (best {summary['metric']} on validation):",
+        f"\nTest set, networks of epoch {best['epoch']} ({why}):",
         highlight=False,
     )
     console.print(recall_table(test["recall"], test["macro_recall"], test["accuracy"], support))
     console.print(confusion_table(test["confusion_matrix"], data.class_names))
+    console.print(points_table(test["points"]))
+    print_notes(console, rescue_notes(JsonLinesTracker(folder).rows))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 UNLABELED = UNKNOWN_TRUTH = -1
@@ -22,13 +22,13 @@ def confusion_matrix(
     return torch.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def class_recall(confusion: Int[Tensor, "class class"]) -> Float[Tensor, " class"]:
+def class_recall(confusion: Real[Tensor, "class class"]) -> Float[Tensor, " class"]:
     """Share of every class that is found; NaN for a class without images."""
     return confusion.diagonal().double() / confusion.sum(dim=1).double()
 
 
 def epoch_metrics(
-    confusion: Int[Tensor, "class class"], class_names: Sequence[str]
+    confusion: Real[Tensor, "class class"], class_names: Sequence[str]
 ) -> dict[str, float]:
     """Accuracy (WAR), macro recall (UAR, over classes with images) and recall per class."""
     recall = class_recall(confusion)
@@ -57,7 +57,8 @@ def selection_metrics(
         class_names: Names of the classes, in label order.
 
     Returns:
-        `labeled_fraction`, `labeled_fraction/<class>` (by given label) and, if any truth is known,
+        `labeled_fraction`, `labeled_fraction/<class>` (by given label), `min_class_fraction` (the
+        smallest of these of any network) and, if any truth is known,
         `precision` (share of kept labels that are right), `recall` (share of right labels that are
         kept) and `auroc` (of the clean probability).
     """
@@ -65,6 +66,9 @@ def selection_metrics(
     metrics = {"labeled_fraction": float(kept.mean())}
     for number, name in enumerate(class_names):
         metrics[f"labeled_fraction/{name}"] = float(kept[label == number].mean())
+    given = [number for number in range(len(class_names)) if bool((label == number).any())]
+    shares = [is_labeled[:, label == number].double().mean(dim=1) for number in given]
+    metrics["min_class_fraction"] = float(torch.stack(shares).min())
     known = (true_label != UNKNOWN_TRUTH) & (label != UNLABELED)
     clean = (label == true_label)[known]
     if not bool(clean.any()) or bool(clean.all()):

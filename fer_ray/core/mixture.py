@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 _MAX_ITER = 10
@@ -236,6 +236,34 @@ def fit_class_mixtures(
     for num, own in _fits_by_class(loss, label, num_classes):
         mixtures.append(whole if own is None else _between(whole, own, num / (num + shrinkage)))
     return mixtures
+
+
+def where_peer_agrees(
+    mixtures: Sequence[Mixture],
+    whole: Mixture,
+    loss: Float[Tensor, " sample"],
+    label: Int[Tensor, " sample"],
+    agrees: Bool[Tensor, " sample"],
+) -> list[Mixture]:
+    """The mixtures of those classes whose low component is the clean one, and `whole` elsewhere.
+
+    The low component of a class is not clean because it is low: where most labels are wrong, it may
+    be what was learnt by heart first. It counts as clean if the peer's answer is the label more
+    often among its losses than among the others.
+
+    Args:
+        mixtures: One per class.
+        whole: The mixture of all losses.
+        loss: Losses from `normalize`.
+        label: Label of each, in [0, classes).
+        agrees: Whether the peer answers with the label.
+    """
+    is_low = clean_prob_by_class(mixtures, loss, label) > 0.5
+    num = torch.bincount(2 * label + is_low, minlength=2 * len(mixtures)).view(-1, 2)
+    both = (2 * label + is_low)[agrees]
+    hits = torch.bincount(both, minlength=2 * len(mixtures)).view(-1, 2)
+    high, low = (hits / num.clamp_min(1)).unbind(dim=1)
+    return [own if more else whole for own, more in zip(mixtures, low > high, strict=True)]
 
 
 def _fits_by_class(

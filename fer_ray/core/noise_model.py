@@ -209,10 +209,10 @@ def from_predictions(
 
 def deconvolve(
     transition: Float[Tensor, "true given"],
-    given: Float[Tensor, " given"],
+    given: Float[Tensor, "*sample given"],
     *,
     num_steps: int = 2000,
-) -> Float[Tensor, " true"]:
+) -> Float[Tensor, "*sample true"]:
     """The non-negative pi whose noisy image pi T is nearest to `given` in likelihood.
 
     Expectation maximisation for a mixture of the rows of T with weights pi (Saerens et al. 2002):
@@ -220,26 +220,26 @@ def deconvolve(
 
     Args:
         transition: T.
-        given: Non-negative shares or counts of the given labels.
+        given: Non-negative shares or counts of the given labels; every row has its own pi.
         num_steps: Iterations.
 
     Returns:
         As much in all as `given`.
     """
     transition, target = transition.double(), given.double()
-    total = target.sum()
-    pi = torch.full_like(target, 1 / len(target))
+    total = target.sum(dim=-1, keepdim=True)
+    share = target / total.clamp_min(_TINY)
+    pi = torch.full_like(target, 1 / target.shape[-1])
     for _ in range(num_steps):
-        ratio = target / total.clamp_min(_TINY) / (pi @ transition).clamp_min(_TINY)
-        pi = pi * (transition @ ratio)
-        pi = pi / pi.sum().clamp_min(_TINY)
+        pi = pi * ((share / (pi @ transition).clamp_min(_TINY)) @ transition.T)
+        pi = pi / pi.sum(dim=-1, keepdim=True).clamp_min(_TINY)
     return (pi * total).to(given.dtype)
 
 
 def corrected_confusion(
-    confusion: Float[Tensor, "given answer"], model: NoiseModel
-) -> Float[Tensor, "true answer"]:
-    """What a confusion matrix against noisy labels would be against the true ones.
+    confusion: Float[Tensor, "*matrix given answer"], model: NoiseModel
+) -> Float[Tensor, "*matrix true answer"]:
+    """What confusion matrices against noisy labels would be against the true ones.
 
     Every column, the given labels of the images with one answer, is deconvolved: it is assumed that
     answers and given labels are independent once the true class is known (Zhang and Agarwal 2024,
@@ -249,8 +249,7 @@ def corrected_confusion(
         confusion: Counts; rows are given labels, columns answers.
         model: The noise.
     """
-    columns = [deconvolve(model.transition, column) for column in confusion.T]
-    return torch.stack(columns, dim=1)
+    return deconvolve(model.transition, confusion.mT).mT
 
 
 def _counts(

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 # Ada-CM's beta and floor (Li et al. 2022, section 3.2); its gamma is e.
@@ -56,6 +56,38 @@ def threshold_by_class(
     check_class_names(named, class_names, "thresholds")
     rest = thresholds.get(DEFAULT, DEFAULT_THRESHOLD)
     return torch.tensor([thresholds.get(name, rest) for name in class_names])
+
+
+def keep_at_least(
+    keep: Bool[Tensor, " sample"],
+    clean_prob: Float[Tensor, " sample"],
+    label: Int[Tensor, " sample"],
+    num_classes: int,
+    share: float,
+) -> Bool[Tensor, " sample"]:
+    """Who keeps the label if every class keeps at least a share of its labels: its likeliest ones.
+
+    Args:
+        keep: Who keeps the label otherwise.
+        clean_prob: Probability that the label is right.
+        label: Labels as given; below 0 where none was.
+        num_classes: How many classes there are.
+        share: In [0, 1]; of n labels of a class, at least the share rounded up is kept.
+
+    >>> keep, label = torch.tensor([True, True, False, False]), torch.tensor([0, 0, 1, 1])
+    >>> keep_at_least(keep, torch.tensor([0.9, 0.8, 0.1, 0.2]), label, 2, 0.5)
+    tensor([ True,  True, False,  True])
+    """
+    size = torch.bincount(label + 1, minlength=num_classes + 1)[1:]
+    kept = torch.bincount(label[keep] + 1, minlength=num_classes + 1)[1:]
+    # 1e-9: a product that should be whole may exceed it a little.
+    least = torch.ceil(size.double() * share - 1e-9).long()
+    result = keep.clone()
+    for number in torch.nonzero(kept < least)[:, 0].tolist():
+        rows = torch.nonzero((label == number) & ~keep)[:, 0]
+        likeliest = clean_prob[rows].argsort(descending=True, stable=True)
+        result[rows[likeliest[: int(least[number] - kept[number])]]] = True
+    return result
 
 
 def adaptive_margin(

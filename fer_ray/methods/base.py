@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fer_ray.core.bounds import bounded, check_bounds
+from fer_ray.core.noise_model import NoiseModel, from_predictions
 from fer_ray.core.thresholds import check_class_names
 from fer_ray.core.types import (
     EmptySplitError,
@@ -25,6 +26,8 @@ from fer_ray.core.types import (
     Unlabeled,
     Views,
 )
+
+_PRIORS = ("given", "verified", "uniform", "estimated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,14 +216,44 @@ class SplitMethod(Method):
         return epoch <= self.num_warmup(num_epochs)
 
 
+def noise_of(scores: Scores) -> NoiseModel:
+    """The noise of the labels: as verified, else from the mean prediction of the networks.
+
+    Needs `Scores.prob` if nothing is verified.
+    """
+    if scores.noise is not None:
+        return scores.noise
+    rows = scores.is_labeled
+    return from_predictions(scores.prob.mean(dim=0)[rows], scores.label[rows])
+
+
+def class_shares(label: Int[Tensor, " image"], num_classes: int) -> Float[Tensor, " class"]:
+    """Share of every class among labels; one image more each, so none is 0."""
+    count = torch.bincount(label, minlength=num_classes).float() + 1
+    return count / count.sum()
+
+
 def class_prior(
-    prior: str | Mapping[str, float], class_names: Sequence[str]
+    prior: str | Mapping[str, float], scores: Scores, keep: Bool[Tensor, "network sample"]
 ) -> Float[Tensor, " class"]:
-    """Prior over classes in label order: "uniform", or weights by class name (scaled to sum 1)."""
-    if isinstance(prior, str):
-        return torch.full((len(class_names),), 1.0 / len(class_names))
-    weight = torch.tensor([float(prior.get(name, 0.0)) for name in class_names])
-    return weight / weight.sum()
+    """Prior over classes in label order, at a split.
+
+    Args:
+        prior: `given` (shares of the labels as given), `verified` (pi of `noise_of`), `uniform`,
+            `estimated` (shares of the labels kept) or weights by class name, scaled to sum 1.
+        scores: What the networks say.
+        keep: Who keeps the label.
+    """
+    names = scores.class_names
+    if not isinstance(prior, str):
+        weight = torch.tensor([float(prior.get(name, 0.0)) for name in names])
+        return weight / weight.sum()
+    if prior == "uniform":
+        return torch.full((len(names),), 1.0 / len(names))
+    if prior == "verified":
+        return noise_of(scores).prior.float()
+    kept = scores.is_labeled[None] if prior == "given" else keep
+    return class_shares(scores.label.expand_as(kept)[kept], len(names))
 
 
 def check_prior(prior: str | Mapping[str, float]) -> None:
@@ -230,8 +263,9 @@ def check_prior(prior: str | Mapping[str, float]) -> None:
         ValueError: If it is neither one of the words nor non-negative weights with a positive sum.
     """
     if isinstance(prior, str):
-        if prior not in ("uniform", "estimated"):
-            raise ValueError(f"prior: uniform, estimated or a weight per class, got {prior!r}")
+        if prior not in _PRIORS:
+            words = ", ".join(_PRIORS)
+            raise ValueError(f"prior: {words} or a weight per class, got {prior!r}")
     elif not prior or min(prior.values()) < 0 or sum(prior.values()) <= 0:
         raise ValueError(f"prior: weights >= 0 with a positive sum, got {dict(prior)}")
 

@@ -33,13 +33,14 @@ from fer_ray.methods.base import (
     check_prior,
     check_prior_classes,
     class_prior,
+    noise_of,
     require_labeled,
 )
-from fer_ray.methods.dividing import class_shares, clean_probability
+from fer_ray.methods.dividing import Dividing, clean_probability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CoDivide(SplitMethod):
+class CoDivide(Dividing):
     """Cross-entropy on the labels the peer believes, plus a penalty on the mean prediction.
 
     Each epoch a two-component mixture over each network's losses (DivideMix, Li et al. 2020,
@@ -52,12 +53,19 @@ class CoDivide(SplitMethod):
     with p over the whole batch. Cost per image and epoch, two networks: 2 forwards to score,
     6 forward-equivalents for each label kept.
 
+    With `clean_prob: posterior`, w is P(true y | p, y), proportional to p_y T[y, y], of the scoring
+    network's prediction p for the image and the noise T of the labels: a face that is hard for all
+    networks has a large loss even if its label is right, but no other class explains its label.
+
     Instead of w, the probability p_y that the scoring network gives to the label may decide, with
     Ada-CM's margins or the mean confidence of a class as thresholds.
 
     Attributes:
+        clean_prob: What w is with `fixed` thresholds: `mixture` of the losses, as in the paper, or
+            `posterior` of the label; T comes from verified labels, else from the predictions.
         mixture: `global` fits one mixture to all losses, `class` one per label, for some
-            expressions are harder than others when labelled right.
+            expressions are harder than others when labelled right. A class whose own mixture the
+            peer does not support has the global one.
         shrinkage: In images: how strongly the mixture of a class is drawn towards the global one.
         threshold_rule: `fixed` compares w with `thresholds`; `adaptive_margin` and `class_mean`
             compare p_y with thresholds of their own (see `fer_ray.core.thresholds`).
@@ -65,8 +73,11 @@ class CoDivide(SplitMethod):
         thresholds: Clean probability in [0, 1] that a label of a class must exceed, by class name;
             `default` (0.5 unless given) covers the rest.
         penalty_weight: Weight of the penalty.
-        prior: The pi of the penalty: `uniform`, `estimated` (the share of each class among the
-            labels kept) or a weight per class name.
+        prior: The pi of the penalty: `given` (share of each class among the labels as given),
+            `estimated` (among the labels kept), `verified` (of the noise model: among verified
+            labels; without any, as the predictions suggest), `uniform` or a weight per class name.
+            A uniform one pushes towards rare classes, and so away from a test set like the
+            training set.
         clip_quantile: Losses above this quantile count as the quantile when the mixture is fitted.
         monotone: Whether a smaller loss may never count as less clean.
     """
@@ -76,13 +87,14 @@ class CoDivide(SplitMethod):
     warmup_fields: ClassVar[tuple[str, ...] | None] = ()
 
     name: Literal["co_divide"] = "co_divide"
+    clean_prob: Literal["mixture", "posterior"] = "mixture"
     mixture: Literal["global", "class"] = "global"
     shrinkage: float = bounded(100.0, "[0, inf)")
     threshold_rule: Literal["fixed", "adaptive_margin", "class_mean"] = "fixed"
     margin_floor: float = bounded(0.8, "[0, 1]")
     thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: DEFAULT_THRESHOLD})
     penalty_weight: float = bounded(1.0, "[0, inf)")
-    prior: str | Mapping[str, float] = "uniform"
+    prior: str | Mapping[str, float] = "given"
     clip_quantile: float = bounded(0.99, "[0.5, 1]")
     monotone: bool = True
 
@@ -93,8 +105,13 @@ class CoDivide(SplitMethod):
 
     @property
     def reads_prob(self) -> bool:
-        """Fixed thresholds are on the clean probability alone."""
-        return self.threshold_rule != "fixed"
+        """Fixed thresholds on one mixture of the losses need nothing else."""
+        return (
+            self.threshold_rule != "fixed"
+            or self.clean_prob == "posterior"
+            or self.mixture == "class"
+            or self.prior == "verified"
+        )
 
     @property
     def asks_peer(self) -> bool:
@@ -109,27 +126,15 @@ class CoDivide(SplitMethod):
     def split(self, scores: Scores, previous: SplitResult | None, epoch: int) -> SplitResult:
         """Clean probability by each network, threshold per class, rows swapped: A trains on B's."""
         del previous
-        memory: dict[str, torch.Tensor] = {}
-        if self.threshold_rule == "fixed":
-            clean_prob, memory = clean_probability(
-                scores,
-                mixture=self.mixture,
-                shrinkage=self.shrinkage,
-                clip_quantile=self.clip_quantile,
-                monotone=self.monotone,
-            )
-        else:
-            given = scores.label.clamp_min(0).expand(len(scores.prob), -1)
-            clean_prob = scores.prob.gather(2, given[..., None])[..., 0] * scores.is_labeled
+        clean_prob, memory = self._clean_prob(scores)
         # Swapped: from here on row k is what network k trains on.
         clean_prob, threshold = clean_prob.flip(0), self._thresholds(scores, epoch).flip(0)
         keep = torch.empty_like(clean_prob, dtype=torch.bool)
         for own, prob, bound in zip(keep, clean_prob, threshold, strict=True):
             torch.gt(prob, bound[scores.label], out=own)
             own &= scores.is_labeled
-        if self.prior == "estimated":
-            kept = scores.label.expand_as(keep)[keep]
-            memory["prior"] = class_shares(kept, len(scores.class_names))
+        keep, rescued = self.with_floor(keep, clean_prob, scores)
+        memory |= rescued | {"prior": class_prior(self.prior, scores, keep)}
         split = SplitResult(
             is_labeled=keep,
             clean_prob=clean_prob,
@@ -138,6 +143,23 @@ class CoDivide(SplitMethod):
             memory=memory,
         )
         return require_labeled(split, scores, epoch)
+
+    def _clean_prob(
+        self, scores: Scores
+    ) -> tuple[Float[Tensor, "network sample"], dict[str, Tensor]]:
+        """What thresholds are compared with, by scoring network, and the mixtures if any."""
+        given = scores.label.clamp_min(0).expand(len(scores.loss), -1)
+        if self.threshold_rule != "fixed":
+            return scores.prob.gather(2, given[..., None])[..., 0] * scores.is_labeled, {}
+        if self.clean_prob == "posterior":
+            return noise_of(scores).clean_prob(scores.prob, given) * scores.is_labeled, {}
+        return clean_probability(
+            scores,
+            mixture=self.mixture,
+            shrinkage=self.shrinkage,
+            clip_quantile=self.clip_quantile,
+            monotone=self.monotone,
+        )
 
     def _thresholds(self, scores: Scores, epoch: int) -> Float[Tensor, "network class"]:
         if self.threshold_rule == "fixed":
@@ -164,15 +186,10 @@ class CoDivide(SplitMethod):
         del peer, unlabeled
         logits = student(labeled.strong[0]).logits.float()
         cross_entropy = F.cross_entropy(logits, labeled.label)
-        prior = self._prior(context).to(logits.device)
+        assert context.split is not None
+        prior = context.split.memory["prior"].to(logits.device)
         penalty = prior_penalty(context.mean_over_ranks(logits.softmax(dim=1).mean(dim=0)), prior)
         return StepOutput(
             loss=cross_entropy + self.penalty_weight * penalty,
             logs={"cross_entropy": cross_entropy.detach(), "penalty": penalty.detach()},
         )
-
-    def _prior(self, context: StepContext) -> Float[Tensor, " class"]:
-        if self.prior == "estimated":
-            assert context.split is not None
-            return context.split.memory["prior"]
-        return class_prior(self.prior, context.class_names)

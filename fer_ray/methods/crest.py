@@ -21,8 +21,8 @@ from fer_ray.core.types import (
     Unlabeled,
     Views,
 )
-from fer_ray.methods.base import require_labeled
-from fer_ray.methods.dividing import SemiSupervised, class_shares
+from fer_ray.methods.base import class_shares, require_labeled
+from fer_ray.methods.dividing import SemiSupervised
 
 _SMALLEST = 1e-6
 

@@ -3,6 +3,7 @@
 Longer than other files, because a method is one file and this one has two published forms.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -32,12 +33,18 @@ from fer_ray.core.types import (
     Unlabeled,
     Views,
 )
-from fer_ray.methods.base import SplitMethod, class_prior, require_labeled
-from fer_ray.methods.dividing import mixture_memory
+from fer_ray.methods.base import (
+    SplitMethod,
+    check_prior,
+    check_prior_classes,
+    class_prior,
+    require_labeled,
+)
+from fer_ray.methods.dividing import Dividing, mixture_memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DivideMix(SplitMethod):
+class DivideMix(Dividing):
     """DivideMix (Li, Socher and Hoi 2020, https://arxiv.org/abs/2002.07394), algorithm 1.
 
     Two forms are known: the CIFAR form trains on all 4B mixed views and adds a squared error on the
@@ -63,6 +70,8 @@ class DivideMix(SplitMethod):
         unlabeled_weight: lambda_u of eq. 12; used by the CIFAR form only.
         rampup_epochs: Epochs after warm-up over which lambda_u grows from 0.
         penalty_weight: Weight of the penalty of eq. 11 (1 in the paper).
+        prior: The prior of the penalty: `given` (share of each class among the labels as given),
+            `uniform` as in the paper, whose data sets are balanced, or as in `co_divide`.
         confidence_weight: Weight of the confidence penalty in warm-up, eq. 2 (0 or 1 in the paper).
         loss_history: The mixture sees the mean loss of this many last epochs (5 at 90 % noise).
         gradient_views: Kind of view that is learnt from.
@@ -88,12 +97,17 @@ class DivideMix(SplitMethod):
     unlabeled_weight: float = bounded(0.0, "[0, inf)")
     rampup_epochs: float = bounded(16.0, "[0, inf)")
     penalty_weight: float = bounded(1.0, "[0, inf)")
+    prior: str | Mapping[str, float] = "given"
     confidence_weight: float = bounded(0.0, "[0, inf)")
     loss_history: int = bounded(1, "[1, inf)")
     gradient_views: Literal["weak", "strong"] = "strong"
     num_views: int = bounded(2, "[1, inf)")
     guesses: Literal["fresh", "scored"] = "fresh"
     guess_momentum: float = bounded(0.6, "[0, 1)")
+
+    def __post_init__(self) -> None:
+        SplitMethod.__post_init__(self)
+        check_prior(self.prior)
 
     @property
     def views(self) -> Views:
@@ -112,8 +126,12 @@ class DivideMix(SplitMethod):
 
     @property
     def reads_prob(self) -> bool:
-        """The scores become guesses, or only their losses are looked at."""
-        return self.guesses == "scored"
+        """The scores become guesses or a noise model, or only their losses are looked at."""
+        return self.guesses == "scored" or self.prior == "verified"
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Check the names in `prior`."""
+        check_prior_classes(self.prior, class_names)
 
     def warmup_step(self, student: Network, labeled: Labeled, context: StepContext) -> StepOutput:
         """Cross-entropy plus the confidence penalty (eq. 2)."""
@@ -140,7 +158,12 @@ class DivideMix(SplitMethod):
         for mixture, row, prob in zip(mixtures, loss, clean_prob, strict=True):
             prob[rows] = mixture.clean_prob(row[rows], monotone=False)
         keep = (clean_prob > self.clean_threshold) & scores.is_labeled
+        keep, rescued = self.with_floor(keep, clean_prob, scores)
+        # The label of a rescued image counts in its target as the least likely kept one would.
+        clean_prob = torch.where(keep, clean_prob.clamp_min(self.clean_threshold), clean_prob)
         memory = mixture_memory(mixtures) | {"loss_history": history}
+        memory["rescued"] = rescued["rescued"].flip(0)
+        memory["prior"] = class_prior(self.prior, scores, keep)
         if self.guesses == "scored":
             memory["soft_target"] = self._soft_target(scores, previous)
         split = SplitResult(
@@ -245,7 +268,8 @@ class DivideMix(SplitMethod):
         """Eq. 9-12: cross-entropy, squared error, penalty."""
         prob = logits.softmax(dim=1)
         labeled_loss = soft_cross_entropy(logits[:num_labeled], target[:num_labeled])
-        prior = class_prior("uniform", context.class_names).to(logits.device)
+        assert context.split is not None
+        prior = context.split.memory["prior"].to(logits.device)
         penalty = prior_penalty(context.mean_over_ranks(prob.mean(dim=0)), prior)
         loss = labeled_loss + self.penalty_weight * penalty
         logs = {"labeled_loss": labeled_loss.detach(), "penalty": penalty.detach()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fer_ray.core.bounds import bounded
@@ -15,7 +15,9 @@ from fer_ray.core.mixture import (
     fit_class_mixtures,
     fit_mixture,
     normalize,
+    where_peer_agrees,
 )
+from fer_ray.core.thresholds import keep_at_least
 from fer_ray.core.types import Scores
 from fer_ray.methods.base import SplitMethod
 
@@ -35,7 +37,9 @@ def clean_probability(
 
     Args:
         scores: What the networks say.
-        mixture: One mixture for all losses, or one per label.
+        mixture: One mixture for all losses, or one per label, which needs `Scores.prob`: it counts
+            where the answers of the peer speak for it (`where_peer_agrees`); a network alone is its
+            own peer.
         shrinkage: In images: how strongly the mixture of a class is drawn towards the global one.
         clip_quantile: Losses above this quantile count as the quantile.
         monotone: Whether a smaller loss may never count as less clean.
@@ -58,6 +62,8 @@ def clean_probability(
             clean_prob[network, rows] = whole.clean_prob(loss, monotone=monotone)
             continue
         by_class = fit_class_mixtures(loss, label, num_classes, whole, shrinkage)
+        answer = scores.prob[len(scores.prob) - 1 - network, rows].argmax(dim=1)
+        by_class = where_peer_agrees(by_class, whole, loss, label, answer == label)
         clean_prob[network, rows] = clean_prob_by_class(by_class, loss, label, monotone=monotone)
     return clean_prob, mixture_memory(mixtures)
 
@@ -71,14 +77,42 @@ def mixture_memory(mixtures: Sequence[Mixture]) -> dict[str, Tensor]:
     }
 
 
-def class_shares(label: Int[Tensor, " image"], num_classes: int) -> Float[Tensor, " class"]:
-    """Share of every class among labels; one image more each, so none is 0."""
-    count = torch.bincount(label, minlength=num_classes).float() + 1
-    return count / count.sum()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dividing(SplitMethod):
+    """Base of methods in which a clean probability decides whose label is kept.
+
+    Attributes:
+        min_class_fraction: Share in [0, 1] of the labels of every class that is kept at least: the
+            likeliest ones of a class that would keep less. A class that once has no label is not
+            predicted any more, and then never gets one back. 0 leaves all to the threshold.
+    """
+
+    min_class_fraction: float = bounded(0.1, "[0, 1]")
+
+    def with_floor(
+        self,
+        keep: Bool[Tensor, "network sample"],
+        clean_prob: Float[Tensor, "network sample"],
+        scores: Scores,
+    ) -> tuple[Bool[Tensor, "network sample"], dict[str, Tensor]]:
+        """Who keeps the label, no class less than the floor.
+
+        Returns:
+            Who keeps the label, and as memory `rescued` (network, class): how many labels only the
+            floor has kept.
+        """
+        num_classes = len(scores.class_names)
+        kept, rescued = keep.clone(), torch.zeros(len(keep), num_classes, dtype=torch.int64)
+        for network, (own, prob) in enumerate(zip(keep, clean_prob, strict=True)):
+            floor = self.min_class_fraction
+            kept[network] = keep_at_least(own, prob, scores.label, num_classes, floor)
+            gained = scores.label[kept[network] & ~own]
+            rescued[network] = torch.bincount(gained, minlength=num_classes)
+        return kept, {"rescued": rescued}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SemiSupervised(SplitMethod):
+class SemiSupervised(Dividing):
     """Base of methods for a small labelled set among images without labels.
 
     One network, whose moving average sets the labelled set, is validated and tested.
@@ -122,4 +156,6 @@ class SemiSupervised(SplitMethod):
             keep = scores.is_labeled.expand(len(scores.loss), -1).clone()
             return keep, keep.float(), {}
         clean_prob, memory = clean_probability(scores, mixture=self.mixture)
-        return (clean_prob > self.clean_threshold) & scores.is_labeled, clean_prob, memory
+        keep = (clean_prob > self.clean_threshold) & scores.is_labeled
+        keep, rescued = self.with_floor(keep, clean_prob, scores)
+        return keep, clean_prob, memory | rescued

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.bar import Bar
 from rich.table import Column, Table
@@ -41,6 +42,19 @@ def recall_table(
     total = f"{sum(support.values()):,}"
     table.add_row("macro recall", "", metric_text(macro_recall), _bar(macro_recall), style="bold")
     table.add_row("accuracy", total, metric_text(accuracy), _bar(accuracy))
+    return table
+
+
+def points_table(points: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Accuracy and macro recall at every operating point.
+
+    Args:
+        points: By name of the point, `accuracy` and `macro_recall` in [0, 1].
+    """
+    columns = [Column(name, justify="right") for name in ("accuracy", "macro recall")]
+    table = plain_table([Column("operating point"), *columns])
+    for name, found in points.items():
+        table.add_row(name, metric_text(found["accuracy"]), metric_text(found["macro_recall"]))
     return table
 
 

@@ -31,11 +31,11 @@ _CONFIG = "config.yaml"
 
 @dataclass(slots=True, kw_only=True)
 class Best:
-    """The best epoch so far by the run's metric, and the weights at its end.
+    """The epoch whose networks are tested, by the run's `select`, and the weights at its end.
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        value: Value of the metric.
+        value: Value of the run's metric.
         weights: A state dict per network, on the CPU.
     """
 
@@ -57,7 +57,7 @@ class TrainState:
             none.
         num_steps: Number of steps of every network since its initialisation.
         split: The last split; `None` before the first.
-        best: The best epoch so far.
+        best: The epoch to test, if the run ended now.
         history: The rows reported, one per epoch.
     """
 

@@ -1,4 +1,4 @@
-"""Evaluates networks: the metrics of their mean prediction, or each one's loss and softmax."""
+"""Evaluates networks: their mean prediction, or each one's loss and softmax."""
 
 import torch
 import torch.nn.functional as F
@@ -7,41 +7,34 @@ from torch import Tensor
 
 from fer_ray.config import RunConfig
 from fer_ray.core.augment import plain_views
-from fer_ray.core.metrics import confusion_matrix
 from fer_ray.core.types import Scores
-from fer_ray.training.distributed import sum_over_ranks
 from fer_ray.training.gather import gather_rows
 from fer_ray.training.learner import Images, Learner, mean_prediction
 
 
 def evaluate(
     learners: list[Learner], images: Images, run: RunConfig, num_classes: int
-) -> tuple[Int[Tensor, "class class"], float]:
-    """Compute the confusion matrix and the loss of the networks' mean prediction.
-
-    Every rank evaluates its share of the images; the counts are summed over ranks.
+) -> Float[Tensor, "image class"] | None:
+    """Compute the networks' mean prediction for every image; every rank takes its share of them.
 
     Args:
         learners: The networks.
-        images: The images with their labels.
+        images: The images.
         run: Sets the batch size (`compute.eval_batch_size`) and `flip_average`.
         num_classes: Number of classes.
 
     Returns:
-        The confusion matrix (counts on the CPU; rows are labels, columns predictions), and the mean
-        cross-entropy in nats, 0 if there are no images.
+        On rank zero the mean softmax in index order, on the CPU; `None` on the other ranks.
     """
-    counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=images.device)
-    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    index = [torch.empty(0, dtype=torch.int64)]
+    probs = [torch.empty(0, num_classes, device=images.device)]
     for rows in images.shards(run.compute.eval_batch_size):
         with images.stopwatch.part("input_s"):
             packed = images.take(rows)
-        prob = mean_prediction(learners, packed, flip_average=run.flip_average)
-        label = images.label[rows].to(images.device)
-        counts += confusion_matrix(label, prob.argmax(dim=1), num_classes)
-        total += F.nll_loss(prob.clamp_min(1e-12).log(), label, reduction="sum").double()
-    counts, total = sum_over_ranks(counts), sum_over_ranks(total)
-    return counts.cpu(), float(total) / max(len(images), 1)
+        index.append(rows)
+        probs.append(mean_prediction(learners, packed, flip_average=run.flip_average))
+    prob = gather_rows(torch.cat(index).to(images.device), torch.cat(probs), len(images))
+    return None if prob is None else prob.cpu()
 
 
 def score(

@@ -1,4 +1,4 @@
-"""The end of a run: its best networks are tested once, and the run's files are written."""
+"""The end of a run: its chosen networks are tested once, and the run's files are written."""
 
 import io
 import json
@@ -13,22 +13,23 @@ import yaml
 
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
-from fer_ray.core.metrics import epoch_metrics
 from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData
+from fer_ray.data.verified import noise_of
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
 from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner, resolve_compute
+from fer_ray.training.operating_point import MEAN_KEY, final_figures, points_used, read_priors
 from fer_ray.training.state import new_networks
 
 
 def finish_run(
     run: RunConfig, data: FaceData, checkpoint: Path, folder: Folder, device: torch.device
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Evaluate the best networks of a checkpoint on the test set and write a run's files.
+    """Evaluate the chosen networks of a checkpoint on the test set and write a run's files.
 
     Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if there was
     a split), `curves.png` (if there was more than one epoch) and `checkpoints/best.pt`.
@@ -54,8 +55,15 @@ def finish_run(
         )
     history, split = load_history(checkpoint), load_split(checkpoint)
     learners = best_learners(run, data, best, device)
-    matrix, _ = evaluate(learners, Images(data.test, device), run, data.num_classes)
-    confusion = matrix.tolist()
+    row = next(row for row in history if row["epoch"] == best.epoch)
+    # The test images' own mean prediction would make an answer depend on the other test images.
+    mean = torch.tensor(row[MEAN_KEY], dtype=torch.float64)
+    priors = read_priors(run, data, noise_of(data))
+    images = Images(data.test, device)
+    prob = evaluate(learners, images, run, data.num_classes)
+    assert prob is not None, "call it in one process"
+    test = final_figures(prob, images.label, data.class_names, priors, mean)
+    confusion = test["confusion_matrix"]
     pictures = {"confusion_matrix": confusion_png(confusion, data.class_names, "Test set")}
     if len(history) > 1:
         pictures["curves"] = curves_png(
@@ -73,7 +81,8 @@ def finish_run(
     folder.write_text("confusion_matrix.csv", confusion_csv(confusion, data.class_names))
     folder.write_bytes("split.npz", _split_file(data, split))
     folder.write_bytes("checkpoints/best.pt", (checkpoint / "best.pt").read_bytes())
-    return _summary(run, data, best, history, confusion), pictures
+    points = points_used(run, priors, mean, data.class_names)
+    return _summary(run, data, row, history, {"test": test, "prediction": points}), pictures
 
 
 def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
@@ -95,27 +104,21 @@ def best_learners(
 def _summary(
     run: RunConfig,
     data: FaceData,
-    best: Best,
+    row: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
-    confusion: list[list[int]],
+    tested: Mapping[str, Any],
 ) -> dict[str, Any]:
-    row = next(row for row in history if row["epoch"] == best.epoch)
-    test = epoch_metrics(torch.tensor(confusion), data.class_names)
     speeds = [row["time/images_per_s"] for row in history]
     return {
         "metric": run.metric,
         "mode": run.mode,
+        "select": run.select,
         "best": {
-            "epoch": best.epoch,
+            "epoch": row["epoch"],
             "config": run.to_dict(),
             "val": {key: row[f"val/{key}"] for key in ("macro_recall", "accuracy", "loss")},
         },
-        "test": {
-            "accuracy": test["accuracy"],
-            "macro_recall": test["macro_recall"],
-            "recall": {name: test[f"recall/{name}"] for name in data.class_names},
-            "confusion_matrix": confusion,
-        },
+        **tested,
         "classes": list(data.class_names),
         "images_per_s": float(np.median(speeds)),
         "seed": run.seed,

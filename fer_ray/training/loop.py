@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fer_ray.config import RunConfig
-from fer_ray.core.metrics import epoch_metrics, selection_metrics
+from fer_ray.core.metrics import selection_metrics
 from fer_ray.core.mixture import normalize
 from fer_ray.core.types import Scores, SplitResult
 from fer_ray.data import FaceData, noise_of
@@ -25,6 +25,7 @@ from fer_ray.training.distributed import Teams, broadcast, world_size
 from fer_ray.training.evaluation import drawn_scores, evaluate, score
 from fer_ray.training.handover import from_rank, from_rank_zero
 from fer_ray.training.learner import Images, Learners
+from fer_ray.training.operating_point import read_priors, validation_figures
 from fer_ray.training.phase import Phase, plan_phase
 from fer_ray.training.state import begin_generation
 
@@ -44,7 +45,8 @@ def fit(
 
     Yields:
         Metrics by key: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. All are
-        numbers but the list `val/confusion` and the dicts `split/histogram` and `split/mixture`.
+        numbers but the lists `val/confusion` and `val/mean_prediction` and the dicts
+        `split/histogram` and `split/mixture`.
 
     Raises:
         EmptySplitError: If a split leaves too few labelled images to train on; on every rank.
@@ -61,11 +63,12 @@ def fit(
 
 
 def _keep_best(run: RunConfig, state: TrainState, row: dict[str, Any]) -> None:
-    value = row[run.metric]
-    if not math.isfinite(value):
-        return
-    sign = 1 if run.mode == "max" else -1
-    if state.best is None or sign * value > sign * state.best.value:
+    """Copy the networks of the epoch that `select` asks for: the best so far, or the newest."""
+    value, sign = row[run.metric], 1 if run.mode == "max" else -1
+    is_better = math.isfinite(value) and (
+        state.best is None or sign * value > sign * state.best.value
+    )
+    if is_better or run.select == "last":
         state.best = Best(epoch=state.epoch, value=value, weights=copy_weights(state.evaluated))
 
 
@@ -80,6 +83,7 @@ class _Loop:
         self.noise, self.is_verified = noise_of(data), None
         if data.verified is not None and run.data.use_verified:
             self.is_verified = torch.from_numpy(data.verified.is_told)
+        self.priors = read_priors(run, data, self.noise)
         num_teams = run.num_teams(world_size())
         self.teams = Teams(num_teams) if num_teams > 1 else None
         self.learners = self._new_learners()
@@ -157,6 +161,10 @@ class _Loop:
             self.data.class_names,
         )
         figures: dict[str, Any] = {f"split/{key}": value for key, value in quality.items()}
+        if "rescued" in split.memory:
+            rescued = split.memory["rescued"].float().mean(dim=0).tolist()
+            named = zip(self.data.class_names, rescued, strict=True)
+            figures |= {f"split/rescued/{name}": num for name, num in named if num > 0}
         edges = torch.linspace(0, 1, _HISTOGRAM_BINS + 1)
         clip = getattr(self.run.method, "clip_quantile", 1.0)
         losses = scores.loss[:, scores.is_labeled]
@@ -221,14 +229,16 @@ class _Loop:
         return trained
 
     def _validate(self) -> dict[str, Any]:
-        """Return confusion matrix, metrics and loss of the mean prediction on validation data."""
+        """Return the figures of the mean prediction on validation data; see its function."""
         num_classes = self.data.num_classes
-        confusion, loss = evaluate(self.learners.evaluated, self.val, self.run, num_classes)
-        figures: dict[str, Any] = {
-            f"val/{key}": value
-            for key, value in epoch_metrics(confusion, self.data.class_names).items()
-        }
-        return figures | {"val/loss": loss, "val/confusion": confusion.tolist()}
+        prob = evaluate(self.learners.evaluated, self.val, self.run, num_classes)
+
+        def figures() -> dict[str, Any]:
+            assert prob is not None
+            names = self.data.class_names
+            return validation_figures(prob, self.val.label, names, self.priors, self.noise)
+
+        return from_rank_zero(figures)
 
 
 class _Clock:

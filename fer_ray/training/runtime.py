@@ -10,12 +10,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from fer_ray.config import RunConfig
+from fer_ray.config import RunConfig, needs_noise
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData, open_data
+from fer_ray.data.verified import noise_of
 from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.training.distributed import rank
 from fer_ray.training.loop import fit
+from fer_ray.training.operating_point import read_priors
 from fer_ray.training.state import new_state
 from fer_ray.training.warmup import SharedWarmup
 
@@ -138,7 +140,8 @@ def check_run(run: RunConfig, data: FaceData) -> None:
     """Check the settings of a run that depend on its data.
 
     Raises:
-        ConfigError: If the method or the metric names a class that the data do not have.
+        ConfigError: If the method, the metric or the prior names a class that the data do not have,
+            or the metric or the prior needs verified labels and there are none.
     """
     try:
         run.method.check_classes(data.class_names)
@@ -148,4 +151,12 @@ def check_run(run: RunConfig, data: FaceData) -> None:
     if run.metric.startswith(prefix) and run.metric.removeprefix(prefix) not in data.class_names:
         raise ConfigError(
             f"metric: expected {prefix} and one of {', '.join(data.class_names)}; got {run.metric}"
+        )
+    noise = noise_of(data)
+    read_priors(run, data, noise)
+    if noise is None and needs_noise(run.metric):
+        raise ConfigError(
+            f"metric: {run.metric} needs random verified labels, which tell how labels are wrong, "
+            "and this data set has none or too few; give some (data.verified), or take "
+            "val/natural/accuracy or val/macro_recall"
         )

@@ -83,6 +83,8 @@ def test_selection_quality_is_that_of_loops(seed: int) -> None:
     for number, name in enumerate(NAMES):
         expected = float(kept[:, label == number].double().mean())
         assert metrics[f"labeled_fraction/{name}"] == pytest.approx(expected)
+    shares = [row[label == number].double().mean() for row in kept for number in range(len(NAMES))]
+    assert metrics["min_class_fraction"] == pytest.approx(float(min(shares)))
 
 
 def test_images_of_unknown_truth_take_no_part_in_quality() -> None:
@@ -106,7 +108,11 @@ def test_no_quality_is_reported_where_there_is_nothing_to_tell_apart(truth: str)
         "all wrong": (label + 1) % 3,
     }[truth]
     metrics = selection_metrics(kept, clean_prob, label, true_label, NAMES)
-    assert set(metrics) == {"labeled_fraction", *(f"labeled_fraction/{name}" for name in NAMES)}
+    assert set(metrics) == {
+        "labeled_fraction",
+        "min_class_fraction",
+        *(f"labeled_fraction/{name}" for name in NAMES),
+    }
 
 
 @pytest.mark.parametrize("is_positive", [True, False])

@@ -1,12 +1,19 @@
 """Batches, contexts and scores for testing methods without a loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fer_ray.core.types import Labeled, Scores, StepContext, StepOutput, Unlabeled
+from fer_ray.core.types import (
+    Labeled,
+    Scores,
+    SplitResult,
+    StepContext,
+    StepOutput,
+    Unlabeled,
+)
 from tests import reference
 from tests.samples import LinearNetwork
 
@@ -55,12 +62,21 @@ def context(
     epoch: float = 5.0,
     mean_over_ranks: Callable[[Tensor], Tensor] | None = None,
     memory: Tensor | None = None,
+    prior: Sequence[float] = (1 / 3, 1 / 3, 1 / 3),
 ) -> StepContext:
-    """The context of a step in one process."""
+    """The context of a step in one process; its split has nothing but a prior."""
+    nobody = torch.zeros(2, 0)
+    split = SplitResult(
+        is_labeled=nobody.bool(),
+        clean_prob=nobody,
+        label=nobody.long(),
+        threshold=torch.zeros(3),
+        memory={"prior": torch.tensor(prior)},
+    )
     return StepContext(
         class_names=NAMES,
         class_count=torch.tensor([60, 30, 6]),
-        split=None,
+        split=split,
         network=0,
         epoch=epoch,
         num_epochs=12,

@@ -1,15 +1,19 @@
 """Co-divide: the split and the step against loops, and who learns from whom."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fer_ray.core.mixture import Mixture
-from fer_ray.core.types import EmptySplitError
+from fer_ray.core.noise_model import NoiseModel, from_predictions
+from fer_ray.core.types import EmptySplitError, Scores
 from fer_ray.methods.co_divide import CoDivide
+from fer_ray.methods.dividemix import DivideMix
 from tests import reference
 from tests.methods.batches import (
     NAMES,
@@ -30,7 +34,9 @@ THRESHOLDS = {"default": 0.4, "fear": 0.95, "anger": 0.05}
 @pytest.mark.parametrize("clip_quantile", [1.0, 0.9])
 def test_the_split_is_that_of_loops_with_the_rows_swapped(seed: int, clip_quantile: float) -> None:
     given = scores(seed, unlabelled=7)
-    method = CoDivide(thresholds=THRESHOLDS, clip_quantile=clip_quantile, monotone=False)
+    method = CoDivide(
+        thresholds=THRESHOLDS, clip_quantile=clip_quantile, monotone=False, min_class_fraction=0.0
+    )
     split = method.split(given, None, 4)
     clean_prob = reference_clean_prob(given, clip_quantile)
     np.testing.assert_allclose(split.threshold.numpy(), [0.4, 0.95, 0.05], rtol=1e-6)
@@ -76,10 +82,13 @@ def test_a_label_must_exceed_its_threshold_not_reach_it(
     def clean_prob(self: Mixture, loss: torch.Tensor, *, monotone: bool = True) -> torch.Tensor:
         return torch.where(torch.arange(len(loss)) < 5, value, value - 0.01).clamp_min(0)
 
+    def method(threshold: float) -> CoDivide:
+        return CoDivide(thresholds={"default": threshold}, min_class_fraction=0.0)
+
     monkeypatch.setattr(Mixture, "clean_prob", clean_prob)
     with pytest.raises(EmptySplitError):
-        CoDivide(thresholds={"default": value}).split(scores(0), None, 4)
-    split = CoDivide(thresholds={"default": value - 0.005}).split(scores(0), None, 4)
+        method(value).split(scores(0), None, 4)
+    split = method(value - 0.005).split(scores(0), None, 4)
     assert split.is_labeled.sum(dim=1).tolist() == [5, 5]
 
 
@@ -97,6 +106,8 @@ def test_the_mixture_is_remembered_for_its_picture() -> None:
         "mixture_mean": (2, 2),
         "mixture_std": (2, 2),
         "mixture_weight": (2, 2),
+        "rescued": (2, 3),
+        "prior": (3,),
     }
     assert bool((memory["mixture_mean"][:, 0] < memory["mixture_mean"][:, 1]).all())
 
@@ -104,7 +115,9 @@ def test_the_mixture_is_remembered_for_its_picture() -> None:
 def test_a_split_without_labels_names_epoch_thresholds_and_what_there_was() -> None:
     given = scores(0)
     with pytest.raises(EmptySplitError) as caught:
-        CoDivide(thresholds={"default": 1.0, "fear": 0.9999}).split(given, None, 17)
+        CoDivide(thresholds={"default": 1.0, "fear": 0.9999}, min_class_fraction=0.0).split(
+            given, None, 17
+        )
     message = str(caught.value)
     assert message.startswith("epoch 17: 0 images keep their label for network 0.")
     counts = [int((given.label == number).sum()) for number in range(3)]
@@ -120,7 +133,8 @@ def test_loss_and_gradient_are_those_of_a_loop(
 ) -> None:
     student, labeled = linear_network(4, 3, 1), labeled_batch(2, num_weak=0, num_strong=1)
     method = CoDivide(penalty_weight=penalty_weight, prior=prior)
-    output = method.step(student, None, labeled, None, context())
+    split = method.split(scores(0), None, 4)
+    output = method.step(student, None, labeled, None, replace(context(), split=split))
     one_hot, images = np.eye(3)[labeled.label.numpy()], labeled.strong[0].double().numpy()
     pi = np.full(3, 1 / 3) if prior == "uniform" else np.array([0.0, 0.75, 0.25])
 
@@ -201,10 +215,10 @@ def test_a_share_of_warmup_grows_with_the_epochs(
 
 
 @pytest.mark.parametrize("rule", ["adaptive_margin", "class_mean"])
-def test_the_probability_of_the_label_decides_by_the_rules_of_others(rule: str) -> None:
+def test_the_probability_of_the_label_decides_by_the_rules_of_others(rule: Any) -> None:
     given = scores(3, num=200, unlabelled=20)
     label = given.label.numpy()
-    method = CoDivide(threshold_rule=rule, margin_floor=0.3)  # type: ignore[arg-type]
+    method = CoDivide(threshold_rule=rule, margin_floor=0.3, min_class_fraction=0.0)
     split = method.split(given, None, 4)
     for network, scorer in ((0, 1), (1, 0)):
         prob = given.prob[scorer].double().numpy()
@@ -229,20 +243,103 @@ def test_a_mixture_per_class_judges_by_the_losses_of_the_same_label() -> None:
     is_clean = rng.random(800) < 0.6
     mean = np.where(label == 0, np.where(is_clean, 0.2, 1.0), np.where(is_clean, 1.0, 2.0))
     loss = np.abs(rng.normal(mean, 0.08))
+    answer = torch.from_numpy(np.where(is_clean, label, 2))
     given = replace(
         scores(0, num=800),
         label=torch.from_numpy(label),
         is_labeled=torch.ones(800, dtype=torch.bool),
         loss=torch.from_numpy(np.stack([loss, loss])).float(),
+        prob=F.one_hot(answer, 3).float().expand(2, -1, -1),
     )
 
-    def right(**fields: Any) -> float:
+    def right(given: Scores = given, **fields: Any) -> float:
         kept = CoDivide(**fields).split(given, None, 4).is_labeled[0].numpy()
         return float((kept == is_clean).mean())
 
     assert right() < 0.85
     assert right(mixture="class", shrinkage=0.0) > 0.97
     assert right(mixture="class", shrinkage=1e9) == right()
+    # Network 1 scores for network 0, so network 0 is the peer that must agree.
+    silent = torch.zeros(800, 3).index_fill(1, torch.tensor([2]), 1.0)
+    doubted = replace(given, prob=torch.stack([silent, given.prob[1]]))
+    assert right(doubted, mixture="class", shrinkage=0.0) == right()
+    heard = replace(given, prob=torch.stack([given.prob[0], silent]))
+    assert right(heard, mixture="class", shrinkage=0.0) > 0.97
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.5])
+def test_a_starved_class_keeps_its_likeliest_labels_of_each_network(fraction: float) -> None:
+    given = scores(6, num=200, unlabelled=20)
+    fields: dict[str, Any] = {"thresholds": {"default": 0.2, "fear": 1.0}}
+    free = CoDivide(**fields, min_class_fraction=0.0).split(given, None, 4)
+    split = CoDivide(**fields, min_class_fraction=fraction).split(given, None, 4)
+    assert not bool(free.is_labeled[:, given.label == 1].any())
+    assert not bool(free.memory["rescued"].any())
+    for network in (0, 1):
+        fear = torch.nonzero(given.label == 1)[:, 0]
+        likeliest = split.clean_prob[network][fear].argsort(descending=True, stable=True)
+        least = math.ceil(fraction * len(fear))
+        expected = free.is_labeled[network].clone()
+        expected[fear[likeliest[:least]]] = True
+        assert torch.equal(split.is_labeled[network], expected)
+        assert split.memory["rescued"][network].tolist() == [0, least, 0]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_the_posterior_of_the_label_under_the_noise_decides(verified: bool) -> None:
+    given = scores(7, num=200, unlabelled=20)
+    rows, label = given.is_labeled, given.label
+    transition = torch.tensor([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.0, 0.3, 0.7]])
+    noise = NoiseModel(transition=transition, prior=torch.tensor([0.2, 0.5, 0.3]), num_verified=9)
+    if verified:
+        given = replace(given, noise=noise)
+    else:
+        noise = from_predictions(given.prob.mean(dim=0)[rows], label[rows])
+    method = CoDivide(clean_prob="posterior", prior="verified", thresholds={"fear": 0.7})
+    assert method.reads_prob
+    split = method.split(given, None, 4)
+    matrix = noise.transition.double().numpy()
+    for network, scorer in ((0, 1), (1, 0)):
+        for row in torch.nonzero(rows)[:, 0].tolist():
+            y, prob = int(label[row]), given.prob[scorer, row].double().numpy()
+            clean = prob[y] * matrix[y, y] / (prob @ matrix[:, y])
+            assert float(split.clean_prob[network, row]) == pytest.approx(clean, rel=1e-4)
+            assert bool(split.is_labeled[network, row]) == (clean > (0.7 if y == 1 else 0.5))
+        assert not bool(split.clean_prob[network, ~rows].any())
+    torch.testing.assert_close(split.memory["prior"], noise.prior)
+    assert "mixture_mean" not in split.memory
+
+
+@pytest.mark.parametrize("kind", [CoDivide, DivideMix])
+def test_the_given_prior_is_the_share_of_all_given_labels(kind: Any) -> None:
+    given = scores(5, num=90, unlabelled=30)
+    prior = kind().split(given, None, 4).memory["prior"]
+    count = np.bincount(given.label.numpy()[:60], minlength=3) + 1
+    np.testing.assert_allclose(prior.numpy(), count / count.sum(), rtol=1e-6)
+    uniform = kind(prior="uniform").split(given, None, 4).memory["prior"]
+    np.testing.assert_allclose(uniform.numpy(), np.full(3, 1 / 3), rtol=1e-6)
+    weighted = kind(prior={"fear": 3.0, "anger": 1.0}).split(given, None, 4).memory["prior"]
+    assert weighted.tolist() == [0.0, 0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reads"),
+    [
+        ({}, False),
+        ({"mixture": "class"}, True),
+        ({"clean_prob": "posterior"}, True),
+        ({"prior": "verified"}, True),
+        ({"threshold_rule": "class_mean"}, True),
+    ],
+)
+def test_predictions_are_gathered_only_if_they_are_read(
+    fields: dict[str, Any], reads: bool
+) -> None:
+    method = CoDivide(**fields)
+    assert method.reads_prob == reads
+    given = scores(4)
+    if not reads:
+        method.split(replace(given, prob=given.prob[:, :0]), None, 4)
 
 
 def test_an_estimated_prior_is_the_share_of_the_labels_kept() -> None:
@@ -263,7 +360,8 @@ def test_an_estimated_prior_is_the_share_of_the_labels_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"shrinkage": -1.0}, {"margin_floor": 1.5}, {"prior": "guessed"}]
+    "wrong",
+    [{"shrinkage": -1.0}, {"margin_floor": 1.5}, {"prior": "guessed"}, {"min_class_fraction": 1.1}],
 )
 def test_fields_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

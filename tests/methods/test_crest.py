@@ -85,7 +85,12 @@ def test_generations_and_their_cosines() -> None:
 @pytest.mark.parametrize("labels", ["noisy", "trusted"])
 def test_a_generation_keeps_its_split_and_the_next_admits_and_starts_anew(labels: Any) -> None:
     method = CReST(
-        labels=labels, mixture="global", warmup_epochs=2, generation_epochs=2, clean_threshold=0.4
+        labels=labels,
+        mixture="global",
+        warmup_epochs=2,
+        generation_epochs=2,
+        clean_threshold=0.4,
+        min_class_fraction=0.0,
     )
     first_scores, later = (one_network(seed, num=120, unlabelled=70) for seed in (0, 1))
     first = method.split(first_scores, None, 3)

@@ -1,5 +1,6 @@
 """DivideMix against the paper in loops: split, targets, mixture, loss, gradient."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -271,7 +272,7 @@ def test_warmup_punishes_confidence(confidence_weight: float) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_split_is_that_of_loops_with_the_rows_swapped(seed: int) -> None:
     given = scores(seed, unlabelled=5)
-    split = DivideMix(clean_threshold=0.6).split(given, None, 4)
+    split = DivideMix(clean_threshold=0.6, min_class_fraction=0.0).split(given, None, 4)
     clean_prob = reference_clean_prob(given)
     for network, scorer in ((0, 1), (1, 0)):
         np.testing.assert_allclose(split.clean_prob[network].numpy(), clean_prob[scorer], atol=1e-4)
@@ -289,10 +290,10 @@ def test_a_label_must_exceed_the_threshold_not_reach_it(monkeypatch: pytest.Monk
         return torch.where(torch.arange(len(loss)) < 5, 0.75, 0.5)
 
     monkeypatch.setattr(Mixture, "clean_prob", clean_prob)
-    split = DivideMix(clean_threshold=0.5).split(scores(0), None, 4)
+    split = DivideMix(clean_threshold=0.5, min_class_fraction=0.0).split(scores(0), None, 4)
     assert split.is_labeled.sum(dim=1).tolist() == [5, 5]
     with pytest.raises(EmptySplitError):
-        DivideMix(clean_threshold=0.75).split(scores(0), None, 4)
+        DivideMix(clean_threshold=0.75, min_class_fraction=0.0).split(scores(0), None, 4)
 
 
 def test_the_mixture_sees_the_mean_of_the_last_losses() -> None:
@@ -321,7 +322,23 @@ def test_a_split_without_labels_names_epoch_and_threshold() -> None:
     with pytest.raises(
         EmptySplitError, match=r"epoch 9: 0 images keep.*neutral 1\.00 \(largest of"
     ):
-        DivideMix(clean_threshold=1.0).split(scores(0), None, 9)
+        DivideMix(clean_threshold=1.0, min_class_fraction=0.0).split(scores(0), None, 9)
+
+
+def test_a_rescued_label_counts_as_much_as_the_least_likely_kept_one() -> None:
+    given = scores(3, num=200, unlabelled=10)
+    method = DivideMix(clean_threshold=1.0, min_class_fraction=0.2)
+    split = method.split(given, None, 4)
+    low = DivideMix(clean_threshold=0.0, min_class_fraction=0.2).split(given, None, 4)
+    for network in (0, 1):
+        kept, prob = split.is_labeled[network], low.clean_prob[network]
+        for number in range(3):
+            own = given.label == number
+            least = math.ceil(0.2 * int(own.sum()))
+            assert int(kept[own].sum()) == int(split.memory["rescued"][network, number]) == least
+            assert prob[own & kept].min() >= prob[own & ~kept].max()
+        assert bool((split.clean_prob[network][kept] == 1.0).all())
+        assert torch.equal(split.clean_prob[network][~kept], prob[~kept])
 
 
 def test_one_image_is_not_enough_to_learn_from() -> None:
@@ -329,7 +346,7 @@ def test_one_image_is_not_enough_to_learn_from() -> None:
     order = given.loss.sum(dim=0).argsort()
     only = replace(given, is_labeled=torch.isin(torch.arange(60), order[[0, -1]]))
     with pytest.raises(EmptySplitError, match="epoch 9: 1 images keep"):
-        DivideMix().split(only, None, 9)
+        DivideMix(min_class_fraction=0.0).split(only, None, 9)
 
 
 @pytest.mark.parametrize("num_views", [1, 2, 3])
@@ -377,7 +394,7 @@ def blind_network(seed: int) -> BlindNetwork:
 def scored_context(seed: int, network: int) -> tuple[StepContext, torch.Tensor]:
     """A context whose split has drawn softmaxes of two networks for 120 images, and these."""
     given = scores(seed, 120)
-    split = DivideMix(guesses="scored").split(given, None, 4)
+    split = DivideMix(guesses="scored", prior="uniform").split(given, None, 4)
     return replace(context(seed, EPOCH), split=split, network=network), given.prob
 
 

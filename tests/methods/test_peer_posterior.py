@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fer_ray.core.noise_model import NoiseModel, from_predictions
 from fer_ray.core.types import Labeled, Scores, SplitResult, StepContext
+from fer_ray.data import NOT_VERIFIED, Verified, noise_of
 from fer_ray.methods.peer_posterior import PeerPosterior
 from tests import reference
 from tests.samples import faces, linear_network, make_run, train
@@ -158,7 +159,7 @@ def test_a_step_is_cross_entropy_against_the_targets_plus_the_penalty() -> None:
         total -= float((taught * np.log(prob[place])).sum())
     prior = scores.noise.prior.numpy()
     penalty = float((prior * np.log(prior / prob.mean(axis=0))).sum())
-    assert float(output.loss) == pytest.approx(total / len(rows) + 0.7 * penalty, abs=1e-5)
+    assert float(output.loss.detach()) == pytest.approx(total / len(rows) + 0.7 * penalty, abs=1e-5)
     torch.testing.assert_close(memory[rows], torch.from_numpy(prob), atol=1e-6, rtol=0)
 
 
@@ -183,6 +184,27 @@ def test_nobody_is_dropped() -> None:
     assert state.split is not None
     assert not state.split.is_labeled.any()
     assert all((memory.sum(dim=1) > 0).all() for memory in state.memory)
+
+
+@pytest.mark.parametrize("use_verified", [True, False])
+def test_verified_labels_reach_the_split(use_verified: bool) -> None:
+    plain = faces(num_train=160, noise=0.3)
+    is_seen = np.arange(160) % 4 == 0
+    verified = Verified(
+        label=np.where(is_seen, plain.train.true_label, NOT_VERIFIED),
+        is_random=np.ones(160, dtype=bool),
+        given=plain.train.label,
+    )
+    label = np.where(is_seen & use_verified, plain.train.true_label, plain.train.label)
+    data = replace(plain, train=replace(plain.train, label=label), verified=verified)
+    run = make_run("peer_posterior", data__use_verified=use_verified)
+    state, _ = train(run, data)
+    assert state.split is not None
+    noise = noise_of(data)
+    assert noise is not None
+    assert torch.equal(state.split.memory["transition"], noise.transition)
+    is_certain = state.split.clean_prob[:, torch.from_numpy(is_seen)] == 1
+    assert bool(is_certain.all()) == use_verified
 
 
 def test_wrong_labels_are_found() -> None:

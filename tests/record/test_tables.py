@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer_ray.record.tables import confusion_table, recall_table
+from fer_ray.record.tables import confusion_table, points_table, recall_table
 from fer_ray.record.text import abbreviate
 from tests.record.drawing import NAMES, drawn
 
@@ -35,3 +35,16 @@ def test_confusion_table_ends_with_the_share_of_the_true_class() -> None:
     lines = drawn(confusion_table([[0, 0], [1, 3]], ["fear", "anger"]))
     assert lines[1].split() == ["fear", "0", "0", "-"]
     assert lines[2].split() == ["anger", "1", "3", "0.7500"]
+
+
+def test_points_table_has_a_line_per_operating_point() -> None:
+    points = {
+        "trained": {"accuracy": 0.665, "macro_recall": 0.571},
+        "natural": {"accuracy": 0.735, "macro_recall": float("nan")},
+    }
+    lines = [line.split() for line in drawn(points_table(points))]
+    assert lines == [
+        ["operating", "point", "accuracy", "macro", "recall"],
+        ["trained", "0.6650", "0.5710"],
+        ["natural", "0.7350", "-"],
+    ]

@@ -124,7 +124,11 @@ def test_offline_run_is_complete(machine: pytest.MonkeyPatch, tmp_path: Path) ->
     tracker = start(tmp_path / "new", job_type="trial")
     for epoch in (1, 2, 2, 3):
         tracker.log(make_row(epoch))
-    summary = {"best": {"epoch": 2, "val": {"macro_recall": float("nan")}}}
+    points = {"natural": {"accuracy": 0.75, "macro_recall": 0.5, "recall": {"fear": 0.25}}}
+    summary = {
+        "best": {"epoch": 2, "val": {"macro_recall": float("nan")}},
+        "test": {"points": points},
+    }
     tracker.finish(summary=summary, pictures={"test/confusion": picture()})
     (run,) = written_runs(tmp_path / "new")
     assert (run.run.project, run.run.run_group, run.run.job_type) == ("fer_ray", "search", "trial")
@@ -143,6 +147,7 @@ def test_offline_run_is_complete(machine: pytest.MonkeyPatch, tmp_path: Path) ->
     assert row["split/mixture/network_0/weight_low"] == 0.6
     assert last["test/confusion/_type"] == "image-file"
     assert run.summary["best"] == {"epoch": 2, "val": {"macro_recall": None}}
+    assert run.summary["test"] == {"points": points}
     assert b"hunter2" not in next((tmp_path / "new").glob("**/*.wandb")).read_bytes()
 
 

@@ -157,7 +157,7 @@ def test_an_unknown_variant_is_refused() -> None:
 
 @pytest.mark.parametrize("method", ["cross_entropy", "co_divide", "co_teaching"])
 def test_every_method_is_evaluated_by_averages_if_the_run_asks_for_them(method: str) -> None:
-    run = make_run(method, optim__average_decay=0.9, optim__epochs=2)
+    run = make_run(method, optim__average_decay=0.9, optim__epochs=3)
     state, _ = train(run, faces())
     assert len(state.averages) == len(state.networks)
     assert state.evaluated == state.averages

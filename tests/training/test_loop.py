@@ -181,7 +181,8 @@ FIELDS = ("images", "label", "true_label", "row")
 
 
 def test_a_split_with_too_few_labels_ends_the_run() -> None:
-    run = make_run("co_divide", method__thresholds={"default": 0.5, "fear": 1.0, "anger": 1.0})
+    thresholds = {"default": 0.5, "fear": 1.0, "anger": 1.0}
+    run = make_run("co_divide", method__thresholds=thresholds, method__min_class_fraction=0.0)
     data = faces(num_classes=4)
     only = data.train.take(np.flatnonzero(data.train.label >= 2))
     rest = data.train.take(
@@ -191,6 +192,22 @@ def test_a_split_with_too_few_labels_ends_the_run() -> None:
     few = replace(data, train=type(only)(**dict(zip(FIELDS, joined, strict=True))))
     with pytest.raises(EmptySplitError, match=r"epoch 3: [01] images keep their label for network"):
         train(run, few)
+
+
+def test_a_row_names_the_classes_that_the_floor_has_kept_from_starving() -> None:
+    thresholds = {"default": 0.01, "fear": 1.0}
+    run = make_run(
+        "co_divide", method__thresholds=thresholds, method__min_class_fraction=0.25, optim__epochs=3
+    )
+    data = faces()
+    _, rows = train(run, data)
+    num = math.ceil(0.25 * int((data.train.label == 2).sum()))
+    assert rows[-1]["split/rescued/fear"] == num
+    assert rows[-1]["split/labeled_fraction/fear"] == pytest.approx(
+        num / int((data.train.label == 2).sum())
+    )
+    assert rows[-1]["split/min_class_fraction"] == rows[-1]["split/labeled_fraction/fear"]
+    assert "split/min_class_fraction" not in rows[0]
 
 
 def test_equal_losses_cannot_be_split() -> None:

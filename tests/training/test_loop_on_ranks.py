@@ -241,7 +241,7 @@ def fit_with(overrides: dict[str, Any]) -> None:
 
 
 def test_an_empty_split_is_raised_on_both_ranks(gloo_pair: GlooRanks) -> None:
-    overrides = {"method__thresholds": {"default": 1.0}}
+    overrides = {"method__thresholds": {"default": 1.0}, "method__min_class_fraction": 0.0}
     for error in gloo_pair.outcomes(fit_with, [(overrides,)] * 2):
         assert isinstance(error, EmptySplitError)
         assert "epoch 3: 0 images keep their label" in str(error)
