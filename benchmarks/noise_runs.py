@@ -131,7 +131,6 @@ def fitted_epochs(raw: Mapping[str, Any], cost: Mapping[str, Any], budget: float
         cost: From `measure_cost`.
         budget: Forward-equivalents per training image, of all members.
     """
-
     most = int(np.ceil(budget / min(cost["warmup"], cost["later"]))) + 1
     misses = {}
     for epochs in range(1, most + 1):
