@@ -13,7 +13,7 @@ from rich.console import Console
 from fer_ray.commands.arguments import absolute_data, run_overrides, run_parser
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.process import InterruptedRunError, command
-from fer_ray.commands.tables import print_config, print_notes, print_result
+from fer_ray.commands.tables import print_config, print_notes, print_reference, print_result
 from fer_ray.core.yaml_input import load_yaml
 from fer_ray.on_ray.cluster import connect
 from fer_ray.record.console import error_paragraph
@@ -70,6 +70,9 @@ def _tune(argv: Sequence[str] | None) -> int:
         highlight=False,
         soft_wrap=True,
     )
+    if space.reference is not None:
+        method, epochs = space.reference.method.label, space.reference.optim.epochs
+        console.print(f"reference: {method}, {epochs} epochs", highlight=False)
     if args.dry_run:
         for key, value in space.default_params().items():
             console.print(f"  first trial: {key} = {value}", highlight=False)
@@ -129,7 +132,7 @@ def _plan(
 
 
 def _report(plan: SearchPlan, console: Console, wall_s: float) -> int:
-    """Test the best trial once, write the search's files, print the tables."""
+    """Test the best trial and the reference once, write the search's files, print the tables."""
     table = trial_table(plan.folder, plan.space.metric, plan.space.mode)
     plan.folder.write_text("trials.csv", table_csv(table))
     best = best_trial(table, plan.space.mode)
@@ -147,6 +150,7 @@ def _report(plan: SearchPlan, console: Console, wall_s: float) -> int:
         shown = f"{value:.4g}" if isinstance(value, float) else value
         console.print(f"  {key}: {shown}", highlight=False)
     print_result(console, summary, plan.data, plan.folder / best["trial"])
+    print_reference(console, summary)
     console.print(f"search: {plan.folder}", highlight=False, soft_wrap=True)
     if plan.wandb == "offline":
         console.print(sync_hint(wandb_directory(plan.folder)), highlight=False, soft_wrap=True)

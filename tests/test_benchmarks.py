@@ -34,7 +34,9 @@ SCRIPTS = (
     "real_noise",
     "time_to_accuracy",
     "scale",
+    "searcher",
 )
+ON_RAY = ("search", "tuning")
 GOOD: dict[str, Any] = {
     "benchmark": "epoch",
     "command": "python benchmarks/epoch.py",
@@ -50,7 +52,9 @@ def result_files() -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in report.RESULTS.glob("*")}
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, pytest.param("search", marks=pytest.mark.ray)])
+@pytest.mark.parametrize(
+    "name", [*SCRIPTS, *(pytest.param(name, marks=pytest.mark.ray) for name in ON_RAY)]
+)
 def test_quick_runs_and_writes_nothing(name: str, cache_dir: str) -> None:
     before = result_files()
     run = subprocess.run(

@@ -30,6 +30,7 @@ SPACE: dict[str, Any] = {
         "optim": {"epochs": EPOCHS, "batch_size": 32, "learning_rate": 0.05},
         "workers": {"num_workers": 1},
     },
+    "reference": {"method": "cross_entropy"},
     "method": "grid",
     "metric": {"name": "val/macro_recall", "goal": "maximize"},
     "run_cap": 3,
@@ -57,9 +58,10 @@ def _strict(line: str) -> dict[str, Any]:
     return row
 
 
-def _rows(search: Path, number: int) -> list[dict[str, Any]]:
+def _rows(search: Path, trial: int | str) -> list[dict[str, Any]]:
     """Read a trial's rows without durations."""
-    path = search / f"trial_{number:03d}" / "metrics.jsonl"
+    name = f"trial_{trial:03d}" if isinstance(trial, int) else trial
+    path = search / name / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [_timeless(_strict(line)) for line in lines]
 
@@ -86,9 +88,10 @@ def test_a_search_writes_its_record(uninterrupted: tuple[Path, Command]) -> None
     summary = _strict((search / "summary.json").read_text())
     failure = json.loads((search / "trial_002" / "failure.json").read_text())
 
-    assert [row["trial"] for row in trials] == ["trial_001", "trial_002", "trial_003"]
-    assert [row["method.thresholds.default"] for row in trials] == ["0.5", "1.0", "0.6"]
-    assert [row["epochs"] for row in trials] == [str(EPOCHS), "1", str(EPOCHS)]
+    names = ["trial_001", "trial_002", "trial_003", "reference"]
+    assert [row["trial"] for row in trials] == names
+    assert [row["method.thresholds.default"] for row in trials] == ["0.5", "1.0", "0.6", ""]
+    assert [row["epochs"] for row in trials] == [str(EPOCHS), "1", str(EPOCHS), str(2 * EPOCHS)]
     assert failure["kind"] == "EmptySplitError"
     assert trials[1]["failure"].startswith("EmptySplitError: ")
     assert trials[0]["failure"] == trials[2]["failure"] == ""
@@ -105,6 +108,26 @@ def test_a_search_writes_its_record(uninterrupted: tuple[Path, Command]) -> None
     assert list(summary["test"]["recall"]) == summary["classes"] == list(CLASSES)
     assert summary["wall_s"] > 0
     assert f"Best of the search: {best['trial']}" in command.output
+
+
+@pytest.mark.ray
+def test_the_reference_is_tested_beside_the_best_trial(
+    uninterrupted: tuple[Path, Command],
+) -> None:
+    search, command = uninterrupted
+    summary = _strict((search / "summary.json").read_text())
+    reference = summary["reference"]
+
+    assert (reference["trial"], reference["epochs"]) == ("reference", 2 * EPOCHS)
+    assert reference["config"]["method"]["name"] == "cross_entropy"
+    recalls = [row["val/macro_recall"] for row in _rows(search, "reference")]
+    assert len(recalls) == 2 * EPOCHS
+    assert reference["val"]["macro_recall"] == recalls[reference["epoch"] - 1]
+    own = _strict((search / "reference" / "summary.json").read_text())
+    assert own["test"] == reference["test"]
+    assert own["test"] != summary["test"]
+    ahead = 100 * (summary["test"]["macro_recall"] - reference["test"]["macro_recall"])
+    assert f"{ahead:+.1f}" in command.output
 
 
 @pytest.mark.ray
@@ -156,9 +179,10 @@ def test_a_search_leaves_offline_runs_and_no_process(
 
     runs = {run.run.display_name: run for run in read_runs(search)}
 
-    assert set(runs) == {"trial_001", "trial_002", "trial_003"}
+    assert set(runs) == {"trial_001", "trial_002", "trial_003", "reference"}
     epochs = {name: sum("val/loss" in row for row in run.history) for name, run in runs.items()}
-    assert epochs == {"trial_001": EPOCHS, "trial_002": 1, "trial_003": EPOCHS}
+    by_trial = {"trial_001": EPOCHS, "trial_002": 1, "trial_003": EPOCHS}
+    assert epochs == by_trial | {"reference": 2 * EPOCHS}
     assert runs["trial_001"].exit_code == runs["trial_003"].exit_code == 0
     assert runs["trial_002"].exit_code == 1
     assert "wandb sync" in command.output
@@ -206,12 +230,13 @@ def test_an_interrupted_and_killed_search_resumes_exactly(
 
     third = _search(launch, space, "--wandb", "disabled", "--resume")
     assert third.wait() == 0, third.output
-    for number in (1, 2, 3):
-        assert _rows(search, number) == _rows(uninterrupted[0], number), f"trial {number}"
+    for trial in (1, 2, 3, "reference"):
+        assert _rows(search, trial) == _rows(uninterrupted[0], trial), trial
     again = _strict((search / "summary.json").read_text())
     once = _strict((uninterrupted[0] / "summary.json").read_text())
     assert again["num_trials"] == 3
     assert again["test"] == once["test"]
+    assert again["reference"]["test"] == once["reference"]["test"]
     assert third.leftovers() == []
 
 
@@ -247,6 +272,7 @@ def test_a_stopped_trial_frees_its_cpus_for_the_next(
     run["workers"] = {"num_workers": num_workers, "cpus_per_worker": cpus}
     changes = {
         "run": run,
+        "reference": None,
         "metric": {"name": "val/loss", "goal": "minimize"},
         "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2},
         "parameters": {"optim.learning_rate": {"values": rates}},

@@ -1,17 +1,19 @@
 """What commands print besides their progress."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.record.tables import confusion_table, points_table, recall_table
+from fer_ray.record.tables import confusion_table, plain_table, points_table, recall_table
+from fer_ray.record.text import metric_text
 from fer_ray.training.scaling import PARTS, Point
 
 _RESCUED = "split/rescued/"
@@ -65,6 +67,28 @@ def print_result(
     console.print(points_table(test["points"]))
     print_notes(console, rescue_notes(JsonLinesTracker(folder).rows))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
+
+
+def print_reference(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print how far the best trial of a search is ahead of the reference, if there is one."""
+    best, reference = summary["best"], summary.get("reference")
+    if reference is None:
+        return
+    if "failure" in reference:
+        text = f"\nThe reference has no result: {reference['failure']}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        return
+    ours = {**best, "test": summary["test"]}
+    names = (best["trial"], reference["config"]["method"]["name"], "ahead, points")
+    table = plain_table([Column(""), *(Column(name, justify="right") for name in names)])
+    for part, key in itertools.product(("test", "val"), ("macro_recall", "accuracy")):
+        pair = ours[part][key], reference[part][key]
+        label = f"{'validation' if part == 'val' else part} {key.replace('_', ' ')}"
+        table.add_row(label, *map(metric_text, pair), f"{100 * (pair[0] - pair[1]):+.1f}")
+    table.add_row("epochs", *(str(row["epochs"]) for row in (ours, reference)), "")
+    table.add_row("seconds", *(f"{row['wall_s']:.0f}" for row in (ours, reference)), "")
+    console.print("\nThe best trial and the reference:", highlight=False)
+    console.print(table)
 
 
 def scaling_table(points: Sequence[Point], title: str) -> Table:

@@ -48,7 +48,7 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
         space=space,
         folder=plan.folder,
         class_names=plan.data.class_names,
-        num_trials=plan.num_trials,
+        num_trials=num_runs(plan),
         wandb=plan.wandb,
         wandb_dir=wandb_dir,
     )
@@ -60,10 +60,15 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
         grid = tuner.fit()
     except KeyboardInterrupt:
         return False
-    if len(grid) < plan.num_trials or not all(map(_is_over, grid)):
+    if len(grid) < num_runs(plan) or not all(map(_is_over, grid)):
         return False
     plan.folder.delete(WARMUP)
     return True
+
+
+def num_runs(plan: SearchPlan) -> int:
+    """Return the number of trials, with the reference."""
+    return plan.num_trials + (plan.space.reference is not None)
 
 
 def _is_over(result: Any) -> bool:
@@ -90,7 +95,7 @@ def _tuner(
         tune_config=tune.TuneConfig(
             metric=space.metric,
             mode=space.mode,
-            num_samples=plan.num_trials,
+            num_samples=num_runs(plan),
             max_concurrent_trials=concurrent,
             search_alg=make_searcher(space, plan.num_trials, largest.seed),
             scheduler=make_scheduler(space.early_terminate, largest.optim.epochs),

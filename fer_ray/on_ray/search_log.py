@@ -15,7 +15,16 @@ from fer_ray.record.storage import Folder
 from fer_ray.record.trackers import NullTracker, Tracker
 from fer_ray.record.trial_table import TrialTable
 from fer_ray.record.wandb_run import WandbMode, WandbTracker, open_wandb
-from fer_ray.search.layout import FAILURE, PARAMS, best_row, checkpoints_of, sampled, trial_name
+from fer_ray.search.layout import (
+    FAILURE,
+    PARAMS,
+    best_row,
+    checkpoints_of,
+    is_reference,
+    run_of,
+    sampled,
+    trial_name,
+)
 from fer_ray.search.space import SearchSpace
 from fer_ray.training.finish import fill_gap
 
@@ -156,7 +165,7 @@ class SearchLog(tune.Callback):
     def _run(self, trial: Any) -> RunConfig:
         name = trial_name(trial.config)
         if name not in self._runs:
-            self._runs[name] = self._space.run_config(sampled(trial.config))
+            self._runs[name] = run_of(self._space, trial.config)
         return self._runs[name]
 
     def _open(self, trial: Any) -> tuple[JsonLinesTracker, Tracker]:
@@ -223,6 +232,7 @@ class SearchLog(tune.Callback):
             rows[-1]["epoch"] if rows else 0,
             self._run(trial).optim.epochs,
             rows[-1][self._space.metric] if rows else None,
-            best[self._space.metric] if best else None,
+            # The best of the search is none of the reference's.
+            best[self._space.metric] if best and not is_reference(trial.config) else None,
             sampled(trial.config),
         )

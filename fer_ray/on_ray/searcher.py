@@ -7,24 +7,84 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from fer_ray.search.layout import REFERENCE_CONFIG, is_reference
 from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import EarlyTerminate
 
 _MIN_RANDOM = 3
 
 
-def make_searcher(space: SearchSpace, num_trials: int, seed: int) -> OptunaSearch:
+class SpaceSearch(OptunaSearch):
+    """Optuna's search of a space, with the space's reference as one more trial.
+
+    The reference is trained beside the first trials, so that no process waits for it at the end.
+    Optuna does not know of it.
+    """
+
+    has_reference = False
+    _reference_id: str | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Return the next configuration: the default one, the reference, then Optuna's."""
+        is_due = self.has_reference and self._reference_id is None and self._ot_trials
+        if is_due or trial_id == self._reference_id:
+            self._reference_id = trial_id
+            return dict(REFERENCE_CONFIG)
+        params: dict[str, Any] = super().suggest(trial_id)
+        return params
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell Optuna the result of an epoch."""
+        if trial_id != self._reference_id:
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell Optuna how a trial ended."""
+        if trial_id != self._reference_id:
+            super().on_trial_complete(trial_id, result, error)
+
+
+class SpaceScheduler(ASHAScheduler):
+    """ASHA that never stops the reference and does not compare trials with it."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Put a trial into a bracket."""
+        if not is_reference(trial.config):
+            super().on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide whether a trial goes on."""
+        if is_reference(trial.config):
+            return str(TrialScheduler.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Record the last result of a trial."""
+        if not is_reference(trial.config):
+            super().on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that ended before it ran."""
+        if not is_reference(trial.config):
+            super().on_trial_remove(tune_controller, trial)
+
+
+def make_searcher(space: SearchSpace, num_trials: int, seed: int) -> SpaceSearch:
     """Make Optuna's searcher for any kind of search; the default configuration is tried first."""
-    return OptunaSearch(
+    searcher = SpaceSearch(
         functools.partial(_suggest, space),
         metric=space.metric,
         mode=space.mode,
         points_to_evaluate=first_points(space),
-        sampler=_sampler(space, num_trials, seed),
+        sampler=make_sampler(space, num_trials, seed),
     )
+    searcher.has_reference = space.reference is not None
+    return searcher
 
 
-def _sampler(space: SearchSpace, num_trials: int, seed: int) -> Any:
+def make_sampler(space: SearchSpace, num_trials: int, seed: int) -> Any:
     """Return Optuna's sampler: random draws, or TPE after a few of them.
 
     TPE looks at all parameters together (in groups, where some exist in a part of the trials only),
@@ -56,7 +116,7 @@ def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialSchedul
     """Make the scheduler: ASHA, or FIFO if no trial is to be stopped before its last epoch."""
     if stop is None or stop.min_iter is None or stop.min_iter >= num_epochs:
         return FIFOScheduler()
-    return ASHAScheduler(
+    return SpaceScheduler(
         time_attr="epoch",
         # One epoch more than there are, so that a trial that reaches its end does not count as
         # stopped.

@@ -14,7 +14,15 @@ from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import DRIVER
 from fer_ray.on_ray.trainer import PERMANENT_ERRORS, RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.storage import Folder
-from fer_ray.search.layout import TRAIN_NAME, TRAIN_RUNS, WARMUP, sampled, trial_name, worst_value
+from fer_ray.search.layout import (
+    TRAIN_NAME,
+    TRAIN_RUNS,
+    WARMUP,
+    is_reference,
+    run_of,
+    trial_name,
+    worst_value,
+)
 from fer_ray.search.space import SearchSpace
 from fer_ray.training.finish import newest_checkpoint
 from fer_ray.training.runtime import Save, open_run_data, train_run
@@ -57,9 +65,9 @@ def run_trial(
         folder: Folder of the search.
         shares_warmup: Whether trials share their warm-ups.
     """
-    run = space.run_config(sampled(config))
+    run = run_of(space, config)
     name = trial_name(config)
-    shared = folder / WARMUP if shares_warmup else None
+    shared = folder / WARMUP if shares_warmup and not is_reference(config) else None
     epoch = 0
     quiet_ray()
 
@@ -113,7 +121,7 @@ def trial_resources(
         space: The search space.
         drivers: Amount of the resource `trial_driver` in the cluster.
     """
-    workers = space.run_config(sampled(config)).workers
+    workers = run_of(space, config).workers
     gpus = workers.gpus_per_worker
     assert gpus != "auto"
     if workers.num_workers == 1:

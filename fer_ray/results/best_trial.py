@@ -10,7 +10,7 @@ from typing import Any
 
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.search.layout import FAILURE, PARAMS, best_row, checkpoints_of
+from fer_ray.search.layout import FAILURE, PARAMS, REFERENCE, best_row, checkpoints_of
 from fer_ray.search.plan import SearchPlan
 from fer_ray.search.sweep import MetricMode
 from fer_ray.training.finish import (
@@ -28,13 +28,14 @@ def trial_table(search: Folder, metric: str, mode: MetricMode) -> list[dict[str,
     """Read the files of all trials into a table.
 
     Returns:
-        A row per trial, ordered by name: `trial`, `epochs`, `best_epoch`, `best` (value of the
-        metric), `seconds`, `failure`, `params`.
+        A row per trial, ordered by name, the reference last: `trial`, `epochs`, `best_epoch`,
+        `best` (value of the metric), `seconds`, `failure`, `params`.
     """
     table = []
-    for name in search.names():
+    trials = sorted(name for name in search.names() if name.startswith("trial_"))
+    for name in [*trials, REFERENCE]:
         folder = search / name
-        if not name.startswith("trial_") or not folder.exists(PARAMS):
+        if not folder.exists(PARAMS):
             continue
         rows = JsonLinesTracker(folder).rows
         best = best_row(rows, metric, mode)
@@ -54,10 +55,18 @@ def trial_table(search: Folder, metric: str, mode: MetricMode) -> list[dict[str,
 
 
 def best_trial(table: Sequence[Mapping[str, Any]], mode: MetricMode) -> Mapping[str, Any] | None:
-    """Return the first trial with the best value; `None` if all failed or have no value."""
-    scored = [row for row in table if row["failure"] is None and row["best"] is not None]
+    """Return the first trial with the best value; `None` if all failed or have no value.
+
+    The reference is none of them.
+    """
+    scored = [row for row in table if row["trial"] != REFERENCE and has_result(row)]
     sign = 1 if mode == "max" else -1
     return max(scored, key=lambda row: sign * float(row["best"]), default=None)
+
+
+def has_result(row: Mapping[str, Any]) -> bool:
+    """Return whether a trial of the table did not fail and has a value of the metric."""
+    return row["failure"] is None and row["best"] is not None
 
 
 def table_csv(table: Sequence[Mapping[str, Any]]) -> str:
@@ -74,7 +83,7 @@ def table_csv(table: Sequence[Mapping[str, Any]]) -> str:
 def finish_search(
     plan: SearchPlan, table: Sequence[Mapping[str, Any]], best: Mapping[str, Any], wall_s: float
 ) -> dict[str, Any]:
-    """Test the best trial once, and write its files and those of the search.
+    """Test the best trial and the reference once; write their files and those of the search.
 
     Args:
         plan: The search.
@@ -83,18 +92,47 @@ def finish_search(
         wall_s: Seconds that the search took.
 
     Returns:
-        The content of the trial's `summary.json`, but for `wall_s`.
+        The content of the search's `summary.json`.
     """
-    folder, device = plan.folder / best["trial"], evaluation_device()
-    run = plan.space.run_config(best["params"])
-    run = resolve_gpus(run, 1.0 if device.type == "cuda" else 0.0)
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = newest_checkpoint(checkpoints_of(plan.folder, best["trial"]), Path(scratch))
-        summary, _ = finish_run(run, plan.data, checkpoint, folder, device)
-    write_summary(folder, summary | {"wall_s": best["seconds"]})
-    trial = {"trial": best["trial"], **summary["best"], "config": best["params"]}
-    head = {"metric": plan.space.metric, "mode": plan.space.mode, "num_trials": len(table)}
-    write_summary(plan.folder, {**head, "wall_s": wall_s, **summary, "best": trial})
+    summary = _test(plan, best)
+    folder = plan.folder / best["trial"]
+    trial = _figures(best, summary)
+    num_trials = sum(row["trial"] != REFERENCE for row in table)
+    head = {"metric": plan.space.metric, "mode": plan.space.mode, "num_trials": num_trials}
+    whole = {**head, "wall_s": wall_s, **summary, "best": trial}
+    for row in table:
+        if row["trial"] == REFERENCE:
+            whole["reference"] = _reference(plan, row)
+    write_summary(plan.folder, whole)
     for name in ("confusion_matrix.csv", "confusion_matrix.png"):
         plan.folder.write_bytes(name, folder.read_bytes(name))
+    return whole
+
+
+def _test(plan: SearchPlan, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Test a trial once and write its files; return the content of its summary."""
+    folder, device = plan.folder / row["trial"], evaluation_device()
+    reference = plan.space.reference if row["trial"] == REFERENCE else None
+    run = reference or plan.space.run_config(row["params"])
+    run = resolve_gpus(run, 1.0 if device.type == "cuda" else 0.0)
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = newest_checkpoint(checkpoints_of(plan.folder, row["trial"]), Path(scratch))
+        summary, _ = finish_run(run, plan.data, checkpoint, folder, device)
+    write_summary(folder, summary | {"wall_s": row["seconds"]})
     return summary
+
+
+def _figures(row: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the search's summary says of one trial."""
+    time = {"epochs": row["epochs"], "wall_s": row["seconds"]}
+    return {"trial": row["trial"], **summary["best"], "config": row["params"], **time}
+
+
+def _reference(plan: SearchPlan, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Test the reference; if it has no result, return why."""
+    if not has_result(row):
+        return {"trial": row["trial"], "failure": row["failure"] or "no epoch has a value"}
+    assert plan.space.reference is not None
+    summary = _test(plan, row)
+    method = plan.space.reference.to_dict()["method"]
+    return {**_figures(row, summary), "config": {"method": method}, "test": summary["test"]}

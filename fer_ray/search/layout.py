@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fer_ray.config import RunConfig
 from fer_ray.record.storage import Folder
-from fer_ray.search.space import trial_params
+from fer_ray.search.space import SearchSpace, trial_params
 from fer_ray.search.sweep import MetricMode
 
 SEARCH = "search.yaml"
@@ -16,12 +17,33 @@ WARMUP = "warmup"
 FAILURE = "failure.json"
 PARAMS = "params.json"
 TRAIN_NAME = "train"
+REFERENCE = "reference"
+"""Name of the trial that trains the space's reference."""
+REFERENCE_CONFIG: Mapping[str, Any] = {"trial": -1}
+"""Its configuration for Tune: it has no sampled values."""
 _WORST = {"max": -1.0, "min": 1e9}
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
     """Return the name of a configuration's trial, which is the name of its folder too."""
-    return f"trial_{config['trial'] + 1:03d}"
+    return REFERENCE if is_reference(config) else f"trial_{config['trial'] + 1:03d}"
+
+
+def is_reference(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration is that of the reference."""
+    return bool(config["trial"] == REFERENCE_CONFIG["trial"])
+
+
+def run_of(space: SearchSpace, config: Mapping[str, Any]) -> RunConfig:
+    """Return the run of a configuration as Tune passes it.
+
+    Raises:
+        ConfigError: If a value does not fit the run.
+    """
+    if is_reference(config):
+        assert space.reference is not None
+        return space.reference
+    return space.run_config(sampled(config))
 
 
 def sampled(config: Mapping[str, Any]) -> dict[str, Any]:

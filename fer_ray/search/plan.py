@@ -15,7 +15,7 @@ from fer_ray.record.wandb_run import WandbMode
 from fer_ray.search.layout import SEARCH
 from fer_ray.search.space import SearchSpace
 
-_FORMAT = 2
+_FORMAT = 3
 """Version of what Tune pickles; it changes when the modules of this package move."""
 _WORKERS = "workers.num_workers"
 _DEFAULT_TRIALS = 12

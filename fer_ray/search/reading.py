@@ -5,6 +5,7 @@ Unknown keys, and values that no run can have, are refused here, before anything
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fer_ray.search.conditions import METHOD_KEY, check_methods, has_key
 from fer_ray.search.distributions import parse_domain
 from fer_ray.search.domains import Domain
 from fer_ray.search.near import Near, is_near, parse_near
+from fer_ray.search.reference import read_reference
 from fer_ray.search.rungs import with_first_rung
 from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import (
@@ -79,7 +81,7 @@ def parse_space(
         },
     )
     _check_corners(space)
-    space = with_first_rung(space)
+    space = replace(with_first_rung(space), reference=read_reference(raw, space))
     if space.search == "grid":
         space.grid_points()
     return space

@@ -15,7 +15,7 @@ MetricMode = Literal["max", "min"]
 _FOR_WANDB = ("apiVersion", "kind", "program", "project", "entity", "command", "controller")
 _KEYS = (
     *("name", "description", "run", "method", "metric", "run_cap", "early_terminate"),
-    *("parameters", *_FOR_WANDB),
+    *("parameters", "reference", *_FOR_WANDB),
 )
 _GOALS: dict[str, MetricMode] = {"maximize": "max", "minimize": "min"}
 _SEARCHES: dict[str, Search] = {"random": "random", "grid": "grid", "bayes": "bayes"}

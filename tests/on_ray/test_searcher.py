@@ -1,5 +1,6 @@
 """Optuna and ASHA are set up as the file of the search space says."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,8 @@ import optuna
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from fer_ray.on_ray.searcher import first_points, make_scheduler, make_searcher
-from fer_ray.search.layout import sampled
+from fer_ray.on_ray.searcher import SpaceScheduler, first_points, make_scheduler, make_searcher
+from fer_ray.search.layout import REFERENCE_CONFIG, is_reference, sampled
 from fer_ray.search.reading import parse_space
 from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import EarlyTerminate
@@ -113,9 +114,59 @@ def test_the_scheduler_is_the_one_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("min_iter", "kind"), [(2, ASHAScheduler), (3, FIFOScheduler), (8, FIFOScheduler)]
+    ("min_iter", "kind"), [(2, SpaceScheduler), (3, FIFOScheduler), (8, FIFOScheduler)]
 )
 def test_trials_shorter_than_the_first_rung_are_not_stopped(min_iter: int, kind: type) -> None:
     stop = EarlyTerminate(min_iter=min_iter, eta=2.0)
     assert type(make_scheduler(stop, num_epochs=3)) is kind
     assert type(make_scheduler(None, num_epochs=3)) is FIFOScheduler
+
+
+def test_the_reference_is_one_more_trial_that_optuna_does_not_know() -> None:
+    parameters = {"optim.momentum": {"min": 0.1, "max": 0.9}}
+    raw = {"method": "bayes", "parameters": parameters}
+    alone = make_searcher(parse_space(raw, "file"), 9, seed=0)
+    space = parse_space({**raw, "reference": {"method": "cross_entropy"}}, "file")
+    both = make_searcher(space, 9, seed=0)
+    found = []
+    for number in range(9):
+        found.append(both.suggest(f"a{number}"))
+        if number == 0:
+            reference = both.suggest("r")
+            assert is_reference(reference)
+            assert both.suggest("r") == reference  # asked again after a failure
+            both.on_trial_result("r", {"val/macro_recall": 0.9, "training_iteration": 1})
+            both.on_trial_complete("r", {"val/macro_recall": 0.9})
+        assert found[-1] == alone.suggest(f"a{number}")
+        for searcher in (alone, both):
+            value = {"val/macro_recall": found[-1]["optim.momentum"]}
+            searcher.on_trial_complete(f"a{number}", value)
+    assert [params["trial"] for params in found] == list(range(9))
+
+
+@dataclass
+class ScheduledTrial:
+    """The part of Tune's trial that ASHA reads."""
+
+    trial_id: str
+    config: dict[str, Any]
+
+
+def test_asha_neither_stops_the_reference_nor_compares_with_it() -> None:
+    scheduler = make_scheduler(EarlyTerminate(min_iter=2, eta=2.0), num_epochs=9)
+    scheduler.set_search_properties("val/accuracy", "max")
+    reference = ScheduledTrial("r", dict(REFERENCE_CONFIG))
+    trials = [ScheduledTrial(str(number), {"trial": number}) for number in range(2)]
+    for trial in (reference, *trials):
+        scheduler.on_trial_add(None, trial)
+
+    def after(trial: ScheduledTrial, epoch: int, value: float) -> str:
+        row = {"epoch": epoch, "val/accuracy": value}
+        return str(scheduler.on_trial_result(None, trial, row))
+
+    assert [after(reference, epoch, 0.9) for epoch in (2, 9, 18)] == ["CONTINUE"] * 3
+    assert after(trials[0], 2, 0.5) == "CONTINUE"  # against 0.9 it would have been stopped
+    assert after(reference, 4, 0.1) == "CONTINUE"
+    assert after(trials[1], 2, 0.4) == "STOP"
+    scheduler.on_trial_complete(None, reference, {"epoch": 18, "val/accuracy": 0.9})
+    scheduler.on_trial_remove(None, reference)

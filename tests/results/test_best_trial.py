@@ -34,6 +34,13 @@ def test_a_failed_trial_never_wins(mode: MetricMode) -> None:
     assert best_trial([table[0], row("d", None)], mode) is None
 
 
+def test_the_reference_never_wins() -> None:
+    found = best_trial([row("trial_001", 0.5), row("reference", 0.9)], "max")
+    assert found is not None
+    assert found["trial"] == "trial_001"
+    assert best_trial([row("reference", 0.9)], "max") is None
+
+
 def leave(folder: Path, name: str, rows: list[dict[str, Any]], params: dict[str, Any]) -> None:
     (folder / name).mkdir()
     (folder / name / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in rows))
@@ -50,24 +57,28 @@ def test_the_table_is_read_from_the_trials_files(tmp_path: Path) -> None:
     failure = {"kind": "EmptySplitError", "message": "none left"}
     (tmp_path / "trial_002" / "failure.json").write_text(json.dumps(failure))
     leave(tmp_path, "trial_003", [], {})
+    leave(tmp_path, "reference", rows[:2], {})
     (tmp_path / "trial_004").mkdir()  # never started
     (tmp_path / "train_runs").mkdir()
 
     table = trial_table(Folder(tmp_path), "val/loss", "min")
 
-    assert [line["trial"] for line in table] == ["trial_001", "trial_002", "trial_003"]
-    assert [line["epochs"] for line in table] == [3, 1, 0]
+    assert [line["trial"] for line in table] == [
+        *("trial_001", "trial_002", "trial_003", "reference")
+    ]
+    assert [line["epochs"] for line in table] == [3, 1, 0, 2]
     assert [(line["best_epoch"], line["best"]) for line in table] == [
         (2, 0.3),
         (1, 0.5),
         (None, None),
+        (2, 0.3),
     ]
-    assert [line["seconds"] for line in table] == [6.0, 2.0, 0]
-    assert [line["failure"] for line in table] == [None, "EmptySplitError: none left", None]
+    assert [line["seconds"] for line in table] == [6.0, 2.0, 0, 4.0]
+    assert [line["failure"] for line in table] == [None, "EmptySplitError: none left", None, None]
 
     written = list(csv.DictReader(io.StringIO(table_csv(table))))
     assert list(written[0]) == [
         *("trial", "epochs", "best_epoch", "best", "seconds", "failure"),
         *("optim.epochs", "optim.momentum"),
     ]
-    assert [line["optim.epochs"] for line in written] == ["3", "", ""]
+    assert [line["optim.epochs"] for line in written] == ["3", "", "", ""]

@@ -1,0 +1,201 @@
+"""Is a searched configuration better than the default one, and the search than random draws?
+
+    python benchmarks/tuning.py [--space FILE] [--data SPEC] [--trials N] [--epochs N]
+                                [--searches N] [--only NAME ...] [--work FOLDER] [--quick]
+
+Runs `python -m fer_ray.tune` on a space as it is, and once more with random draws: as many trials,
+with the same early stops. Both searches are repeated with other seeds, which are the
+seeds of their runs too. Every seed also trains the default configuration. Test figures are those of
+the networks that were chosen on validation images; the reference is the one of the searches.
+
+Every search is a piece of minutes with a folder of its own in --work: a second start goes on where
+the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
+
+from benchmarks import report
+from fer_ray.commands.arguments import absolute_spec
+from fer_ray.core.yaml_input import load_yaml
+from fer_ray.search.reading import parse_space
+
+ROOT = Path(__file__).resolve().parents[1]
+SPACE = ROOT / "search_spaces" / "thresholds.yaml"
+QUICK_DATA = "synthetic:train=140,test=70,size=16"
+FIGURES = ("accuracy", "macro_recall")
+TUNED, RANDOM, DEFAULT, REFERENCE = "tuned", "random", "default", "reference"
+Outcomes = dict[str, list[dict[str, Any]]]
+
+
+def main() -> None:
+    """Run the missing searches, print and write the results."""
+    args = parse_arguments()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch if args.quick else args.work)
+        outcomes = run_all(args, work)
+    rows = [make_row(name, found) for name, found in outcomes.items() if found]
+    goals = make_goals(outcomes)
+    report.print_table("Test set, mean and standard deviation over searches", flat(rows))
+    report.print_goals(goals)
+    if not args.quick:
+        data = report.without_folders(args.data).partition(",")[0]
+        more = {"data": data, "space": args.space.name, "num_searches": args.searches}
+        result = report.Report(benchmark="tuning", rows=rows, goals=goals, more=more)
+        print("written:", result.write(f"tuning-{report.slug(data.removesuffix('.npz'))}").name)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; with `--quick`, what is not given is small."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--space", type=Path, default=SPACE, metavar="FILE")
+    parser.add_argument("--data", metavar="SPEC")
+    parser.add_argument("--trials", type=int, metavar="N", help="default: run_cap of the space")
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: those of the space")
+    parser.add_argument("--searches", type=int, metavar="N", help="default: 3")
+    parser.add_argument("--only", nargs="+", choices=(TUNED, RANDOM, DEFAULT), metavar="NAME")
+    parser.add_argument("--work", default="runs/tuning", metavar="FOLDER")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
+    args = parser.parse_args()
+    args.data = absolute_spec(args.data or (QUICK_DATA if args.quick else "synthetic"))
+    args.searches = args.searches or (1 if args.quick else 3)
+    args.trials = args.trials or (2 if args.quick else None)
+    args.epochs = args.epochs or (3 if args.quick else None)
+    # Each starts a Ray of its own, which takes longer than everything else in a quick run.
+    args.only = args.only or ([TUNED, DEFAULT] if args.quick else [TUNED, RANDOM, DEFAULT])
+    return args
+
+
+def run_all(args: argparse.Namespace, work: Path) -> Outcomes:
+    """Run every search and every default run that has no summary yet; return them by name."""
+    source = load_yaml(args.space)
+    if args.epochs:
+        source["run"]["optim"]["epochs"] = args.epochs
+    source["run"]["data"] = args.data
+    space = parse_space(source, args.space.name)
+    num_trials = args.trials or space.run_cap or 12
+    folder = work / report.slug(report.without_folders(args.data))
+    folder.mkdir(parents=True, exist_ok=True)
+    draws = {key: x for key, x in source.items() if key != "reference"}
+    config = space.run_config(space.default_params()).to_dict()
+    files = {TUNED: source, RANDOM: draws | {"method": "random"}, DEFAULT: config}
+    outcomes: Outcomes = {TUNED: [], RANDOM: [], DEFAULT: [], REFERENCE: []}
+    for seed in range(args.searches):
+        for name in args.only:
+            path = folder / f"{name}.yaml"
+            _write_once(path, files[name])
+            budget = [] if name == DEFAULT else ["--trials", str(num_trials)]
+            summary = run(name, path, seed, budget)
+            outcomes[name].append(_outcome(summary))
+            if name == TUNED and "test" in summary.get("reference", {}):
+                outcomes[REFERENCE].append(_outcome(summary["reference"]))
+    return outcomes
+
+
+def _write_once(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what is run, or check that an earlier start ran the same.
+
+    Raises:
+        SystemExit: If it ran something else.
+    """
+    text = yaml.safe_dump(dict(content), sort_keys=False)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{path} is of another space; delete its folder, or give another --work")
+    path.write_text(text, encoding="utf-8")
+
+
+def run(name: str, path: Path, seed: int, budget: Sequence[str]) -> dict[str, Any]:
+    """Run or resume a command, unless it has a summary; return its summary.
+
+    Raises:
+        SystemExit: If the command fails; has the end of its output.
+    """
+    folder = path.parent / f"{name}-{seed}"
+    if not (folder / "summary.json").exists():
+        print(f"{name}, seed {seed} ...", flush=True)
+        command = ["train", "--config"] if name == DEFAULT else ["tune", "--space"]
+        words = [*command, str(path), *budget, "--set", f"seed={seed}", "--name", folder.name]
+        words += ["--storage", str(path.parent), "--wandb", "disabled"]
+        words += ["--resume"] if folder.exists() else []
+        command = [sys.executable, "-m", f"fer_ray.{words[0]}", *words[1:]]
+        with (path.parent / f"{folder.name}.log").open("w+") as log:
+            done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+            log.seek(0)
+            if done.returncode != 0:
+                raise SystemExit(log.read()[-4000:])
+    content: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _outcome(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table shows of a summary."""
+    best = summary.get("best", summary)
+    test = {key: summary["test"][key] for key in FIGURES}
+    return {"test": test, "val": best["val"], "config": best["config"], "s": summary["wall_s"]}
+
+
+def make_row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> report.Row:
+    """Return means, standard deviations and the figures of every seed."""
+    row: report.Row = {"case": name, "searches": len(outcomes)}
+    for key in FIGURES:
+        row[key] = report.mean_std([outcome["test"][key] for outcome in outcomes])
+        row[f"val_{key}"] = report.mean_std([outcome["val"][key] for outcome in outcomes])
+    row["seconds"] = report.mean_std([outcome["s"] for outcome in outcomes])
+    row["seeds"] = list(outcomes)
+    return row
+
+
+def flat(rows: Sequence[report.Row]) -> list[report.Row]:
+    """Return rows for the terminal: shares in per cent with their standard deviation."""
+    keys = [*FIGURES, *(f"val_{key}" for key in FIGURES)]
+    return [
+        {
+            "case": row["case"],
+            "searches": row["searches"],
+            **{key: f"{100 * row[key]['mean']:.1f} ± {100 * row[key]['std']:.1f}" for key in keys},
+            "seconds": row["seconds"]["mean"],
+        }
+        for row in rows
+    ]
+
+
+def make_goals(outcomes: Outcomes) -> list[report.Goal]:
+    """Compare the tuned runs with the others, seed by seed, where both were run."""
+    recalls = {
+        name: [100 * outcome["test"]["macro_recall"] for outcome in found]
+        for name, found in outcomes.items()
+    }
+    goals = []
+    for other in (DEFAULT, RANDOM, REFERENCE):
+        gains = [a - b for a, b in zip(recalls[TUNED], recalls[other], strict=False)]
+        if not gains:
+            continue
+        spread = 2 * report.mean_std(recalls[other])["std"] if other == DEFAULT else 0.0
+        goals.append(
+            report.Goal(
+                name=f"macro recall, tuned over {other}, points",
+                goal=f">= {spread:.2f}",
+                value=fmean(gains),
+                why=f"by seed: {', '.join(f'{gain:+.1f}' for gain in gains)}",
+            )
+        )
+    return goals
+
+
+if __name__ == "__main__":
+    main()
