@@ -59,12 +59,13 @@ def make_rows(
     cases: Sequence[Case],
     outcomes: Mapping[str, Mapping[int, Outcome]],
     budget: float,
+    work: Path,
 ) -> list[report.Row]:
     """Return a row for every case of a data set; `outcomes` are by case and seed."""
     data = faces.open()
     label = data.test.label
     seeds = {seed for runs in outcomes.values() for seed in runs}
-    models = {seed: verified_model(faces, data, seed) for seed in seeds}
+    models = {seed: verified_model(faces, work, seed) for seed in seeds}
     rows, hits = [], {}
     for case in cases:
         runs = outcomes[case.name]

@@ -1,6 +1,7 @@
 """Training runs of `real_noise.py`: resumable after every epoch; their predictions are kept."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -9,22 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from benchmarks import report
 from benchmarks.counting import count_passes
-from benchmarks.noise_sets import NoiseSet, verified_rows, write_verified
+from benchmarks.noise_sets import NoiseSet
 from benchmarks.plan import digest, read_json, write_json
-from benchmarks.runs import ENSEMBLE_OFFSET, clock, predict_all, read_run
+from benchmarks.runs import ENSEMBLE_OFFSET, clock, num_warmup, predict_all, read_run
+from benchmarks.verified import write_verified
 from fer_ray.config import RunConfig, with_overrides
-from fer_ray.core.noise_model import NoiseModel, from_random_labels, from_stratified_labels
-from fer_ray.data import FaceData
+from fer_ray.core.errors import ConfigError
+from fer_ray.core.noise_model import NoiseModel
+from fer_ray.data import noise_of, open_data
 from fer_ray.methods.crest import CReST
 from fer_ray.training.checkpoint import TrainState, load_checkpoint
 from fer_ray.training.learner import Learners
 from fer_ray.training.loop import fit
-from fer_ray.training.runtime import ProcessRuntime, Save, train_run, use_device
+from fer_ray.training.runtime import ProcessRuntime, Save, open_run_data, train_run, use_device
 from fer_ray.training.state import new_state
 
 _PLACES = ("data", "workers", "compute", "seed")
@@ -66,20 +68,18 @@ def verified_path(faces: NoiseSet, work: Path, seed: int) -> Path:
     """Return the file of a seed's verified labels, and write it if it is missing."""
     path = (work / f"verified-{digest(asdict(faces))}-seed{seed}.csv").absolute()
     if not path.exists():
-        data = faces.open()
-        rows = verified_rows(data, faces.num_verified, seed, is_even=faces.is_even)
-        write_verified(data, rows, path)
+        part = path.with_suffix(f".part{os.getpid()}")
+        write_verified(faces.spec, part, faces.num_verified, faces.sample, seed)
+        part.replace(path)
     return path
 
 
-def verified_model(faces: NoiseSet, data: FaceData, seed: int) -> NoiseModel:
+def verified_model(faces: NoiseSet, work: Path, seed: int) -> NoiseModel:
     """Estimate the noise from the verified labels of a seed."""
-    rows = verified_rows(data, faces.num_verified, seed, is_even=faces.is_even)
-    truth, label = (torch.from_numpy(x[rows]) for x in (data.train.true_label, data.train.label))
-    given = torch.from_numpy(np.array(data.train.label[data.train.label >= 0]))
-    share = torch.bincount(given, minlength=data.num_classes).float() / len(given)
-    estimate = from_stratified_labels if faces.is_even else from_random_labels
-    return estimate(truth, label, share)
+    data = open_data(faces.spec, deduplicate=False, verified=str(verified_path(faces, work, seed)))
+    model = noise_of(data)
+    assert model is not None, "more images are verified than an estimate needs"
+    return model
 
 
 def measure_cost(case: Case, faces: NoiseSet, work: Path) -> dict[str, Any]:
@@ -91,10 +91,8 @@ def measure_cost(case: Case, faces: NoiseSet, work: Path) -> dict[str, Any]:
         `warmup` and `later`: of an epoch without and with a split; and the `config`.
     """
     raw, epochs = case.raw(faces, work, 0), faces.pilot_epochs
-    while epochs - num_warmup(with_epochs(raw, epochs)) < 2:
-        epochs += 1
     run = read_run(with_epochs(raw, epochs))
-    data, device = faces.open(), use_device(run)
+    data, device = open_run_data(run), use_device(run)
     counts: dict[bool, list[float]] = {False: [], True: []}
     with count_passes() as counter:
         for row in fit(run, data, device, new_state(run, data, device)):
@@ -125,14 +123,6 @@ def known_cost(case: Case, faces: NoiseSet, work: Path) -> dict[str, Any] | None
     return None
 
 
-def num_warmup(raw: Mapping[str, Any]) -> int:
-    """Return the number of epochs before the first split; 0 for a method that never splits."""
-    run = RunConfig.from_dict(raw)
-    epochs = run.optim.epochs
-    num = sum(run.method.is_warmup(epoch, epochs) for epoch in range(1, epochs + 1))
-    return 0 if num == epochs else num
-
-
 def fitted_epochs(raw: Mapping[str, Any], cost: Mapping[str, Any], budget: float) -> int:
     """Return the number of epochs whose forward-equivalents come nearest to the budget.
 
@@ -141,13 +131,16 @@ def fitted_epochs(raw: Mapping[str, Any], cost: Mapping[str, Any], budget: float
         cost: From `measure_cost`.
         budget: Forward-equivalents per training image, of all members.
     """
-
-    def total(epochs: int) -> float:
-        warmup = num_warmup(with_epochs(raw, epochs))
-        return float(warmup * cost["warmup"] + (epochs - warmup) * cost["later"])
-
     most = int(np.ceil(budget / min(cost["warmup"], cost["later"]))) + 1
-    return min(range(max(1, most // 8), most + 1), key=lambda epochs: abs(total(epochs) - budget))
+    misses = {}
+    for epochs in range(1, most + 1):
+        try:
+            warmup = num_warmup(read_run(with_epochs(raw, epochs)))
+        except ConfigError:  # shorter than the method's warm-up
+            continue
+        total = warmup * cost["warmup"] + (epochs - warmup) * cost["later"]
+        misses[epochs] = abs(total - budget)
+    return min(misses, key=lambda epochs: misses[epochs])
 
 
 def with_epochs(raw: Mapping[str, Any], epochs: int) -> dict[str, Any]:
@@ -155,7 +148,7 @@ def with_epochs(raw: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     raw = with_overrides(raw, {"optim.epochs": epochs})
     method = RunConfig.from_dict(raw).method
     if isinstance(method, CReST):
-        share = (epochs - num_warmup(raw)) // method.num_generations
+        share = (epochs - num_warmup(read_run(raw))) // method.num_generations
         raw = with_overrides(raw, {"method.generation_epochs": max(1, share)})
     return raw
 
@@ -210,12 +203,11 @@ def train_case(
     """
     raw = with_epochs(case.raw(faces, work, seed), epochs)
     path = outcome_path(case, faces, raw, seed, work)
-    data = faces.open()
     members = []
     for number in range(case.num_members):
         run = read_run(raw | {"seed": seed + number * ENSEMBLE_OFFSET})
         folder = path.with_suffix("") / str(number)
-        members.append(_train_member(run, data, folder, deadline))
+        members.append(_train_member(run, folder, deadline))
     cost = {key: sum(figures[key] for _, figures in members) for key in ("seconds", "passes")}
     arrays = {key: np.mean([part[key] for part, _ in members], axis=0) for key in members[0][0]}
     arrays = {key: value.astype(np.float16) for key, value in arrays.items()}
@@ -228,9 +220,9 @@ def train_case(
 
 
 def _train_member(
-    run: RunConfig, data: FaceData, folder: Path, deadline: float
+    run: RunConfig, folder: Path, deadline: float
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    device = use_device(run)
+    device, data = use_device(run), open_run_data(run)
     with count_passes() as counter:
         runtime = _Runtime(folder, counter, len(data.train), deadline)
         train_run(run, runtime, data=data)
@@ -241,10 +233,10 @@ def _train_member(
     arrays = {
         key: predict_all(learners, faces, run, device).numpy() for key, faces in subsets.items()
     }
-    return arrays | noise_of(state), runtime.cost
+    return arrays | kept_noise(state), runtime.cost
 
 
-def noise_of(state: TrainState) -> dict[str, np.ndarray]:
+def kept_noise(state: TrainState) -> dict[str, np.ndarray]:
     """Return the noise matrix that a method has kept in its last split, if it has."""
     memory: Mapping[str, Tensor] = {} if state.split is None else state.split.memory
     return {key: memory[key].numpy() for key in ("transition",) if key in memory}

@@ -12,14 +12,13 @@ known by `near_train`. Validation images are those of PublicTest that cannot be 
 chosen by them.
 """
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+from benchmarks.verified import Sample
 from fer_ray.data import FaceData, open_data
 
 NUM_CLASSES = 7
@@ -39,9 +38,8 @@ class NoiseSet:
         spec: The data set as `open_data` reads it.
         epochs: Epochs of each of the two cross-entropy networks that set the budget.
         batch_size: Images per step.
-        num_verified: Images that a person has verified: as many of every given label if
-            `is_even`, else at random.
-        is_even: Whether they are drawn evenly over the given labels.
+        num_verified: Training images whose true label is verified.
+        sample: How they are drawn: `random`, or `even` over the given labels.
         pilot_epochs: Epochs of the run that counts what an epoch costs.
     """
 
@@ -50,7 +48,7 @@ class NoiseSet:
     epochs: int
     batch_size: int = 64
     num_verified: int = 200
-    is_even: bool = False
+    sample: Sample = "random"
     pilot_epochs: int = 8
 
     def open(self) -> FaceData:
@@ -95,7 +93,7 @@ def make_sets(name: str, images: Path, work: Path, *, is_quick: bool = False) ->
         epochs=20,
         batch_size=128,
         num_verified=203,
-        is_even=True,
+        sample="even",
         pilot_epochs=4,
     )
     return [full]
@@ -152,32 +150,3 @@ def chosen_rows(
         return is_training, ~is_training & is_fair
     train = np.isin(large["row"], small)
     return train, is_fair & (large["dup_group"] < 0) & ~train
-
-
-def verified_rows(
-    data: FaceData, num: int, seed: int, *, is_even: bool
-) -> Int[np.ndarray, " verified"]:
-    """Draw training images whose true label is known: at random, or as many of each given label.
-
-    A given label with fewer images gives all it has.
-    """
-    generator = np.random.default_rng((seed, 200))
-    known = np.flatnonzero((data.train.true_label >= 0) & (data.train.label >= 0))
-    if not is_even:
-        return np.sort(generator.choice(known, min(num, len(known)), replace=False))
-    each = num // data.num_classes
-    groups = [known[data.train.label[known] == x] for x in range(data.num_classes)]
-    drawn = [generator.choice(rows, min(each, len(rows)), replace=False) for rows in groups]
-    return np.sort(np.concatenate(drawn))
-
-
-def write_verified(data: FaceData, rows: Sequence[int] | np.ndarray, path: Path) -> None:
-    """Write what a person says of some training images, as `data.verified` reads it."""
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("index", "label", "sample"))
-        for row in rows:
-            name = data.class_names[data.train.true_label[row]]
-            writer.writerow((int(row), name, "random"))
-    part.replace(path)

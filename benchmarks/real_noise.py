@@ -82,7 +82,7 @@ def main() -> None:
             found = finished(faces, cases, args.seeds, work)
             if found:
                 ours = [case for case in cases if case.name in found]
-                rows += noise_report.make_rows(faces, ours, found, budget_of(faces))
+                rows += noise_report.make_rows(faces, ours, found, budget_of(faces), work)
     goals = noise_report.make_goals(rows)
     show(args, rows, goals)
     if not is_complete:

@@ -14,8 +14,7 @@ import yaml
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import SplitResult
-from fer_ray.data import FaceData
-from fer_ray.data.verified import noise_of
+from fer_ray.data import FaceData, noise_of
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder

@@ -12,8 +12,7 @@ import torch
 
 from fer_ray.config import RunConfig, needs_noise
 from fer_ray.core.errors import ConfigError
-from fer_ray.data import FaceData, open_data
-from fer_ray.data.verified import noise_of
+from fer_ray.data import FaceData, noise_of, open_data
 from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.training.distributed import rank
 from fer_ray.training.loop import fit

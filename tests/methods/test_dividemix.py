@@ -341,6 +341,17 @@ def test_a_rescued_label_counts_as_much_as_the_least_likely_kept_one() -> None:
         assert torch.equal(split.clean_prob[network][~kept], prob[~kept])
 
 
+def test_rescued_labels_are_counted_for_the_network_that_trains_on_them() -> None:
+    given = scores(3, num=200, unlabelled=10)
+    free, held = (
+        DivideMix(min_class_fraction=fraction).split(given, None, 4) for fraction in (0.0, 0.9)
+    )
+    gained = held.is_labeled & ~free.is_labeled
+    counts = [torch.bincount(given.label[rows], minlength=3) for rows in gained]
+    assert torch.equal(held.memory["rescued"], torch.stack(counts))
+    assert not torch.equal(counts[0], counts[1])
+
+
 def test_one_image_is_not_enough_to_learn_from() -> None:
     given = scores(0)
     order = given.loss.sum(dim=0).argsort()
