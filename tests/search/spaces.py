@@ -18,10 +18,14 @@ CONDITIONAL: dict[str, Any] = {
 
 
 def space_of(parameters: Any = None, **changes: Any) -> SearchSpace:
-    """Read a random search of some parameters; `changes` replace other keys of the file."""
+    """Read a random search of some parameters of co_divide; `changes` replace other keys."""
     default = {FEAR: {"min": 0.2, "max": 0.9}}
     raw = {"method": "random", "parameters": default if parameters is None else parameters}
-    return parse_space(raw | changes, "file")
+    raw |= changes
+    run = raw.get("run", {})
+    if isinstance(run, dict):
+        raw["run"] = {"method": "co_divide", **run}
+    return parse_space(raw, "file")
 
 
 def same(got: Any, expected: dict[str, Any]) -> bool:

@@ -40,10 +40,8 @@ def test_defaults_come_from_the_run_and_move_to_allowed_values() -> None:
         "optim.batch_size": {"values": [32, 64, 256]},
         "seed": {"value": 7},
     }
-    space = space_of(
-        parameters,
-        run={"data": "synthetic:train=9", "method": {"thresholds": {"default": 0.4, "fear": 0.95}}},
-    )
+    method = {"name": "co_divide", "thresholds": {"default": 0.4, "fear": 0.95}}
+    space = space_of(parameters, run={"data": "synthetic:train=9", "method": method})
     assert space.default_params() == {
         FEAR: 0.9,
         "method.thresholds.anger": 0.4,
