@@ -96,7 +96,9 @@ def make_run(data: str, method: str, model: str, *, quick: bool) -> RunConfig:
         },
     }
     if method != "cross_entropy":
-        raw["method"] = {"name": method, "warmup_epochs": 1 if quick else WARMUP_EPOCHS}
+        warmup = 1 if quick else WARMUP_EPOCHS
+        # The uniform prior is all that the reference loop knows.
+        raw["method"] = {"name": method, "warmup_epochs": warmup, "prior": "uniform"}
     return resolve_gpus(RunConfig.from_dict(raw), torch.cuda.device_count())
 
 

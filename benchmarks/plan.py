@@ -64,9 +64,11 @@ def make_raws(
     }
     if searched is not None or assignments:
         found = {} if searched is None else _searched(searched)
+        method = found.get("method", {})
+        if isinstance(method, Mapping):
+            found["method"] = {"name": "co_divide", **method}
         base = with_overrides(found | {"data": data}, _known(common, "co_divide"))
         raw = with_overrides(base, assignments)
-        raw = with_overrides({"method": "co_divide"}, {}) | raw
         if RunConfig.from_dict(raw).to_dict()["method"]["name"] != "co_divide":
             raise ConfigError(f"{searched}: method: expected co_divide, got {raw['method']}")
         raws["co_divide, searched"] = raw

@@ -101,4 +101,4 @@ def test_the_command_measures_and_draws(tmp_path: Path) -> None:
     assert all(0 <= share <= 1 for share in point["share"].values())
     assert point["share"]["communication"] > 0
     picture = (tmp_path / "scale" / "scale.png").read_bytes()
-    assert picture == scaling_png(points, "co_divide, tiny, synthetic")
+    assert picture == scaling_png(points, "peer_posterior, tiny, synthetic")

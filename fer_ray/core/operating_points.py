@@ -120,7 +120,7 @@ def prior_of_shares(
     Raises:
         ValueError: If a name is no class, or a class has no share.
 
-    >>> prior_of_shares({"fear": 1, "anger": 3}, ["anger", "fear"]).tolist()
+    >>> prior_of_shares({"fear": 1.0, "anger": 3.0}, ["anger", "fear"]).tolist()
     [0.75, 0.25]
     """
     check_class_names(list(shares), class_names, "prior")
