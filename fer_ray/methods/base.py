@@ -216,7 +216,7 @@ class SplitMethod(Method):
         return epoch <= self.num_warmup(num_epochs)
 
 
-def noise_of(scores: Scores) -> NoiseModel:
+def noise_in(scores: Scores) -> NoiseModel:
     """The noise of the labels: as verified, else from the mean prediction of the networks.
 
     Needs `Scores.prob` if nothing is verified.
@@ -239,7 +239,7 @@ def class_prior(
     """Prior over classes in label order, at a split.
 
     Args:
-        prior: `given` (shares of the labels as given), `verified` (pi of `noise_of`), `uniform`,
+        prior: `given` (shares of the labels as given), `verified` (pi of `noise_in`), `uniform`,
             `estimated` (shares of the labels kept) or weights by class name, scaled to sum 1.
         scores: What the networks say.
         keep: Who keeps the label.
@@ -251,7 +251,7 @@ def class_prior(
     if prior == "uniform":
         return torch.full((len(names),), 1.0 / len(names))
     if prior == "verified":
-        return noise_of(scores).prior.float()
+        return noise_in(scores).prior.float()
     kept = scores.is_labeled[None] if prior == "given" else keep
     return class_shares(scores.label.expand_as(kept)[kept], len(names))
 

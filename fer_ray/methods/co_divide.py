@@ -33,7 +33,7 @@ from fer_ray.methods.base import (
     check_prior,
     check_prior_classes,
     class_prior,
-    noise_of,
+    noise_in,
     require_labeled,
 )
 from fer_ray.methods.dividing import Dividing, clean_probability
@@ -152,7 +152,7 @@ class CoDivide(Dividing):
         if self.threshold_rule != "fixed":
             return scores.prob.gather(2, given[..., None])[..., 0] * scores.is_labeled, {}
         if self.clean_prob == "posterior":
-            return noise_of(scores).clean_prob(scores.prob, given) * scores.is_labeled, {}
+            return noise_in(scores).clean_prob(scores.prob, given) * scores.is_labeled, {}
         return clean_probability(
             scores,
             mixture=self.mixture,

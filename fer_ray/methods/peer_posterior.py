@@ -1,7 +1,7 @@
 """Peer posterior: what the other network says of an image, given how labels are wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import prior_penalty, soft_cross_entropy
-from fer_ray.core.noise_model import NoiseModel, from_predictions
+from fer_ray.core.noise_model import NoiseModel
 from fer_ray.core.thresholds import DEFAULT, check_thresholds, threshold_by_class
 from fer_ray.core.types import (
     Labeled,
@@ -22,7 +22,7 @@ from fer_ray.core.types import (
     StepOutput,
     Unlabeled,
 )
-from fer_ray.methods.base import SplitMethod
+from fer_ray.methods.base import SplitMethod, noise_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,13 +170,12 @@ class PeerPosterior(SplitMethod):
 
     def _noise_model(self, scores: Scores, previous: SplitResult | None) -> NoiseModel:
         """T and pi: of the verified labels, else estimated at the first split and kept."""
-        if scores.noise is not None and self.noise != "estimated":
-            return scores.noise
-        if previous is not None:
+        if self.noise == "estimated":
+            scores = replace(scores, noise=None)
+        if scores.noise is None and previous is not None:
             memory = previous.memory
             return NoiseModel(transition=memory["transition"], prior=memory["prior"])
-        rows = scores.is_labeled
-        return from_predictions(scores.prob.mean(dim=0)[rows], scores.label[rows])
+        return noise_in(scores)
 
     def _posterior(
         self,
