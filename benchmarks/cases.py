@@ -159,6 +159,12 @@ def noise_cases() -> list[noise_runs.Case]:
     cases = [
         noise_runs.Case(name=BASELINE, values={"method.name": BASELINE}),
         noise_runs.Case(name=BASE, values={"method.name": BASELINE}, num_members=2),
+        noise_runs.Case(
+            name=f"{BASE}, verified",
+            values={"method.name": BASELINE},
+            num_members=2,
+            knows_verified=True,
+        ),
         noise_runs.Case(name="peer_posterior", values=ours, has_noise_model=True),
         noise_runs.Case(
             name="peer_posterior, verified", values=ours, has_noise_model=True, knows_verified=True

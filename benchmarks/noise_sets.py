@@ -12,6 +12,7 @@ known by `near_train`. Validation images are those of PublicTest that cannot be 
 chosen by them.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def write_faces(name: str, images: Path, path: Path) -> None:
     truth = large["majority_ferplus"].astype(np.int64)
     truth[(truth < 0) | (truth >= NUM_CLASSES)] = -1
     split = np.repeat([0, 1, 2], [len(part) for part in parts])
-    part = path.with_suffix(".part.npz")
+    part = path.with_suffix(f".part{os.getpid()}.npz")
     np.savez(
         part,
         images=large["images"][rows],
