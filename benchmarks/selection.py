@@ -16,8 +16,8 @@ For every validation figure it reports, over the configurations after their last
   best - last  truth at the epoch that the figure picks, less that of the last epoch, in points, as
                the mean over configurations
 
-`corrected` figures know the noise matrix of 200 verified training images, `corrected, estimated`
-one that is estimated from the validation predictions. Finished runs are kept in --work. Writes
+`corrected` figures and `forward_loss` know a noise matrix: `verified`, of 200 verified training
+images, or `estimated` from the validation predictions. Finished runs are kept in --work. Writes
 `results/selection.json` and prints a Markdown table.
 """
 
@@ -44,6 +44,7 @@ from benchmarks.noise_runs import Case, verified_model
 from benchmarks.noise_sets import NoiseSet, make_sets
 from benchmarks.plan import digest, processes
 from benchmarks.runs import predict_all, read_run
+from fer_ray.config import needs_noise
 from fer_ray.core.noise_model import NoiseModel, from_predictions
 from fer_ray.data.faces import FaceData, Faces
 from fer_ray.training.learner import Learners
@@ -55,7 +56,7 @@ from fer_ray.training.state import new_state
 NUM_TEST = 4000
 TRUTHS = ("natural accuracy", "balanced macro recall")
 # Metrics of which less is better.
-LOSSES = ("loss", "forward_loss", "forward_loss, estimated")
+LOSSES = ("loss", "forward_loss, verified", "forward_loss, estimated")
 Figures = dict[str, list[float]]
 
 
@@ -203,25 +204,21 @@ def judge(case: Case, faces: NoiseSet, work: Path) -> Figures:
 def _figures(
     prob: torch.Tensor, label: torch.Tensor, names: Sequence[str], verified: NoiseModel
 ) -> dict[str, float]:
-    """Validation figures by name; those that need a noise model with both."""
-    given = torch.bincount(label, minlength=len(names)).double()
-    found: dict[str, float] = {}
-    models = {"": verified, ", estimated": from_predictions(prob, label)}
+    """Validation figures by name: what nothing verified tells, and what two noise models add."""
+    shares = torch.bincount(label, minlength=len(names)).double() / len(label)
+    given = Priors(chosen=None, natural=shares, natural_source="given")
+    found = validation_figures(prob, label, names, given, None)
+    models = {"verified": verified, "estimated": from_predictions(prob, label)}
     for source, model in models.items():
-        natural = model.prior.double() if not source else given / given.sum()
-        kind = "given" if source else "verified"
-        priors = Priors(chosen=None, natural=natural, natural_source=kind)
+        natural = model.prior.double()
+        priors = Priors(chosen=None, natural=natural, natural_source="verified")
         row = validation_figures(prob, label, names, priors, model)
-        for key, value in row.items():
-            name = key.removeprefix("val/")
-            is_known = source and "corrected" not in name and "forward" not in name
-            if (
-                isinstance(value, float)
-                and not is_known
-                and not re.search("recall/|trained/", name)
-            ):
-                found[name + source] = value
-    return found
+        found |= {f"{key}, {source}": row[key] for key in row if needs_noise(key)}
+    return {
+        key.removeprefix("val/"): value
+        for key, value in found.items()
+        if isinstance(value, float) and not re.search("/recall/|trained/", key)
+    }
 
 
 def _truths(prob: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
