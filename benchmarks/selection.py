@@ -44,7 +44,7 @@ from benchmarks.noise_runs import Case, verified_model
 from benchmarks.noise_sets import NoiseSet, make_sets
 from benchmarks.plan import digest, processes
 from benchmarks.runs import predict_all, read_run
-from fer_ray.config import needs_noise
+from fer_ray.config import RunConfig, needs_noise
 from fer_ray.core.noise_model import NoiseModel, from_predictions
 from fer_ray.data.faces import FaceData, Faces
 from fer_ray.training.learner import Learners
@@ -79,10 +79,12 @@ def main() -> None:
             raise SystemExit(f"{work}: no run is finished")
         found = [(str(case.values["method.name"]), judge(case, faces, work)) for case in done]
     rows = make_rows(found)
+    goals = make_goals(rows)
     print(markdown(rows))
+    report.print_goals(goals)
     if not args.quick:
         more = {"num_configs": len(done), "methods": sorted({name for name, _ in found})}
-        result = report.Report(benchmark="selection", rows=rows, goals=[], more=more)
+        result = report.Report(benchmark="selection", rows=rows, goals=goals, more=more)
         print("written:", result.write("selection").name)
     if len(done) < len(cases):
         raise SystemExit("some runs are missing; start again to train them")
@@ -251,6 +253,20 @@ def make_rows(found: Sequence[tuple[str, Figures]]) -> list[report.Row]:
             }
         rows.append(row)
     return sorted(rows, key=lambda row: -sum(row[truth]["rank"] for truth in TRUTHS))
+
+
+def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
+    """Whether the default metric ranks configurations better than chance."""
+    default = RunConfig().metric.removeprefix("val/")
+    (row,) = (row for row in rows if row["case"] == default)
+    return [
+        report.Goal(
+            name=f"rank of val/{default}, the default, with {truth}",
+            goal=">= 0.5",
+            value=row[truth]["rank"],
+        )
+        for truth in TRUTHS
+    ]
 
 
 def _by_method(found: Sequence[tuple[str, Figures]]) -> Mapping[str, list[Figures]]:
