@@ -121,7 +121,7 @@ def draw_cases(num_configs: int, epochs: Sequence[int]) -> list[Case]:
                 "optim.epochs": int(rng.choice(epochs)),
                 "optim.learning_rate": _between(rng, 0.03, 0.2),
                 "optim.weight_decay": _between(rng, 1e-4, 3e-3),
-                "augment.strength": round(float(rng.uniform(0.3, 1.5)), 2),
+                "augment.strength": round(float(rng.uniform(0.2, 1)), 2),
             }
             name = f"{method} {number}"
             cases.append(Case(name=name, values=values, knows_verified=method == "peer_posterior"))
