@@ -132,6 +132,7 @@ class PeerPosterior(SplitMethod):
                 "target": torch.lerp(posterior, target, self.target_momentum),
                 "transition": noise.transition,
                 "prior": noise.prior,
+                "noise_error": torch.tensor(noise.row_error),
             },
         )
 
@@ -174,7 +175,11 @@ class PeerPosterior(SplitMethod):
             scores = replace(scores, noise=None)
         if scores.noise is None and previous is not None:
             memory = previous.memory
-            return NoiseModel(transition=memory["transition"], prior=memory["prior"])
+            return NoiseModel(
+                transition=memory["transition"],
+                prior=memory["prior"],
+                row_error=float(memory["noise_error"]),
+            )
         return noise_in(scores)
 
     def _posterior(
