@@ -13,6 +13,7 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor
 
+from fer_ray import __version__
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import SplitResult
@@ -28,9 +29,10 @@ from fer_ray.training.checkpoint import (
     load_split,
 )
 from fer_ray.training.evaluation import drawn_scores, evaluate
-from fer_ray.training.learner import Images, Learner, resolve_compute
+from fer_ray.training.learner import Images, Learner
+from fer_ray.training.models import FaceNetwork
 from fer_ray.training.operating_point import MEAN_KEY, final_figures, points_used, read_priors
-from fer_ray.training.state import new_networks
+from fer_ray.training.state import saved_networks
 
 SPLIT = "split.npz"
 """File of what a run knows of its training images."""
@@ -104,12 +106,23 @@ def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
 def best_learners(
     run: RunConfig, data: FaceData, best: Best, device: torch.device
 ) -> list[Learner]:
-    """Load the best networks of a run, ready to predict."""
-    networks = new_networks(run, data, device)
-    for network, weights in zip(networks, best.weights, strict=True):
-        network.load_state_dict(weights)
-    bf16, channels_last = resolve_compute(run.compute, device)
-    return [Learner(network, bf16=bf16, channels_last=channels_last) for network in networks]
+    """Load the best networks of a run, ready to predict; see `exact_learner`."""
+    networks = saved_networks(
+        run,
+        best.weights,
+        num_classes=data.num_classes,
+        num_channels=data.num_channels,
+        image_size=data.image_size,
+    )
+    return [exact_learner(network, device) for network in networks]
+
+
+def exact_learner(network: FaceNetwork, device: torch.device) -> Learner:
+    """A network that predicts in float32, whatever `compute.bf16` says of training.
+
+    So a run's test, its predictions and its exported model are the same on every machine.
+    """
+    return Learner(network.to(device), bf16=False, channels_last=True)
 
 
 def _summary(
@@ -131,6 +144,8 @@ def _summary(
         },
         **tested,
         "classes": list(data.class_names),
+        "images": {"num_channels": data.num_channels, "size": list(data.image_size)},
+        "version": __version__,
         "images_per_s": float(np.median(speeds)),
         "seed": run.seed,
     }
