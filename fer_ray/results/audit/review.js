@@ -173,7 +173,7 @@
   function start() {
     started = true;
     show();
-    $("asking").querySelector("[data-label]").focus({ preventScroll: true });
+    $("asking").focus({ preventScroll: true }); // no answer: a ring around it would sway
   }
 
   function key(event) {
