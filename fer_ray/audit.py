@@ -12,14 +12,16 @@ from rich.console import Console
 from fer_ray.commands.arguments import absolute_spec, with_absolute_data
 from fer_ray.commands.process import command
 from fer_ray.commands.tables import print_notes
+from fer_ray.config import DataConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import prepared
 from fer_ray.data.packs.pack import Pack
+from fer_ray.results.audit.apply import apply_labels
 from fer_ray.results.audit.beliefs import SOURCES, read_beliefs
 from fer_ray.results.audit.draw import SAMPLES, draw
 from fer_ray.results.audit.files import new_folder, write_audit
 from fer_ray.results.audit.review import PAGE, write_review
-from fer_ray.results.audit.tables import estimate_table, pair_table
+from fer_ray.results.audit.tables import answer_notes, change_table, estimate_table, pair_table
 from fer_ray.results.run_folder import FinishedRun, open_run
 from fer_ray.training.runtime import open_run_data
 
@@ -71,33 +73,58 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command(_audit, argv)
+    return command(_main, argv)
 
 
-def _audit(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str] | None) -> int:
     args, console = build_parser().parse_args(argv), Console()
+    if args.run is None and (args.apply is None or args.data is None):
+        raise ConfigError(
+            "RUN: expected the folder of a run, got none. Only --apply FILE --data SPEC does "
+            "without it."
+        )
+    if args.apply is not None and args.review is not None:
+        raise ConfigError("--apply, --review: expected one of the two, got both")
     if args.apply is not None:
-        return 0
-    if args.run is None:
-        raise ConfigError("RUN: expected the folder of a run; only --apply does without it")
+        _apply(args, console)
+    else:
+        _audit(args, console)
+    return 0
+
+
+def _audit(args: argparse.Namespace, console: Console) -> None:
     run = _open(args.run, args.data)
     out = new_folder(args.out or run.folder.local_path / "audit")
-    data, pack = open_run_data(run.config), _pack(run)
+    data, pack = open_run_data(run.config), _prepared(run.config.data)
     print_notes(console, data.notes)
     beliefs = read_beliefs(run, data)
     drawn = None
     if args.review is not None:
         drawn = draw(beliefs, args.review, args.sample, args.seed)
     found = write_audit(run, beliefs, pack, out)
+    if drawn is not None:
+        write_review(drawn, beliefs, pack, out)
     console.print(estimate_table(found))
+    console.print()
     console.print(pair_table(beliefs))
+    console.print()
     print_notes(console, (f"{key}: {SOURCES[key]}" for key in dict.fromkeys(beliefs.source)))
     console.print(f"files: {out}", highlight=False, soft_wrap=True)
     if drawn is not None:
-        write_review(drawn, beliefs, pack, out)
-        num = f"{len(drawn.images)} faces"
-        console.print(f"{num} to review: {out / PAGE}", highlight=False, soft_wrap=True)
-    return 0
+        num = f"{len(drawn.images)} faces to review"
+        console.print(f"{num}: {out / PAGE}", highlight=False, soft_wrap=True)
+
+
+def _apply(args: argparse.Namespace, console: Console) -> None:
+    if args.run is None:
+        data = DataConfig(spec=absolute_spec(args.data))
+    else:
+        data = _open(args.run, args.data).config.data
+    applied = apply_labels(data.spec, _prepared(data), args.apply, args.out)
+    console.print(change_table(applied))
+    console.print()
+    print_notes(console, answer_notes(applied))
+    console.print(f"Train on it: --data {applied.written.spec}", highlight=False, soft_wrap=True)
 
 
 def _open(place: str, spec: str | None) -> FinishedRun:
@@ -109,8 +136,7 @@ def _open(place: str, spec: str | None) -> FinishedRun:
     return replace(run, config=with_absolute_data(config))
 
 
-def _pack(run: FinishedRun) -> Pack:
-    data = run.config.data
+def _prepared(data: DataConfig) -> Pack:
     return prepared(data.spec, size=data.size, max_missing_fraction=data.max_missing_fraction)
 
 

@@ -74,7 +74,7 @@ def list_fer2013(source: Source) -> Records:
             got="no ferplus",
             remedy=f"Example: {source.scheme}:PATH,ferplus=fer2013new.csv,truth={rule}.",
         )
-    table, images = _found(source.path)
+    table, images = found(source.path)
     if table is not None:
         records = _list_table(source, table, subsets, ferplus, rule)
     elif ferplus is None:
@@ -90,7 +90,7 @@ def list_fer2013(source: Source) -> Records:
     return records
 
 
-def _found(path: Path) -> tuple[Path | None, Path]:
+def found(path: Path) -> tuple[Path | None, Path]:
     """The csv if there is one, and the folder that holds it or the image folders.
 
     Raises:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Column, Table
 
 from fer_ray.record.tables import plain_table
+from fer_ray.results.audit.apply import Applied
 from fer_ray.results.audit.beliefs import Beliefs
 from fer_ray.results.audit.estimates import VERIFIED, Estimate, pairs
 
@@ -41,3 +42,28 @@ def pair_table(beliefs: Beliefs) -> Table:
         table.add_row(row["given"], row["true"], f"{row['expected']:,.0f}", f"{row['flagged']:,}")
     table.title = "The most frequent errors"
     return table
+
+
+def change_table(applied: Applied) -> Table:
+    """How many labels became which others."""
+    table = plain_table([Column("given"), Column("now"), Column("labels", justify="right")])
+    for given, now, num in applied.pairs:
+        table.add_row(given, now, f"{num:,}")
+    table.title = f"{len(applied.written.changed):,} labels changed"
+    return table
+
+
+def answer_notes(applied: Applied) -> list[str]:
+    """What else is to be said of the answers."""
+    same = applied.seen - applied.unclear - len(applied.written.changed)
+    notes = [
+        f"of {applied.seen:,} images, {same:,} have their given label confirmed and "
+        f"{applied.unclear:,} cannot be told, which keep it"
+    ]
+    shown, agreed = applied.repeats
+    if shown:
+        notes.append(
+            f"{agreed} of {shown} faces that were shown twice got the same answer "
+            f"(Cohen's kappa {applied.kappa:.2f})"
+        )
+    return notes
