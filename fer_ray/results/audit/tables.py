@@ -28,8 +28,7 @@ def estimate_table(found: Sequence[Estimate]) -> Table:
             f"{one.flagged:,}",
             by if one.basis != "both" else f"both ({one.verified} verified)",
         )
-    table.title = "Wrong labels, estimated"
-    return table
+    return _titled(table, "Wrong labels, estimated")
 
 
 def pair_table(beliefs: Beliefs) -> Table:
@@ -40,8 +39,7 @@ def pair_table(beliefs: Beliefs) -> Table:
     )
     for row in pairs(beliefs)[:_NUM_PAIRS]:
         table.add_row(row["given"], row["true"], f"{row['expected']:,.0f}", f"{row['flagged']:,}")
-    table.title = "The most frequent errors"
-    return table
+    return _titled(table, "The most frequent errors")
 
 
 def change_table(applied: Applied) -> Table:
@@ -49,8 +47,7 @@ def change_table(applied: Applied) -> Table:
     table = plain_table([Column("given"), Column("now"), Column("labels", justify="right")])
     for given, now, num in applied.pairs:
         table.add_row(given, now, f"{num:,}")
-    table.title = f"{len(applied.written.changed):,} labels changed"
-    return table
+    return _titled(table, f"{len(applied.written.changed):,} labels changed")
 
 
 def answer_notes(applied: Applied) -> list[str]:
@@ -67,3 +64,8 @@ def answer_notes(applied: Applied) -> list[str]:
             f"(Cohen's kappa {applied.kappa:.2f})"
         )
     return notes
+
+
+def _titled(table: Table, title: str) -> Table:
+    table.title, table.title_justify, table.title_style = title, "left", "bold"
+    return table
