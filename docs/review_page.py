@@ -14,7 +14,6 @@ _CHROMIUM = "/usr/bin/chromium"
 _HEIGHT = 844
 _GAP, _MARGIN = 40, 24
 _PAPER = (232, 234, 237)
-_COLORS = 160
 
 
 def main() -> None:
@@ -33,8 +32,7 @@ def main() -> None:
     for shot in shots:
         sheet.paste(shot, (x, _MARGIN))
         x += shot.width + _GAP
-    small = sheet.quantize(_COLORS, dither=Image.Dither.NONE)
-    small.save(Path(__file__).with_name("review.png"), optimize=True)
+    sheet.save(Path(__file__).with_name("review.png"), optimize=True)
 
 
 def picture(browser: Browser, path: Path, *, width: int, is_dark: bool) -> Image.Image:

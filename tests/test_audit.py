@@ -58,7 +58,7 @@ def test_an_audit_is_written(
     assert main([str(place), "--out", str(out), "--review", "20"]) == 0
 
     printed = capsys.readouterr().out
-    assert max(map(len, printed.split("note: posterior")[0].splitlines()[1:])) <= 80
+    assert max(map(len, printed.split("note: the numbers")[0].splitlines()[1:])) <= 80
     assert str(out / "review.html") in printed
     rows = rows_of(out / "audit.csv")
     data, pack = open_data(SPEC), prepared(SPEC)
