@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train one run",
     "scale": "measure training speed with different numbers of workers",
     "data": "prepare, inspect or corrupt a data set",
+    "audit": "rank doubtful labels, review faces, correct labels",
 }
 _MODULES = {"data": "fer_ray.data.__main__"}
 

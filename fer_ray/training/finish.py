@@ -10,19 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 
+from fer_ray import __version__
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData, noise_of
+from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
 from fer_ray.training.evaluation import evaluate
-from fer_ray.training.learner import Images, Learner, resolve_compute
+from fer_ray.training.learner import Images, Learner
+from fer_ray.training.models import FaceNetwork
 from fer_ray.training.operating_point import MEAN_KEY, final_figures, points_used, read_priors
-from fer_ray.training.state import new_networks
+from fer_ray.training.state import saved_networks
+
+SPLIT = "split.npz"
+"""File of what a run knows of its training images."""
 
 
 def finish_run(
@@ -78,7 +86,7 @@ def finish_run(
         folder.write_bytes(f"{name}.png", png)
     folder.write_text("config.yaml", yaml.safe_dump(run.to_dict(), sort_keys=False))
     folder.write_text("confusion_matrix.csv", confusion_csv(confusion, data.class_names))
-    folder.write_bytes("split.npz", _split_file(data, split))
+    folder.write_bytes(SPLIT, _split_file(run, data, split))
     folder.write_bytes("checkpoints/best.pt", (checkpoint / "best.pt").read_bytes())
     points = points_used(run, priors, mean, data.class_names)
     return _summary(run, data, row, history, {"test": test, "prediction": points}), pictures
@@ -92,12 +100,23 @@ def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
 def best_learners(
     run: RunConfig, data: FaceData, best: Best, device: torch.device
 ) -> list[Learner]:
-    """Load the best networks of a run, ready to predict."""
-    networks = new_networks(run, data, device)
-    for network, weights in zip(networks, best.weights, strict=True):
-        network.load_state_dict(weights)
-    bf16, channels_last = resolve_compute(run.compute, device)
-    return [Learner(network, bf16=bf16, channels_last=channels_last) for network in networks]
+    """Load the best networks of a run, ready to predict; see `exact_learner`."""
+    networks = saved_networks(
+        run,
+        best.weights,
+        num_classes=data.num_classes,
+        num_channels=data.num_channels,
+        image_size=data.image_size,
+    )
+    return [exact_learner(network, device) for network in networks]
+
+
+def exact_learner(network: FaceNetwork, device: torch.device) -> Learner:
+    """A network that predicts in float32, whatever `compute.bf16` says of training.
+
+    So a run's test, its predictions and its exported model are the same on every machine.
+    """
+    return Learner(network.to(device), bf16=False, channels_last=True)
 
 
 def _summary(
@@ -119,6 +138,8 @@ def _summary(
         },
         **tested,
         "classes": list(data.class_names),
+        "images": {"num_channels": data.num_channels, "size": list(data.image_size)},
+        "version": __version__,
         "images_per_s": float(np.median(speeds)),
         "seed": run.seed,
     }
@@ -128,11 +149,11 @@ def _curve_keys(data: FaceData) -> list[str]:
     return ["val/macro_recall", "val/accuracy", *(f"val/recall/{x}" for x in data.class_names)]
 
 
-def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
+def _split_file(run: RunConfig, data: FaceData, split: SplitResult | None) -> bytes:
     """Return the content of `split.npz`: labels and the last split, per training image.
 
-    Row k of `clean_prob` and `is_labeled` is what network k trained on. Without a split, all given
-    labels count as kept, `clean_prob` is NaN and `prediction` is -1.
+    Row k of `clean_prob`, `is_labeled`, `kept_splits` and `posterior` is what network k trained on.
+    Without a split, all given labels count as kept, `clean_prob` is NaN and `prediction` is -1.
     """
     num = len(data.train)
     arrays: dict[str, np.ndarray] = {
@@ -151,10 +172,31 @@ def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
             "is_labeled": split.is_labeled.numpy(),
             "prediction": split.memory["prediction"].numpy(),
             "threshold": split.threshold.numpy(),
+            "kept_splits": split.memory["kept_splits"].numpy(),
+            "num_splits": split.memory["num_splits"].numpy(),
         }
+        if isinstance(run.method, PeerPosterior):
+            arrays |= {key: split.memory[key].numpy() for key in ("transition", "prior")}
+            posterior = _mean_posterior(run.method, split)
+            arrays["posterior"] = posterior.numpy().astype(np.float16)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _mean_posterior(
+    method: PeerPosterior, split: SplitResult
+) -> Float[Tensor, "network sample class"]:
+    """The posteriors of all splits, the late ones counting most.
+
+    These are the targets, less what is left in them of the given labels that they began with. Their
+    mean over epochs finds wrong labels better than the last posterior.
+    """
+    target = split.memory["target"]
+    rest = method.target_momentum ** int(split.memory["num_splits"])
+    is_given = split.label[..., None] == torch.arange(target.shape[2])
+    mean = (target - rest * is_given).clamp_min(0)
+    return mean / mean.sum(dim=2, keepdim=True).clamp_min(1e-12)
 
 
 def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:

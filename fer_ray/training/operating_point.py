@@ -3,7 +3,7 @@
 Everything is computed from gathered predictions, so it knows no ranks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,11 +38,13 @@ class Priors:
 
     Attributes:
         chosen: Those of `prediction.prior`; `None` as trained.
+        given: Those of the given training labels.
         natural: Those of the truth, or an estimate.
         natural_source: What tells them: verified labels, else the given training labels.
     """
 
     chosen: Float[Tensor, " class"] | None
+    given: Float[Tensor, " class"]
     natural: Float[Tensor, " class"]
     natural_source: Literal["verified", "given"]
 
@@ -66,26 +68,45 @@ def read_priors(run: RunConfig, data: FaceData, noise: NoiseModel | None) -> Pri
             are not those of the data set.
     """
     given = _given_shares(data)
-    natural = given if noise is None else noise.prior.double()
-    prior = run.prediction.prior
-    chosen: Tensor | None
+    verified = None if noise is None else noise.prior.double()
+    return Priors(
+        chosen=chosen_prior(run.prediction.prior, data.class_names, given, verified),
+        given=given,
+        natural=given if verified is None else verified,
+        natural_source="given" if verified is None else "verified",
+    )
+
+
+def chosen_prior(
+    prior: str | Mapping[str, float],
+    class_names: Sequence[str],
+    given: Float[Tensor, " class"],
+    verified: Float[Tensor, " class"] | None,
+) -> Float[Tensor, " class"] | None:
+    """The class shares that a `prediction.prior` means; `None` for `trained`.
+
+    Args:
+        prior: A word, or a share per class.
+        class_names: Names of the classes, in label order.
+        given: Class shares of the given training labels.
+        verified: Those of the truth by verified labels; `None` if nothing is verified.
+
+    Raises:
+        ConfigError: If it needs verified labels and there are none, or its classes are not those of
+            the data set.
+    """
     if not isinstance(prior, str):
         try:
-            chosen = prior_of_shares(prior, data.class_names)
+            return prior_of_shares(prior, class_names)
         except ValueError as error:
             raise ConfigError(f"prediction.{error}") from None
-    elif prior == "verified" and noise is None:
+    if prior == "verified" and verified is None:
         raise ConfigError(
             "prediction.prior: verified takes the class shares of random verified labels, and this "
             "data set has none or too few; give some (data.verified), or take prior=given"
         )
-    else:
-        uniform = torch.full_like(given, 1 / len(given))
-        words = {"trained": None, "given": given, "verified": natural, "uniform": uniform}
-        chosen = words[prior]
-    return Priors(
-        chosen=chosen, natural=natural, natural_source="given" if noise is None else "verified"
-    )
+    uniform = torch.full_like(given, 1 / len(given))
+    return {"trained": None, "given": given, "verified": verified, "uniform": uniform}[prior]
 
 
 def _given_shares(data: FaceData) -> Float[Tensor, " class"]:
@@ -185,6 +206,7 @@ def points_used(
     return {
         "prior": _plain(run.prediction.prior),
         "chosen": None if priors.chosen is None else named(priors.chosen),
+        "given": named(priors.given),
         "natural": named(priors.natural),
         "natural_source": priors.natural_source,
         "mean_prediction": named(mean),

@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
-from fer_ray.training.checkpoint import TrainState
+from fer_ray.training.checkpoint import TrainState, Weights
 from fer_ray.training.learner import INIT_STREAM, seed_for
 from fer_ray.training.models import FaceNetwork, build_network
 from fer_ray.training.optimizers import new_optimizer
@@ -30,6 +31,40 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
 def new_networks(run: RunConfig, data: FaceData, device: torch.device) -> list[FaceNetwork]:
     """Build the networks of a run with their initial weights, to train them or to load others."""
     return [_new_network(run, data, device, x, 0) for x in range(run.method.num_networks)]
+
+
+def saved_networks(
+    run: RunConfig,
+    weights: Weights,
+    *,
+    num_classes: int,
+    num_channels: int,
+    image_size: tuple[int, int],
+) -> list[FaceNetwork]:
+    """Build the networks of a run on the CPU with saved weights; initial weights are not read.
+
+    Args:
+        run: Its model is built.
+        weights: A state dict per network.
+        num_classes: Number of classes.
+        num_channels: 1 for grey images, 3 for colour.
+        image_size: Height and width of the images that they were trained on.
+
+    Raises:
+        RuntimeError: If the weights are those of other networks.
+    """
+    networks = []
+    for state in weights:
+        network = build_network(
+            replace(run.model, weights=None),
+            num_classes=num_classes,
+            num_channels=num_channels,
+            image_size=min(image_size),
+            seed=0,
+        )
+        network.load_state_dict(state)
+        networks.append(network)
+    return networks
 
 
 def begin_generation(

@@ -104,7 +104,7 @@ def test_validation_figures_are_at_the_chosen_and_at_three_points(noise: NoiseMo
     prob = (2 * torch.randn(60, 4, generator=generator) + torch.tensor([2.0, 1, 0, -1])).softmax(1)
     label = torch.randint(4, (60,), generator=generator)
     uniform, natural = torch.full((4,), 0.25).double(), torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
-    priors = Priors(chosen=uniform, natural=natural, natural_source="given")
+    priors = Priors(chosen=uniform, given=natural, natural=natural, natural_source="given")
     row = validation_figures(prob, label, CLASS_NAMES, priors, noise)
     mean = mean_prediction_of(prob)
     assert row["val/mean_prediction"] == mean.tolist()
@@ -137,7 +137,8 @@ def test_corrected_figures_find_the_truth_behind_noisy_labels() -> None:
     given = np.where(is_wrong, rng.integers(0, 4, 20_000), truth)
     answer = np.where(rng.random(20_000) < 0.8, truth, rng.integers(0, 4, 20_000))
     prob = F.one_hot(torch.from_numpy(answer), 4).float() * 0.9 + 0.025
-    priors = Priors(chosen=None, natural=NOISE.prior.double(), natural_source="verified")
+    natural = NOISE.prior.double()
+    priors = Priors(chosen=None, given=natural, natural=natural, natural_source="verified")
     row = validation_figures(prob, torch.from_numpy(given), CLASS_NAMES, priors, NOISE)
     assert row["val/corrected/accuracy"] == pytest.approx(0.85, abs=0.02)
     assert row["val/corrected/macro_recall"] == pytest.approx(0.85, abs=0.02)
