@@ -8,6 +8,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
+    "predict": "predict new faces with a finished run",
     "scale": "measure training speed with different numbers of workers",
     "data": "prepare, inspect or corrupt a data set",
 }
