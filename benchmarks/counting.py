@@ -142,9 +142,9 @@ def _num_labeled(
     return len(batch.index)
 
 
-def train_counted(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[str, Any]:
+def train_counted(raw: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Run `runs.train_case` with DivideMix, and add `PassCounter.summary` as `passes`."""
     counter, num_images = PassCounter(), len(open_run_data(read_run(raw)).train)
     with counter.watching():
-        outcome = train_case(raw, seed, is_ensemble=is_ensemble)
+        outcome = train_case(raw, seed)
     return outcome | {"passes": counter.summary(num_images)}

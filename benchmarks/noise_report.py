@@ -161,7 +161,7 @@ def _noise_of(case: Case, run: Outcome, model: NoiseModel) -> NoiseModel:
     """
     if run.transition is not None:
         rows = torch.from_numpy(run.transition).double()  # kept in half precision
-    return NoiseModel(transition=rows / rows.sum(dim=1, keepdim=True), prior=model.prior)
+        return NoiseModel(transition=rows / rows.sum(dim=1, keepdim=True), prior=model.prior)
     if not case.knows_verified:
         raise ValueError(f"{case.name}: expected `transition` in the memory of its last split")
     return model

@@ -21,6 +21,7 @@ Finished runs are kept in --work, and a second start trains only the missing one
 `results/passes-<data>.json` and prints a Markdown table.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -33,31 +34,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import plan, report
-from benchmarks.cases import CIFAR_FORM, GIVEN, Choice, make_cases
 from benchmarks.counting import PARTS, train_counted
-from benchmarks.methods import FIGURES, parse_arguments
+from fer_ray.config import RunConfig, with_overrides
 from fer_ray.data import open_data
 
+QUICK_DATA = "synthetic:train=140,test=70,size=16"
+FIGURES = ("accuracy", "macro_recall")
 CIFAR, CLOTHING = "CIFAR form", "Clothing1M form"
 FEWER = {CIFAR: 3.0, CLOTHING: 1.8}
 """Goal: published form -> its passes divided by those of a scored Clothing1M form, at least."""
-_SCORED = {"name": "dividemix", "guesses": "scored"}
-CHOICES: tuple[Choice, ...] = (
-    (CIFAR, GIVEN, {"name": "dividemix", **CIFAR_FORM}),
-    (CLOTHING, GIVEN, {"name": "dividemix"}),
-    (f"{CIFAR}, scored", GIVEN, {**_SCORED, **CIFAR_FORM}),
-    (f"{CLOTHING}, scored", GIVEN, _SCORED),
-    (f"{CLOTHING}, scored, one view", GIVEN, {**_SCORED, "num_views": 1}),
-)
+_CIFAR_FORM = {"form": "cifar", "unlabeled_weight": 25.0, "alpha": 4.0}
+_SCORED = {"guesses": "scored"}
+FORMS: Mapping[str, Mapping[str, Any]] = {
+    CIFAR: _CIFAR_FORM,
+    CLOTHING: {},
+    f"{CIFAR}, scored": _SCORED | _CIFAR_FORM,
+    f"{CLOTHING}, scored": _SCORED,
+    f"{CLOTHING}, scored, one view": _SCORED | {"num_views": 1},
+}
+"""Fields of DivideMix that differ from the defaults."""
 Outcomes = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def main() -> None:
     """Train the missing runs, print and write the results."""
-    args = parse_arguments(__doc__, "passes")
-    cases = make_cases({GIVEN: args.data}, args.epochs, is_quick=args.quick, choices=CHOICES)
-    if args.only:
-        cases = [case for case in cases if any(word in case.name for word in args.only)]
+    args = parse_arguments()
+    cases = make_cases(args)
     with tempfile.TemporaryDirectory() as scratch, plan.processes(args.jobs) as pool:
         work = Path(scratch if args.quick else args.work)
         work.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,39 @@ def main() -> None:
         result = report.Report(benchmark="passes", rows=rows, goals=goals, more=more)
         name = data.name.partition(":")[2] or data.name
         print("written:", result.write(f"passes-{report.slug(name.removesuffix('.npz'))}").name)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; with `--quick`, what is not given is small."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", metavar="SPEC")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs per run (default: 40)")
+    parser.add_argument("--seeds", type=int, metavar="N")
+    parser.add_argument("--only", action="append", metavar="NAME", help="cases whose name has NAME")
+    parser.add_argument("--work", default="runs/passes", metavar="FOLDER")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
+    args = parser.parse_args()
+    args.data = args.data or (QUICK_DATA if args.quick else "synthetic")
+    args.epochs = args.epochs or (2 if args.quick else 40)
+    args.seeds = args.seeds or (1 if args.quick else 3)
+    args.jobs = args.jobs or (1 if args.quick else 2)
+    return args
+
+
+def make_cases(args: argparse.Namespace) -> list[plan.Case]:
+    """Make the cases that the command line names."""
+    common: dict[str, Any] = {"data.spec": args.data, "optim.epochs": args.epochs}
+    if args.quick:
+        common |= {"optim.batch_size": 32, "method.warmup_epochs": 1}
+    cases = []
+    for name, fields in FORMS.items():
+        raw = with_overrides({"method": {"name": "dividemix", **fields}}, common)
+        config = RunConfig.from_dict(raw).to_dict()
+        cases.append(plan.Case(name=name, raw=config, epochs=args.epochs))
+    return [case for case in cases if not args.only or any(x in case.name for x in args.only)]
 
 
 def make_row(case: plan.Case, outcomes: Outcomes) -> report.Row:

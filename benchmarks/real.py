@@ -56,7 +56,7 @@ def train(method: str, args: argparse.Namespace) -> report.Row:
         raw["optim"] = {"epochs": 3, "batch_size": 32}
     if method != "cross_entropy":
         raw["method"]["warmup_epochs"] = max(1, raw["optim"]["epochs"] // 3)
-    outcome = train_case(raw, 0, is_ensemble=False)
+    outcome = train_case(raw, 0)
     row = {
         "case": f"{method}/{raw['model']['name']}",
         "epochs": raw["optim"]["epochs"],

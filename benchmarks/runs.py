@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,12 @@ import torch
 from torch import Tensor
 
 from fer_ray.config import RunConfig
-from fer_ray.core.metrics import auroc, confusion_matrix, epoch_metrics
-from fer_ray.core.operating_points import prediction_metrics
-from fer_ray.data import FaceData, Faces
+from fer_ray.data import Faces
 from fer_ray.methods.base import SplitMethod
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import load_best, load_history
-from fer_ray.training.evaluation import evaluate
-from fer_ray.training.finish import best_learners, finish_run
+from fer_ray.training.finish import finish_run
 from fer_ray.training.learner import Images, Learner, mean_prediction
-from fer_ray.training.loop import fit
 from fer_ray.training.runtime import (
     ProcessRuntime,
     Save,
@@ -31,64 +26,14 @@ from fer_ray.training.runtime import (
     train_run,
     use_device,
 )
-from fer_ray.training.state import new_state
 
 ENSEMBLE_OFFSET = 1000
 """Difference between the seeds of the two networks of an ensemble."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """Seconds of an epoch during (`warmup_s`) and after warm-up (`later_s`)."""
-
-    warmup_s: float
-    later_s: float
-
-
 def clock() -> float:
     """Return seconds: of this process's CPU time, or of the wall clock if there is a GPU."""
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
-
-
-def calibrate(raws: Mapping[str, Mapping[str, Any]], num_later: int) -> dict[str, dict[str, float]]:
-    """Measure the seconds of epochs of several runs, which train one epoch each in turn.
-
-    Args:
-        raws: Nested configurations by name.
-        num_later: Number of epochs to measure after the warm-up of each.
-
-    Returns:
-        The fields of `Cost` by name.
-    """
-    runs = {name: read_run(raw) for name, raw in raws.items()}
-    length = {name: num_warmup(run) + num_later for name, run in runs.items()}
-    rows = {name: _rows(run, max(length.values())) for name, run in runs.items()}
-    seconds: dict[str, dict[bool, list[float]]] = {name: {True: [], False: []} for name in runs}
-    for epoch in range(1, max(length.values()) + 1):
-        for name, run in runs.items():
-            is_warmup = run.method.is_warmup(epoch, run.optim.epochs)
-            if is_warmup or epoch <= length[name]:
-                start = clock()
-                next(rows[name])
-                seconds[name][is_warmup].append(clock() - start)
-    return {name: asdict(_cost(measured)) for name, measured in seconds.items()}
-
-
-def _rows(run: RunConfig, epochs: int) -> Iterator[Mapping[str, Any]]:
-    """Train a run for at least `epochs` epochs, and yield its rows."""
-    device, data = use_device(run), open_run_data(run)
-    method = run.method
-    if isinstance(method, SplitMethod):  # a share of more epochs would be more epochs
-        method = replace(method, warmup_epochs=num_warmup(run))
-    optim = replace(run.optim, epochs=max(run.optim.epochs, epochs))
-    long = replace(run, method=method, optim=optim)
-    return fit(long, data, device, new_state(long, data, device))
-
-
-def _cost(seconds: Mapping[bool, list[float]]) -> Cost:
-    warmup_s = statistics.median(seconds[True])
-    later = seconds[False]
-    return Cost(warmup_s=warmup_s, later_s=statistics.median(later) if later else warmup_s)
 
 
 def read_run(raw: Mapping[str, Any]) -> RunConfig:
@@ -129,17 +74,13 @@ class TimedRuntime(ProcessRuntime):
         self._since = clock()
 
 
-def train_case(raw: Mapping[str, Any], seed: int, *, is_ensemble: bool) -> dict[str, Any]:
-    """Train with one seed, choose the epoch on validation data, then read the test set."""
+def train_case(raw: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Train with one seed, choose the epoch on validation data, then read the test set once."""
     with tempfile.TemporaryDirectory() as name:
-        if is_ensemble:
-            return _train_ensemble(raw, seed, Path(name))
         run = read_run({**raw, "seed": seed})
         figures, checkpoint = _train(run, Path(name))
-        folder = Folder(name) / "results"
         data, device = open_run_data(run), use_device(run)
-        summary, _ = finish_run(run, data, checkpoint, folder, device)
-        figures |= _judged(run, data, device, checkpoint)
+        summary, _ = finish_run(run, data, checkpoint, Folder(name) / "results", device)
         return figures | {"seed": seed, "test": summary["test"]}
 
 
@@ -168,31 +109,6 @@ def _train(run: RunConfig, folder: Path) -> tuple[dict[str, Any], Path]:
     return figures, checkpoint
 
 
-def _judged(
-    run: RunConfig, data: FaceData, device: torch.device, checkpoint: Path
-) -> dict[str, Any]:
-    """Return the quality of the last split, the AUROC of the labels, and the balanced metrics."""
-    split = [row for row in load_history(checkpoint) if "split/labeled_fraction" in row]
-    names = {"kept": "labeled_fraction", "precision": "precision", "recall": "recall"}
-    last = split[-1] if split else {}
-    selection = {
-        name: last[f"split/{key}"] for name, key in names.items() if f"split/{key}" in last
-    }
-    learners = _best_learners(run, data, device, checkpoint)
-    train, test = (predict_all(learners, faces, run, device) for faces in (data.train, data.test))
-    known = (data.train.label >= 0) & (data.train.true_label >= 0)
-    label = torch.from_numpy(data.train.label[known])
-    is_right = data.train.label[known] == data.train.true_label[known]
-    if is_right.any() and not is_right.all():
-        believed = train[torch.from_numpy(known)].gather(1, label[:, None])[:, 0]
-        selection["auroc"] = auroc(torch.from_numpy(is_right), believed)
-    pred = (test / train.mean(dim=0)).argmax(dim=1)
-    confusion = confusion_matrix(torch.from_numpy(data.test.label), pred, data.num_classes)
-    metrics = epoch_metrics(confusion, data.class_names)
-    balanced = {key: metrics[key] for key in ("accuracy", "macro_recall")}
-    return {"selection": selection, "balanced": balanced}
-
-
 def predict_all(
     learners: list[Learner], faces: Faces, run: RunConfig, device: torch.device
 ) -> Tensor:
@@ -203,40 +119,3 @@ def predict_all(
         for rows in images.shards(run.compute.eval_batch_size)
     ]
     return torch.cat(parts).cpu()
-
-
-def _train_ensemble(raw: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
-    """Train two runs with different seeds, and test the mean prediction of their best networks."""
-    members, learners = [], []
-    for number in (seed, seed + ENSEMBLE_OFFSET):
-        run = read_run({**raw, "seed": number})
-        device, data = use_device(run), open_run_data(run)
-        figures, checkpoint = _train(run, folder / str(number))
-        members.append(figures)
-        learners += _best_learners(run, data, device, checkpoint)
-    test = Images(data.test, device)
-    prob = evaluate(learners, test, run, data.num_classes)
-    assert prob is not None
-    metrics, confusion = prediction_metrics(prob, test.label, data.class_names)
-    return {
-        "seconds": sum(member["seconds"] for member in members),
-        "wall_s": sum(member["wall_s"] for member in members),
-        "best_epoch": [member["best_epoch"] for member in members],
-        "val": [member["val"] for member in members],
-        "seed": seed,
-        "test": {
-            "accuracy": metrics["accuracy"],
-            "macro_recall": metrics["macro_recall"],
-            "recall": {name: metrics[f"recall/{name}"] for name in data.class_names},
-            "confusion_matrix": confusion.tolist(),
-        },
-    }
-
-
-def _best_learners(
-    run: RunConfig, data: FaceData, device: torch.device, checkpoint: Path
-) -> list[Learner]:
-    """Load the networks of a checkpoint's best epoch."""
-    best = load_best(checkpoint)
-    assert best is not None
-    return best_learners(run, data, best, device)

@@ -6,7 +6,7 @@ Writes beside this file:
 
   search.svg    the terminal at the end of the search
   results.png   its trials over epochs, and the test set's confusion matrix
-  accuracy.png  accuracy over seconds of every method, from `benchmarks/results/`
+  accuracy.png  accuracy over macro recall of every method, from `benchmarks/results/`
 """
 
 import argparse

@@ -12,19 +12,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import plan, report
+from benchmarks import report
 from benchmarks.reference_loop import ReferenceLoop
 from fer_ray.config import RunConfig
 from fer_ray.core.augment import plain_views
-from fer_ray.core.errors import ConfigError
 from fer_ray.training.state import new_state
 from tests.paths import ROOT
 from tests.samples import CPU, faces
 
 SCRIPTS = (
     "epoch",
-    "compare",
-    "methods",
     "data",
     "views",
     "speedups",
@@ -33,6 +30,7 @@ SCRIPTS = (
     "real",
     "real_noise",
     "time_to_accuracy",
+    "selection",
     "scale",
     "searcher",
 )
@@ -139,26 +137,3 @@ def test_reference_learns(method: str) -> None:
     assert counts[0] == len(data.train) * len(state.networks)
     assert all(count % 8 == 0 for count in counts)
     assert loop.validate() > 0.5
-
-
-def test_the_searched_configuration_is_read(tmp_path: Path) -> None:
-    """Keys may be nested, dotted or both; data and seed are those of the comparison."""
-    path = tmp_path / "summary.json"
-    config = {"seed": 7, "optim": {"batch_size": 32}, "method.thresholds.fear": 0.3}
-    path.write_text(json.dumps({"best": {"config": config}}), encoding="utf-8")
-    raws = plan.make_raws("synthetic", {"optim.weight_decay": 0.0}, path, {"optim.epochs": 9})
-    searched = raws["co_divide, searched"]
-    assert list(raws)[-1] == "co_divide, searched"
-    assert searched["method"]["thresholds"] == {"fear": 0.3}
-    assert searched["optim"]["batch_size"] == 32
-    assert searched["optim"]["epochs"] == 9
-    assert searched["seed"] == 0
-    assert {raw["optim"]["weight_decay"] for raw in raws.values()} == {0.0}
-    assert raws["co_divide"]["optim"]["batch_size"] == RunConfig().optim.batch_size
-
-
-def test_another_method_is_refused_as_searched(tmp_path: Path) -> None:
-    path = tmp_path / "summary.json"
-    path.write_text('{"best": {"config": {"method.name": "dividemix"}}}', encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected co_divide"):
-        plan.make_raws("synthetic", {}, path, {})

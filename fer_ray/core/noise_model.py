@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _TINY = 1e-12
-# Weights of the identity and of the given labels' shares in what a row of T is drawn towards.
-_IDENTITY, _SHARES = 0.6, 0.4
-# Of `from_stratified_labels`: images that a share of right labels, and of told labels, starts with.
+# Share of right labels before anything is verified.
+_RIGHT = 0.6
+# Images that the share of right labels, and that of images with a class, starts with.
 _RIGHT_STRENGTH, _TOLD_STRENGTH = 10.0, 5.0
 
 
@@ -75,36 +75,6 @@ class NoiseModel:
         return float(given.clamp_min(_TINY).log().mean())
 
 
-def from_random_labels(
-    true_label: Int[Tensor, " verified"],
-    label: Int[Tensor, " verified"],
-    given_share: Float[Tensor, " class"],
-    *,
-    strength: float = 2.0,
-) -> NoiseModel:
-    """Estimate the noise from images drawn at random from all training images.
-
-    A row of T is (N_k + s (0.6 e_k + 0.4 q)) / (n_k + s), where N_k counts the given labels of the
-    n_k verified images of class k, q are the shares of the given labels and s is the `strength`.
-
-    Args:
-        true_label: What a person says of the images.
-        label: Their labels as given.
-        given_share: Shares of the given labels among all training images, q.
-        strength: How many images the prior of a row is worth.
-    """
-    num_classes = len(given_share)
-    counts = _counts(true_label, label, num_classes)
-    target = _IDENTITY * torch.eye(num_classes) + _SHARES * given_share
-    num = counts.sum(dim=1, keepdim=True)
-    shares = (num[:, 0] + strength * given_share) / (num.sum() + strength)
-    return NoiseModel(
-        transition=(counts + strength * target) / (num + strength),
-        prior=shares / shares.sum(),
-        num_verified=len(label),
-    )
-
-
 def from_stratified_labels(
     true_label: Int[Tensor, " verified"],
     label: Int[Tensor, " verified"],
@@ -144,7 +114,7 @@ def from_stratified_labels(
     share = given_share * told / (given_share * told).sum()
     weighted = counts * share / num.clamp_min(1)
     weighted = weighted * (total / weighted.sum())
-    right = (weighted.trace() + _RIGHT_STRENGTH * _IDENTITY) / (total + _RIGHT_STRENGTH)
+    right = (weighted.trace() + _RIGHT_STRENGTH * _RIGHT) / (total + _RIGHT_STRENGTH)
     classes = (weighted.sum(dim=1) + 1) / (total + num_classes)
     target = right * torch.eye(num_classes) + (1 - right) * classes[:, None]
     truth = (counts + strength * target) / (num + strength)

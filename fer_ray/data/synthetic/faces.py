@@ -36,6 +36,7 @@ class SyntheticSpec:
         imbalance: Training images of the most frequent over the rarest true class.
         noise: Given labels of training images: `fer2013` (its measured confusions), `none`, or
             the share of wrong labels, spread evenly.
+        verified: Training images, drawn at random, whose true label is told as a verified one.
         seed: Another seed draws other faces.
     """
 
@@ -44,6 +45,7 @@ class SyntheticSpec:
     size: int = 48
     imbalance: float = 10.0
     noise: str = "fer2013"
+    verified: int = 0
     seed: int = 0
 
     def transition(self) -> Float64[np.ndarray, "7 7"]:
@@ -76,7 +78,15 @@ def parse_spec(text: str) -> SyntheticSpec:
             )
         found[key] = value
     checked: dict[str, Any] = {key: _CHECKS[key](key, value) for key, value in found.items()}
-    return SyntheticSpec(**checked)
+    spec = SyntheticSpec(**checked)
+    if spec.verified > spec.train:
+        raise DataError.at(
+            "synthetic: verified",
+            expected=f"at most as many as there are training images, {spec.train}",
+            got=str(spec.verified),
+            remedy="Raise train, or lower verified.",
+        )
+    return spec
 
 
 def _number(lowest: int, highest: int, whole: bool) -> Callable[[str, str], int | float]:
@@ -122,6 +132,7 @@ _CHECKS: dict[str, Callable[[str, str], int | float | str]] = {
     "size": _number(16, 512, whole=True),
     "imbalance": _number(1, 1000, whole=False),
     "noise": _noise,
+    "verified": _number(0, 10_000_000, whole=True),
     "seed": _number(0, 2**63 - 1, whole=True),
 }
 
@@ -130,7 +141,7 @@ def make_arrays(spec: SyntheticSpec) -> dict[str, np.ndarray]:
     """Draw both subsets; the same spec gives the same bytes.
 
     Returns:
-        `{train,test}_{images,label,true_label}`; images uint8 [sample, 1, size, size].
+        `{train,test}_{images,label,true_label,is_verified}`; images uint8 [sample, 1, size, size].
     """
     arrays: dict[str, np.ndarray] = {}
     counts = dict(
@@ -147,6 +158,8 @@ def make_arrays(spec: SyntheticSpec) -> dict[str, np.ndarray]:
         arrays[f"{part}_images"] = draw_faces(true_label, spec.size, rng)[0][:, None]
         arrays[f"{part}_label"] = given if part == "train" else true_label
         arrays[f"{part}_true_label"] = true_label
+        num = spec.verified if part == "train" else 0
+        arrays[f"{part}_is_verified"] = rng.permutation(len(given)) < num
     return arrays
 
 

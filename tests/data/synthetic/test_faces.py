@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_ray.core.label_noise import FER2013_TRANSITION
-from fer_ray.data import DataError, FaceData, open_data
+from fer_ray.data import DataError, FaceData, noise_of, open_data
 from fer_ray.data.classes import CANONICAL
 from fer_ray.data.synthetic.drawing import EXPRESSIONS
 from fer_ray.data.synthetic.faces import SyntheticSpec, draw_faces, make_arrays, parse_spec
@@ -78,6 +78,21 @@ def test_noise_does_not_change_the_pictures() -> None:
     assert np.array_equal(both(one, "images"), both(two, "images"))
 
 
+def test_random_training_images_are_verified() -> None:
+    plain, data = open_data(SMALL), open_data(f"{SMALL},verified=200", use_verified=False)
+    truth = np.concatenate([data.train.true_label, data.val.true_label])
+    told = [part.label for part in (data.verified, data.verified_val) if part is not None]
+    label = np.concatenate(told)
+    assert (label >= 0).sum() == 200
+    assert np.array_equal(label[label >= 0], truth[label >= 0])
+    noise = noise_of(data)
+    assert noise is not None
+    assert noise.num_verified == 200
+    for part in ("train", "val", "test"):
+        assert np.array_equal(getattr(data, part).images, getattr(plain, part).images)
+        assert np.array_equal(getattr(data, part).label, getattr(plain, part).label)
+
+
 def test_pictures_use_the_range_and_differ(arrays: dict[str, np.ndarray]) -> None:
     images = arrays["train_images"].astype(np.float64)
     assert 90 < images.mean() < 150
@@ -120,7 +135,7 @@ def test_spec_is_read() -> None:
 @pytest.mark.parametrize(
     ("rest", "message"),
     [
-        ("trian=5", "key=value, each key once, of train, test, size, imbalance, noise, seed"),
+        ("trian=5", "key=value, each key once, of train, test, size, .*noise, verified, seed"),
         ("train", "got 'train'"),
         ("seed=1,seed=2", "the key twice"),
         ("train=5", "train: expected a whole number from 70 to .* got '5'"),
@@ -129,6 +144,7 @@ def test_spec_is_read() -> None:
         ("imbalance=nan", "imbalance: .* got 'nan'"),
         ("noise=1.5", "noise: expected fer2013, none, or the share"),
         ("size=4", "size"),
+        ("train=700,verified=701", "verified: expected at most .*, 700, got 701"),
     ],
 )
 def test_bad_spec_is_refused(rest: str, message: str) -> None:
