@@ -4,6 +4,7 @@ From the two files of FER2013 joined with FER+ are made, as `arrays:` files:
 
   small   trains on the 4,000 training images of `fer2013plus-small.npz`; tests on the images of
           `fer2013plus.npz` that are no copies of others and not among the 4,000
+  carved  is small without validation images: they are then taken from the training images
   full    trains on all 28,709 training images; tests on the images of PublicTest that are no copies
           of training images
 
@@ -23,7 +24,7 @@ from benchmarks.verified import Sample
 from fer_ray.data import FaceData, open_data
 
 NUM_CLASSES = 7
-SIZES = {"small": (4000, 21917), "full": (28709, 2853)}
+SIZES = {"small": (4000, 21917), "carved": (4000, 21917), "full": (28709, 2853)}
 """Training and test images of the sets of real faces."""
 NUM_VAL = 200
 _NEAR = 0.95
@@ -61,7 +62,7 @@ def make_sets(name: str, images: Path, work: Path, *, is_quick: bool = False) ->
     """Return the data sets of a benchmark; files that are missing in `work` are written.
 
     Args:
-        name: `small`, `full` or `synthetic`.
+        name: `small`, `carved`, `full` or `synthetic`.
         images: Folder of `fer2013plus.npz` and `fer2013plus-small.npz`.
         work: Folder of the benchmark's files.
         is_quick: Whether to use a few small drawn faces instead.
@@ -86,7 +87,7 @@ def make_sets(name: str, images: Path, work: Path, *, is_quick: bool = False) ->
     path = (work / f"{name}.npz").absolute()
     if not path.exists():
         write_faces(name, images, path)
-    if name == "small":
+    if name in ("small", "carved"):
         return [NoiseSet(name="", spec=f"arrays:{path}", epochs=60)]
     full = NoiseSet(
         name="",
@@ -101,7 +102,7 @@ def make_sets(name: str, images: Path, work: Path, *, is_quick: bool = False) ->
 
 
 def write_faces(name: str, images: Path, path: Path) -> None:
-    """Write the set `small` or `full` as an `arrays:` file, training images first.
+    """Write the set `small`, `carved` or `full` as an `arrays:` file, training images first.
 
     Raises:
         ValueError: If the numbers of images are not those of `SIZES`.
@@ -109,7 +110,7 @@ def write_faces(name: str, images: Path, path: Path) -> None:
     with np.load(images / "fer2013plus.npz") as file:
         large = {key: file[key] for key in file.files}
     small = None
-    if name == "small":
+    if name != "full":
         with np.load(images / "fer2013plus-small.npz") as file:
             small = file["row"][:_NUM_SMALL]
     train, test = chosen_rows(large, small)
@@ -118,7 +119,8 @@ def write_faces(name: str, images: Path, path: Path) -> None:
             f"{images}: expected {SIZES[name]} images for training and test, got "
             f"({train.sum()}, {test.sum()}); the files are others than those of FER2013 with FER+"
         )
-    val = np.flatnonzero((large["usage"] == 1) & ~test)[:NUM_VAL]
+    num_val = 0 if name == "carved" else NUM_VAL
+    val = np.flatnonzero((large["usage"] == 1) & ~test)[:num_val]
     parts = (np.flatnonzero(train), val, np.flatnonzero(test))
     rows = np.concatenate(parts)
     truth = large["majority_ferplus"].astype(np.int64)

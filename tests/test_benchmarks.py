@@ -33,6 +33,7 @@ SCRIPTS = (
     "real",
     "real_noise",
     "time_to_accuracy",
+    "selection",
     "scale",
     "searcher",
 )
