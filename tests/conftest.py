@@ -17,6 +17,8 @@ import torch
 
 from fer_ray.data.packs.cache import CACHE_VARIABLE
 from fer_ray.on_ray.environment import prepare
+from tests.browser import browser as browser
+from tests.browser import open_page as open_page
 from tests.gloo import GlooRanks
 
 # Tests do not fail on a busy machine, and do not depend on an earlier run.

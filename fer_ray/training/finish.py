@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 
 from fer_ray import __version__
 from fer_ray.config import RunConfig
@@ -19,12 +21,21 @@ from fer_ray.data import FaceData, noise_of
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
-from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
-from fer_ray.training.evaluation import evaluate
+from fer_ray.training.checkpoint import (
+    Best,
+    load_best,
+    load_history,
+    load_memory,
+    load_split,
+)
+from fer_ray.training.evaluation import drawn_scores, evaluate
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.models import FaceNetwork
 from fer_ray.training.operating_point import MEAN_KEY, final_figures, points_used, read_priors
 from fer_ray.training.state import saved_networks
+
+SPLIT = "split.npz"
+"""File of what a run knows of its training images."""
 
 
 def finish_run(
@@ -80,7 +91,8 @@ def finish_run(
         folder.write_bytes(f"{name}.png", png)
     folder.write_text("config.yaml", yaml.safe_dump(run.to_dict(), sort_keys=False))
     folder.write_text("confusion_matrix.csv", confusion_csv(confusion, data.class_names))
-    folder.write_bytes("split.npz", _split_file(data, split))
+    said = load_memory(checkpoint) if run.method.scores_drawn else []
+    folder.write_bytes(SPLIT, _split_file(data, split, said))
     folder.write_bytes("checkpoints/best.pt", (checkpoint / "best.pt").read_bytes())
     points = points_used(run, priors, mean, data.class_names)
     return _summary(run, data, row, history, {"test": test, "prediction": points}), pictures
@@ -143,11 +155,18 @@ def _curve_keys(data: FaceData) -> list[str]:
     return ["val/macro_recall", "val/accuracy", *(f"val/recall/{x}" for x in data.class_names)]
 
 
-def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
+def _split_file(
+    data: FaceData, split: SplitResult | None, said: list[Float[Tensor, "sample class"]]
+) -> bytes:
     """Return the content of `split.npz`: labels and the last split, per training image.
 
-    Row k of `clean_prob` and `is_labeled` is what network k trained on. Without a split, all given
-    labels count as kept, `clean_prob` is NaN and `prediction` is -1.
+    Row k of `clean_prob`, `is_labeled` and `kept_splits` is what network k trained on. Without a
+    split, all given labels count as kept, `clean_prob` is NaN and `prediction` is -1.
+
+    Args:
+        data: The run's data.
+        split: Its last split.
+        said: Running predictions of every network; empty if the method keeps none.
     """
     num = len(data.train)
     arrays: dict[str, np.ndarray] = {
@@ -167,6 +186,13 @@ def _split_file(data: FaceData, split: SplitResult | None) -> bytes:
             "prediction": split.memory["prediction"].numpy(),
             "threshold": split.threshold.numpy(),
         }
+        known = ["kept_splits", "num_splits"]
+        known += ["transition", "prior"] if "transition" in split.memory else []
+        arrays |= {key: split.memory[key].numpy() for key in known}
+        if said:
+            label = torch.from_numpy(data.train.label)
+            scores, _ = drawn_scores(said, label, data.class_names)
+            arrays["prob"] = scores.prob.numpy().astype(np.float16)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

@@ -127,8 +127,10 @@ class _Loop:
             scores, prediction = scored
             scores = replace(scores, noise=self.noise, is_verified=self.is_verified)
             split = self.run.method.split(scores, self.state.split, epoch)
-            # The networks' current predictions, for the audit of labels; no method reads them.
-            split = replace(split, memory={**split.memory, "prediction": prediction})
+            # For the audit of labels; no method reads these.
+            kept = _kept_so_far(split, self.state.split, is_soft=self.run.method.trains_on_all)
+            memory = {**split.memory, "prediction": prediction, **kept}
+            split = replace(split, memory=memory)
             return split, self._split_figures(split, scores)
 
         with self.train.stopwatch.part("division_s"):
@@ -239,6 +241,21 @@ class _Loop:
             return validation_figures(prob, self.val.label, names, self.priors, self.noise)
 
         return from_rank_zero(figures)
+
+
+def _kept_so_far(
+    split: SplitResult, previous: SplitResult | None, *, is_soft: bool
+) -> dict[str, Tensor]:
+    """In how many splits so far every network has kept an image's label, and how many there were.
+
+    A method that drops no image (`is_soft`) also keeps the labels that it holds to be right with
+    more than one half.
+    """
+    kept = split.is_labeled | (split.clean_prob > 0.5) if is_soft else split.is_labeled
+    counts = {"kept_splits": kept.short(), "num_splits": torch.tensor(1)}
+    if previous is None or "num_splits" not in previous.memory:
+        return counts
+    return {key: previous.memory[key] + count for key, count in counts.items()}
 
 
 class _Clock:
