@@ -9,6 +9,7 @@ COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
     "predict": "predict new faces with a finished run",
+    "export": "write a finished run as one file for ONNX or torch",
     "scale": "measure training speed with different numbers of workers",
     "data": "prepare, inspect or corrupt a data set",
 }

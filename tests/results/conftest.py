@@ -57,10 +57,11 @@ def colour_run(
     """The folder of a run on image files, its data, and the folder of the files."""
     root = tmp_path_factory.mktemp("colour")
     write_faces(root / "faces")
+    spec = f"folder:{root / 'faces'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, cache_dir)
-        data = open_data(f"folder:{root / 'faces'}", val_fraction=0.3, deduplicate=False)
-    run = make_run("cross_entropy", optim__epochs=2, optim__batch_size=8)
+        data = open_data(spec, val_fraction=0.3, deduplicate=False)
+    run = make_run("cross_entropy", optim__epochs=2, optim__batch_size=8, data__spec=spec)
     return finish(run, data, root / "run", root / "checkpoint"), data, root / "faces"
 
 
