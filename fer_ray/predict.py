@@ -108,10 +108,10 @@ def _print_outcome(console: Console, outcome: Outcome, size: int) -> None:
     lines = []
     if outcome.num_photographs:
         lines.append(
-            f"note: {outcome.num_photographs} of {outcome.num_images} images look like photographs "
-            f"rather than faces cropped to a square (networks were trained at {size} pixels). "
-            "Their middle square was predicted, wherever the face is. Crop the faces first, with a "
-            "detector such as MTCNN of facenet-pytorch or RetinaFace of insightface"
+            "note: by their size and shape, these are photographs rather than cropped faces: "
+            f"{outcome.num_photographs} of {outcome.num_images} images. Their middle square was "
+            f"scaled to {size} pixels and predicted, wherever the face is. Crop the faces first, "
+            "with a detector such as MTCNN of facenet-pytorch or RetinaFace of insightface"
         )
     if outcome.errors:
         lines.append(

@@ -18,6 +18,7 @@ from fer_ray.results.graph import FaceModel
 from fer_ray.results.predictor import load
 from fer_ray.results.run_folder import open_run
 from tests.data.files import drawn
+from tests.pages import run_session
 from tests.samples import CLASS_NAMES
 
 ColourRun = tuple[Path, FaceData, Path]
@@ -86,6 +87,14 @@ def test_the_onnx_file_says_what_it_is(onnx_file: Path, run_and_data: RunAndData
     assert (said["colour_order"], said["prior"]) == ("RGB", "uniform")
     assert said["fer_ray_version"] == open_run(run_and_data[0]).version
     assert str(Path(export.__file__).parent.parent).encode() not in onnx_file.read_bytes()
+
+
+def test_the_page_shows_what_happens(
+    onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.onnx").symlink_to(onnx_file)
+    monkeypatch.chdir(tmp_path)
+    run_session("predict.md", "onnxruntime")
 
 
 def test_the_torch_file_needs_no_fer_ray(

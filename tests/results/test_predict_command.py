@@ -150,7 +150,7 @@ def test_photographs_are_told_once(
     assert predict.main([run, str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert len(rows_of(out)) == 4
-    assert err.count("2 of 4 images look like photographs") == 1
+    assert err.count("photographs rather than cropped faces: 2 of 4 images") == 1
     assert "facenet-pytorch" in err
 
 

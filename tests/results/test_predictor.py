@@ -1,5 +1,6 @@
 """Images are prepared as in training, and predicted as the run's test was."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from fer_ray.data import DataError, FaceData
 from fer_ray.data.packs.decode import luma, read_rgb
 from fer_ray.results.predictor import Predictor, load
 from fer_ray.results.run_folder import open_run
+from tests.pages import leave_run, run_session
 from tests.samples import CLASS_NAMES
 
 ColourRun = tuple[Path, FaceData, Path]
@@ -133,6 +135,17 @@ def test_the_library_is_one_function(run_and_data: RunAndData, search_folder: Pa
     one = fer_ray.load(run_and_data[0], prior={name: 1.0 for name in CLASS_NAMES}, device="cpu")
     other = fer_ray.load(str(search_folder)).predict(image)
     np.testing.assert_array_equal(one.predict(image).prob, other.prob)
+
+
+def test_the_page_shows_what_happens(
+    colour_run: ColourRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_run(colour_run[0], tmp_path)
+    (tmp_path / "faces").mkdir()
+    for name, path in zip(("1.png", "2.png"), files_of(colour_run[2], "test"), strict=False):
+        shutil.copy(path, tmp_path / "faces" / name)
+    monkeypatch.chdir(tmp_path)
+    run_session("predict.md", "fer_ray.load")
 
 
 def test_importing_the_package_is_cheap() -> None:
