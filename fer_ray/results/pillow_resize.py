@@ -61,9 +61,8 @@ def scaled(
     if not shortens_first:
         return result
     other = _rounded(_rounded(rows.weights.T @ blocks) @ columns.weights)
-    tall = torch.where(
-        factor > 1, rows.num, height
-    )  # what Pillow scales is not cut if not averaged
+    # What Pillow scales: the image, or what was cut out of it and averaged.
+    tall = torch.where(factor > 1, rows.num, height)
     wide = torch.where(factor > 1, columns.num, width)
     is_tall = (tall > size) & (tall - size > 2 * (wide - size))
     return torch.where(is_tall, other, result)
@@ -108,8 +107,7 @@ def _averaged(
     """Means of the blocks as grey levels, as "ImagingReduce" rounds them; 0 for empty blocks."""
     sums = _block_sums(_block_sums(pixels, columns.cuts).transpose(2, 3), rows.cuts)
     area = rows.cuts.diff()[:, None] * columns.cuts.diff()
-    whole = (256 * area.clamp(min=1)).float()
-    share = (torch.full((), 2.0**32) / whole).floor().double()  # "division_UINT32", in float32
+    share = (2.0**24 / area.clamp(min=1).double()).floor()  # "division_UINT32"
     rounding = (area // 2).double()
     return ((sums.transpose(2, 3) + rounding) * share / 2.0**24).floor()
 
