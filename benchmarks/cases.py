@@ -58,6 +58,7 @@ ABLATION: Mapping[str, Mapping[str, Any]] = {
     "own posterior": {"method.teacher": "own"},
     "noise not used": {"method.noise": "none"},
     "noise estimated": {"method.noise": "estimated"},
+    "predictions not sharpened": {"method.temperature": 1.0},
     "labels kept as given": {"data.use_verified": False},
     "no penalty": {"method.penalty_weight": 0.0},
     "thresholds 0.5": {"method.thresholds.default": 0.5},

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import points, report
 from benchmarks.cases import BASE
-from benchmarks.noise_runs import Case, verified_model
+from benchmarks.noise_runs import Case, verified_model, verified_rows
 from benchmarks.noise_sets import NoiseSet
 from fer_ray.core.metrics import auroc
 from fer_ray.core.noise_model import NoiseModel
@@ -31,26 +31,26 @@ class Outcome:
         train: Predictions of the training images.
         figures: Seconds and forward-equivalents.
         config: The configuration.
-        transition: The noise matrix that the method ended with, if it kept one.
+        clean_prob: The clean probability of the last split, if there was one.
     """
 
     test: np.ndarray
     train: np.ndarray
     figures: Mapping[str, float]
     config: Mapping[str, Any]
-    transition: np.ndarray | None = None
+    clean_prob: np.ndarray | None = None
 
 
 def read_outcome(path: Path) -> Outcome:
     """Read the file that `noise_runs.train_case` wrote."""
     with np.load(path) as file:
         arrays = {key: file[key].astype(np.float64) for key in ("test", "train")}
-        found = file.get("transition")
+        found = file.get("clean_prob")
         return Outcome(
             **arrays,
             figures=json.loads(str(file["figures"])),
             config=json.loads(str(file["config"])),
-            transition=found,
+            clean_prob=found,
         )
 
 
@@ -66,6 +66,7 @@ def make_rows(
     label = data.test.label
     seeds = {seed for runs in outcomes.values() for seed in runs}
     models = {seed: verified_model(faces, work, seed) for seed in seeds}
+    seen = {seed: verified_rows(faces, work, seed) for seed in seeds}
     rows, hits = [], {}
     for case in cases:
         runs = outcomes[case.name]
@@ -85,7 +86,7 @@ def make_rows(
         }
         curves = np.mean([points.curve(run.test, label) for run in runs.values()], axis=0)
         row["curve"] = curves.tolist()
-        row |= _label_figures(case, data, runs, models)
+        row |= _label_figures(case, data, runs, seen)
         rows.append(row)
     _add_intervals(rows, cases, label, hits)
     return rows
@@ -130,41 +131,23 @@ def _recalls(data: FaceData, answers: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def _label_figures(
-    case: Case,
-    data: FaceData,
-    runs: Mapping[int, Outcome],
-    models: Mapping[int, NoiseModel],
+    case: Case, data: FaceData, runs: Mapping[int, Outcome], seen: Mapping[int, np.ndarray]
 ) -> report.Row:
-    """Return how well the given labels are fitted, and how well wrong ones are found."""
+    """Return how well the given labels are fitted, and how well wrong ones are found.
+
+    Images that are verified (`seen`, by seed) do not count, whether a method was told or not.
+    """
     label, truth = data.train.label, data.train.true_label
-    known = (label >= 0) & (truth >= 0)
-    is_right = torch.from_numpy(label[known] == truth[known])
     fits, areas = [], []
     for seed, run in runs.items():
         fits.append(float((run.train.argmax(axis=1) == label)[label >= 0].mean()))
-        prob = torch.from_numpy(run.train[known])
-        given = torch.from_numpy(label[known])
-        if case.has_noise_model:
-            clean = _noise_of(case, run, models[seed]).clean_prob(prob, given)
-        else:
-            clean = prob.gather(1, given[:, None])[:, 0]
-        areas.append(auroc(is_right, clean))
+        own = run.train[np.arange(len(label)), label]
+        clean = run.clean_prob if case.has_noise_model and run.clean_prob is not None else own
+        known = (label >= 0) & (truth >= 0) & ~seen[seed]
+        is_right = torch.from_numpy(label[known] == truth[known])
+        areas.append(auroc(is_right, torch.from_numpy(clean[known])))
     row: report.Row = {"fits_given": report.mean_std(fits)}
     return row | ({"auroc": report.mean_std(areas)} if np.isfinite(areas).all() else {})
-
-
-def _noise_of(case: Case, run: Outcome, model: NoiseModel) -> NoiseModel:
-    """Return the noise that the method ended with; else that of the verified labels it was given.
-
-    Raises:
-        ValueError: If the run has neither.
-    """
-    if run.transition is not None:
-        rows = torch.from_numpy(run.transition).double()  # kept in half precision
-        return NoiseModel(transition=rows / rows.sum(dim=1, keepdim=True), prior=model.prior)
-    if not case.knows_verified:
-        raise ValueError(f"{case.name}: expected `transition` in the memory of its last split")
-    return model
 
 
 def _add_intervals(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from benchmarks import report
 from benchmarks.counting import count_passes
@@ -45,8 +44,8 @@ class Case:
         values: Values of the run by dotted key that differ from the defaults.
         num_members: Runs whose mean prediction is judged, each with a seed of its own.
         knows_verified: Whether the run reads the verified labels.
-        has_noise_model: Whether the method knows how labels are confused: its clean probability is
-            the posterior of the given label.
+        has_noise_model: Whether the clean probability of its splits is the posterior of the given
+            label; that of all others is what the networks say of it.
     """
 
     name: str
@@ -72,6 +71,14 @@ def verified_path(faces: NoiseSet, work: Path, seed: int) -> Path:
         write_verified(faces.spec, part, faces.num_verified, faces.sample, seed)
         part.replace(path)
     return path
+
+
+def verified_rows(faces: NoiseSet, work: Path, seed: int) -> np.ndarray:
+    """Return which training images are verified with a seed, as a mask."""
+    path = str(verified_path(faces, work, seed))
+    verified = open_data(faces.spec, deduplicate=False, verified=path).verified
+    assert verified is not None
+    return verified.is_seen
 
 
 def verified_model(faces: NoiseSet, work: Path, seed: int) -> NoiseModel:
@@ -233,13 +240,14 @@ def _train_member(
     arrays = {
         key: predict_all(learners, faces, run, device).numpy() for key, faces in subsets.items()
     }
-    return arrays | kept_noise(state), runtime.cost
+    return arrays | clean_prob_of(state), runtime.cost
 
 
-def kept_noise(state: TrainState) -> dict[str, np.ndarray]:
-    """Return the noise matrix that a method has kept in its last split, if it has."""
-    memory: Mapping[str, Tensor] = {} if state.split is None else state.split.memory
-    return {key: memory[key].numpy() for key in ("transition",) if key in memory}
+def clean_prob_of(state: TrainState) -> dict[str, np.ndarray]:
+    """Return the mean clean probability of both networks at the last split, if there was one."""
+    if state.split is None:
+        return {}
+    return {"clean_prob": state.split.clean_prob.mean(dim=0).numpy()}
 
 
 def outcome_path(

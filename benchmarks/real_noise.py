@@ -23,7 +23,8 @@ over the test images, reports accuracy and macro recall at these operating point
 
 and accuracy over macro recall between them; 95 % intervals from 1,000 resamples of the test images,
 the same for all methods; the recall of every class; the share of training images that get their
-given label; and the AUROC of finding right labels by the clean probability.
+given label; and the AUROC of finding right labels by the clean probability, over the training
+images that nobody has verified.
 
 Runs are resumed after their last epoch, and finished ones are kept in --work. `--minutes` ends
 training after that time; `--report` trains nothing. Writes `results/real_noise-<set>.json` and

@@ -289,7 +289,12 @@ def co_divide(loss: Floats, *, monotone: bool = False, random_start: bool = Fals
 
 
 def peer_targets(
-    prob: Floats, label: Ints, transition: Floats, previous: Floats | None, momentum: float
+    prob: Floats,
+    label: Ints,
+    transition: Floats,
+    previous: Floats | None,
+    momentum: float,
+    temperature: float,
 ) -> tuple[Floats, Floats]:
     """Moving posteriors under a noise matrix, told by the other of two networks.
 
@@ -299,6 +304,7 @@ def peer_targets(
         transition: P(given | true).
         previous: The targets before; `None` at first.
         momentum: What a target keeps of itself.
+        temperature: Of the predictions; 1 takes them as they are.
 
     Returns:
         Targets and clean probabilities; row k is what network k learns.
@@ -306,7 +312,8 @@ def peer_targets(
     target, clean = np.zeros_like(prob, dtype=np.float64), np.zeros(prob.shape[:2])
     for k in range(2):
         for i, given in enumerate(label):
-            posterior = prob[1 - k, i].astype(np.float64)
+            powers = [float(p) ** (1 / temperature) for p in prob[1 - k, i]]
+            posterior = np.array([power / sum(powers) for power in powers])
             start = posterior
             if given >= 0:
                 joint = [p * transition[c, given] for c, p in enumerate(posterior)]

@@ -5,7 +5,8 @@ true class, the given label does not depend on the image (Patrini et al. 2017,
 https://arxiv.org/abs/1609.03683, section 2).
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +27,8 @@ class NoiseModel:
         transition: T; entry [k, j] is P(given j | true k); rows sum to 1.
         prior: pi; entry k is P(true k); sums to 1.
         num_verified: Verified labels that the estimate uses; 0 if nothing was verified.
+        row_error: How far a row of T is from the truth, about: sum of absolute differences, in
+            [0, 2], as the mean over rows. NaN if nobody knows.
 
     Raises:
         ValueError: If a probability is negative or a row does not sum to 1.
@@ -34,6 +37,7 @@ class NoiseModel:
     transition: Float[Tensor, "true given"]
     prior: Float[Tensor, " true"]
     num_verified: int = 0
+    row_error: float = math.nan
 
     def __post_init__(self) -> None:
         for name, rows in (("transition", self.transition), ("prior", self.prior[None])):
@@ -118,7 +122,17 @@ def from_stratified_labels(
     classes = (weighted.sum(dim=1) + 1) / (total + num_classes)
     target = right * torch.eye(num_classes) + (1 - right) * classes[:, None]
     truth = (counts + strength * target) / (num + strength)
-    return from_joint(truth * share, num_verified=int(total))
+    model = from_joint(truth * share, num_verified=int(total))
+    return replace(model, row_error=_sampling_error(model.transition, weighted.sum(dim=1)))
+
+
+def _sampling_error(rows: Float[Tensor, "true given"], num: Float[Tensor, " true"]) -> float:
+    """Mean over rows of the expected sum of |difference|, of shares counted on `num` images each.
+
+    The mean absolute deviation of a normal distribution is sqrt(2 / pi) of its standard deviation.
+    """
+    variance = rows * (1 - rows) / (num[:, None] + 1)
+    return float((variance * 2 / math.pi).sqrt().sum(dim=1).mean())
 
 
 def from_joint(joint: Float[Tensor, "true given"], *, num_verified: int = 0) -> NoiseModel:
@@ -163,7 +177,8 @@ def from_predictions(
     """Estimate the noise where nothing is verified, from out-of-sample predictions.
 
     T is that of the confident joint, drawn half way to the identity: predictions of networks that
-    learnt from wrong labels repeat the noise, so the confident joint sees too much of it.
+    learnt from wrong labels repeat the noise, so the confident joint sees too much of it. The truth
+    is taken to lie between the two; `row_error` is the distance to the farther one.
 
     Args:
         prob: Out-of-sample predictions.
@@ -174,7 +189,12 @@ def from_predictions(
     identity = torch.eye(prob.shape[1], dtype=prob.dtype)
     transition = identity_weight * identity + (1 - identity_weight) * found.transition
     share = torch.bincount(label, minlength=prob.shape[1]).to(prob.dtype) / len(label)
-    return NoiseModel(transition=transition, prior=deconvolve(transition, share))
+    row_error = max(
+        float((transition - end).abs().sum(dim=1).mean()) for end in (identity, found.transition)
+    )
+    return NoiseModel(
+        transition=transition, prior=deconvolve(transition, share), row_error=row_error
+    )
 
 
 def deconvolve(

@@ -98,6 +98,12 @@ def _notes(data: FaceData, *, use_verified: bool) -> list[str]:
             f"takes {MIN_RANDOM}; picked ones do not tell how frequent errors are"
         )
         return notes
+    model = noise_of(data)
+    assert model is not None
+    notes.append(
+        f"a row of the noise matrix they tell is off by about {model.row_error:.2f} (sum of "
+        "absolute differences)"
+    )
     never = np.bincount(truth[truth >= 0], minlength=data.num_classes) == 0
     if never.any():
         notes.append(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fer_ray.core.bounds import bounded
-from fer_ray.core.losses import prior_penalty, soft_cross_entropy
+from fer_ray.core.losses import prior_penalty, sharpen, soft_cross_entropy
 from fer_ray.core.noise_model import NoiseModel
 from fer_ray.core.thresholds import DEFAULT, check_thresholds, threshold_by_class
 from fer_ray.core.types import (
@@ -32,7 +32,7 @@ class PeerPosterior(SplitMethod):
     The noise is a matrix T[k, y] = P(given y | true k), not a share of wrong labels. With what the
     peer says of image i, p_i, the posterior of its true class is
 
-        gamma_i(k) = p_i(k) T[k, y_i] / sum_l p_i(l) T[l, y_i]
+        gamma_i(k) = q_i(k) T[k, y_i] / sum_l q_i(l) T[l, y_i],    q_i(k) ~ p_i(k)^(1 / temperature)
 
     and gamma_i(y_i) is the clean probability. An image keeps its given label if that is above t_c,
     with a threshold for the class c of the label. All others learn a moving average of posteriors,
@@ -43,19 +43,23 @@ class PeerPosterior(SplitMethod):
     T and pi are those of verified labels (`data.verified`). Where nothing is verified, they are
     estimated once, from the networks' predictions after warm-up (confident learning, Northcutt et
     al. 2021, https://arxiv.org/abs/1911.00068, half way to the identity): much less is known then.
+    Networks that learn soft targets from distorted views are less sure than they are right; q_i
+    makes up for it, or the posterior would trust the given label too much.
     p_i is a running mean of the predictions that the peer made when it learned from the image, so
     there is no pass to score images: an epoch costs what it costs with cross-entropy. C numbers per
     network and image are kept. Targets change once an epoch, so the two networks may train at the
     same time.
 
     Posterior targets go back to Patrini et al. 2017 (https://arxiv.org/abs/1609.03683) for T,
-    MBEM (Khetan et al. 2018, https://arxiv.org/abs/1712.04577) for the posterior, and self-adaptive
-    training (Huang et al. 2020, https://arxiv.org/abs/2002.10319) for moving targets.
+    MBEM (Khetan et al. 2018, https://arxiv.org/abs/1712.04577) for the posterior, MixMatch
+    (Berthelot et al. 2019, https://arxiv.org/abs/1905.02249, eq. 7) for sharpening, and
+    self-adaptive training (Huang et al. 2020, https://arxiv.org/abs/2002.10319) for moving targets.
 
     Attributes:
         teacher: Whose predictions make the targets: those of the `peer`, or a network's `own`.
         noise: T of `verified` labels (estimated if there are none), always `estimated`, or `none`:
             the prediction itself is the posterior, whatever the given label.
+        temperature: Of the predictions before they meet T, in (0, 1]; 1 takes them as they are.
         thresholds: Clean probability in [0, 1] that a label of a class must exceed to be kept, by
             class name; `default` (1, so that nobody keeps the given label, unless given) covers the
             rest.
@@ -73,6 +77,7 @@ class PeerPosterior(SplitMethod):
     warmup_epochs: int | float = bounded(0.2, "(0, inf)")
     teacher: Literal["peer", "own"] = "peer"
     noise: Literal["verified", "estimated", "none"] = "verified"
+    temperature: float = bounded(0.6, "(0, 1]")
     thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: 1.0})
     target_momentum: float = bounded(0.9, "[0, 1)")
     prediction_momentum: float = bounded(0.5, "[0, 1)")
@@ -116,6 +121,7 @@ class PeerPosterior(SplitMethod):
         del epoch
         noise = self._noise_model(scores, previous)
         prob = scores.prob.flip(0) if self.teacher == "peer" else scores.prob
+        prob = torch.stack([sharpen(own, self.temperature) for own in prob])
         label = scores.label.expand(len(prob), -1)
         posterior = self._posterior(prob, label, scores, noise)
         given = _one_hot(label, prob.shape[2])
@@ -132,6 +138,7 @@ class PeerPosterior(SplitMethod):
                 "target": torch.lerp(posterior, target, self.target_momentum),
                 "transition": noise.transition,
                 "prior": noise.prior,
+                "noise_error": torch.tensor(noise.row_error),
             },
         )
 
@@ -174,7 +181,11 @@ class PeerPosterior(SplitMethod):
             scores = replace(scores, noise=None)
         if scores.noise is None and previous is not None:
             memory = previous.memory
-            return NoiseModel(transition=memory["transition"], prior=memory["prior"])
+            return NoiseModel(
+                transition=memory["transition"],
+                prior=memory["prior"],
+                row_error=float(memory["noise_error"]),
+            )
         return noise_in(scores)
 
     def _posterior(

@@ -167,6 +167,8 @@ class _Loop:
             rescued = split.memory["rescued"].float().mean(dim=0).tolist()
             named = zip(self.data.class_names, rescued, strict=True)
             figures |= {f"split/rescued/{name}": num for name, num in named if num > 0}
+        if "noise_error" in split.memory:
+            figures["split/noise_error"] = float(split.memory["noise_error"])
         edges = torch.linspace(0, 1, _HISTOGRAM_BINS + 1)
         clip = getattr(self.run.method, "clip_quantile", 1.0)
         losses = scores.loss[:, scores.is_labeled]

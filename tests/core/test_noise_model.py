@@ -168,6 +168,32 @@ def test_many_verified_labels_find_the_noise(is_even: bool) -> None:
     torch.testing.assert_close(found.prior, model.prior, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("num", [100, 400])
+def test_how_far_off_the_rows_are_is_known(num: int) -> None:
+    """Over many draws, the error that is told is near the one that is made."""
+    rng = rng_of(3)
+    model = drawn_model(rng, 5)
+    share = model.prior @ model.transition
+    told, made = [], []
+    for _ in range(40):
+        truth, label = drawn_labels(rng, model, num)
+        found = from_stratified_labels(truth, label, share)
+        told.append(found.row_error)
+        made.append(float((found.transition - model.transition).abs().sum(dim=1).mean()))
+    assert np.mean(told) == pytest.approx(np.mean(made), rel=0.35)
+
+
+def test_an_estimate_without_verified_labels_knows_less() -> None:
+    rng = rng_of(4)
+    model = drawn_model(rng, 4)
+    truth, label = drawn_labels(rng, model, 2000)
+    prob = torch.nn.functional.one_hot(truth, 4).float() * 0.6 + 0.1
+    share = torch.bincount(label, minlength=4).float() / len(label)
+    told = from_stratified_labels(truth[:200], label[:200], share)
+    guessed = from_predictions(prob, label)
+    assert 0 < told.row_error < guessed.row_error <= 2
+
+
 def test_a_class_that_was_never_verified_has_a_row_all_the_same() -> None:
     share = torch.tensor([0.5, 0.3, 0.2])
     found = from_stratified_labels(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), share)

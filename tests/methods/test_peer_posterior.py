@@ -43,9 +43,14 @@ def make_scores(seed: int = 0, num: int = 40, *, has_noise: bool = True) -> Scor
     seed=st.integers(0, 99),
     momentum=st.sampled_from([0.0, 0.5, 0.9]),
     threshold=st.sampled_from([0.0, 0.6, 1.0]),
+    temperature=st.sampled_from([0.5, 0.8, 1.0]),
 )
-def test_two_splits_are_those_of_plain_loops(seed: int, momentum: float, threshold: float) -> None:
-    method = PeerPosterior(target_momentum=momentum, thresholds={"fear": threshold})
+def test_two_splits_are_those_of_plain_loops(
+    seed: int, momentum: float, threshold: float, temperature: float
+) -> None:
+    method = PeerPosterior(
+        target_momentum=momentum, thresholds={"fear": threshold}, temperature=temperature
+    )
     split, target = None, None
     for epoch in range(2):
         scores = make_scores(seed + epoch)
@@ -59,6 +64,7 @@ def test_two_splits_are_those_of_plain_loops(seed: int, momentum: float, thresho
             scores.noise.transition.numpy(),
             target,
             momentum,
+            temperature,
         )
         np.testing.assert_allclose(split.memory["target"], target, atol=1e-5)
         np.testing.assert_allclose(split.clean_prob, clean, atol=1e-5)
@@ -109,7 +115,8 @@ def test_which_noise_is_used(noise: str, is_known: bool) -> None:
 
 def test_without_a_noise_matrix_the_prediction_is_the_target() -> None:
     scores = make_scores()
-    split = PeerPosterior(noise="none", target_momentum=0.0).split(scores, None, 3)
+    method = PeerPosterior(noise="none", target_momentum=0.0, temperature=1.0)
+    split = method.split(scores, None, 3)
     torch.testing.assert_close(split.memory["target"], scores.prob.flip(0))
 
 
