@@ -9,6 +9,7 @@ COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
     "scale": "measure training speed with different numbers of workers",
+    "report": "write a page about a run or a search",
     "data": "prepare, inspect or corrupt a data set",
     "audit": "rank doubtful labels, review faces, correct labels",
 }
