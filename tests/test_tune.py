@@ -179,11 +179,10 @@ def test_the_best_trial_is_tested(uninterrupted: tuple[Path, Command]) -> None:
     assert 0 < kept.mean() < 1
     tested = {path.parent.name for path in search.glob("*/summary.json")}
     assert tested == {"trial_001", folder.name, "reference"}  # the first has the default values
-    default = summary.get("default")
-    if folder.name == "trial_001":
-        assert default is None
-    else:
+    assert ("default" in summary) == (folder.name != "trial_001")
+    if "default" in summary:
         own = _strict((search / "trial_001" / "summary.json").read_text())
+        default = summary["default"]
         assert (default["trial"], default["test"]) == ("trial_001", own["test"])
 
 

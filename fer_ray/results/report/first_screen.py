@@ -61,7 +61,7 @@ def points_text(one: Interval) -> str:
 
 def comparisons(search: SearchFound) -> list[Comparison]:
     """The best trial's test against that of the default and of the reference, if they are there."""
-    found = []
+    found: list[Comparison] = []
     ours = search.best_run.tested if search.best_run else None
     default, reference = search.default, search.reference
     if ours is None or search.best is None:

@@ -5,21 +5,19 @@ from importlib.resources import files as package_files
 from typing import Any
 
 from fer_ray import __version__
+from fer_ray.record.html import page_environment
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import abbreviate, duration_text
 from fer_ray.results.report import first_screen as first
 from fer_ray.results.report import sections
+from fer_ray.results.report.chart import figure_text
 from fer_ray.results.report.importance import importances
+from fer_ray.results.report.parameter_charts import importance_chart, parallel_chart
 from fer_ray.results.report.reading import read_run
 from fer_ray.results.report.records import CHOSEN, STATUS_TEXT, SearchFound, Trained
 from fer_ray.results.report.run_charts import clean_chart, kept_chart, progress_chart, recall_chart
 from fer_ray.results.report.search import read_search
-from fer_ray.results.report.search_charts import (
-    curves_chart,
-    importance_chart,
-    order_chart,
-    parallel_chart,
-)
+from fer_ray.results.report.search_charts import curves_chart, order_chart
 from fer_ray.results.report.verdict import judged_by
 from fer_ray.results.run_files import names_in
 from fer_ray.search.layout import REFERENCE, SEARCH
@@ -90,7 +88,7 @@ def _run_page(run: Trained) -> dict[str, Any]:
     epochs = first.Card(
         title="Networks of epoch",
         value=f"{row['epoch']} of {run.epochs}",
-        texts=(f"{run.metric} {first.figure_text(row.get(run.metric))}",),
+        texts=(f"{run.metric} {figure_text(row.get(run.metric))}",),
     )
     return _empty() | {
         "title": f"Run {run.name}",
@@ -113,9 +111,11 @@ def _run_page(run: Trained) -> dict[str, Any]:
 
 def _empty() -> dict[str, Any]:
     """What the template leaves out."""
-    nothing = ("warnings", "cards", "settings", "how_sure", "points", "matrix", "test_charts")
-    nothing += ("search", "search_charts", "importance_texts", "importance_charts", "failures")
-    nothing += ("failure_texts", "trials", "run_charts", "training_texts", "data_rows", "lead")
+    nothing = [
+        *("warnings", "lead", "cards", "settings", "how_sure", "points", "matrix", "test_charts"),
+        *("search", "search_charts", "importance_texts", "importance_charts", "failures"),
+        *("failure_texts", "trials", "training_texts", "run_charts", "data_rows"),
+    ]
     return dict.fromkeys(nothing, ())
 
 
@@ -129,9 +129,9 @@ def _test_section(run: Trained, search: SearchFound | None) -> dict[str, Any]:
     return {
         "points_head": head,
         "points": rows,
-        "test_text": "The same predictions, for populations with other shares of the classes. "
-        "Compare methods by accuracy at the natural point and by macro recall at the balanced one. "
-        f"The natural shares are those of {labels}.",
+        "test_text": "The same predictions for three populations: as trained, natural (classes as "
+        f"frequent as {labels} say) and balanced (all classes equally). Compare methods by "
+        "accuracy at the natural point and by macro recall at the balanced one.",
         "matrix": sections.matrix_rows(run.tested.confusion[CHOSEN], run.class_names),
         "matrix_text": "Counts and shares of the true class; rows are true classes, columns "
         f"answers, at the operating point of the run (prediction.prior = {prior}). Intervals are "
@@ -162,6 +162,8 @@ def _run_sections(run: Trained) -> dict[str, Any]:
         "data_head": head,
         "data_rows": rows,
         "data_text": sections.data_text(run),
+        "noise_head": ["true class", *abbreviate(run.class_names)],
+        "noise_rows": sections.noise_rows(run),
     }
 
 
@@ -213,23 +215,10 @@ def _reference_method(search: SearchFound) -> str:
 
 def _render(context: dict[str, Any]) -> str:
     """Fill the template, which escapes all text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    from fer_ray.data.inspection.inspection import printable
-
-    def shown(value: Any) -> Any:
-        """All text of a run, but not what the template itself has made."""
-        is_text = isinstance(value, str) and not isinstance(value, Markup)
-        return "\n".join(map(printable, value.split("\n"))) if is_text else value
-
-    environment = Environment(
-        loader=PackageLoader("fer_ray.results", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-    )
+    environment = page_environment("fer_ray.results", "report")
     environment.filters["script"] = Markup  # its `<` are escapes of JSON already
     environment.filters["breakable"] = _breakable
     own = package_files("fer_ray.results.report")

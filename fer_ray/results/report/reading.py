@@ -140,7 +140,9 @@ def _answers(folder: Folder, summary: Mapping[str, Any], prob: np.ndarray) -> di
         return torch.tensor([*named.values()], dtype=torch.float64)
 
     mean, said = shares("mean_prediction"), torch.from_numpy(prob)
-    points: dict[str, torch.Tensor] = dict(at_points(said, shares("natural"), mean))
+    points: dict[str, torch.Tensor] = {
+        str(name): found for name, found in at_points(said, shares("natural"), mean).items()
+    }
     is_moved = summary["prediction"].get("chosen") is not None
     points[CHOSEN] = reweighted(said, shares("chosen"), mean) if is_moved else said
     return {name: found.argmax(dim=1).numpy() for name, found in points.items()}

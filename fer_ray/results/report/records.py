@@ -165,6 +165,11 @@ class SearchFound:
         """The trial with the default configuration: the first."""
         return self.trials[0] if self.trials else None
 
+    @property
+    def metric_words(self) -> str:
+        """The metric in words, such as `macro recall`."""
+        return self.metric.removeprefix("val/").replace("/", ", ").replace("_", " ")
+
     def count(self, status: Status) -> int:
         """Number of trials that ended so."""
         return sum(trial.status == status for trial in self.trials)

@@ -16,12 +16,6 @@ from fer_ray.results.report.records import CHOSEN, STATUS_TEXT, Answers, SearchF
 from fer_ray.results.report.search import train_command
 from fer_ray.results.report.verdict import MEASURES, Comparison, validation_confusion
 
-_NAMES = {
-    "trained": "as trained",
-    "natural": "natural: class shares of the truth",
-    "balanced": "balanced: all classes equally",
-}
-
 
 def points_table(
     tested: Answers, compared: Sequence[Comparison]
@@ -34,7 +28,7 @@ def points_table(
         for measure in MEASURES:
             differences = [points_text(getattr(c.points[point], measure)) for c in compared]
             figure = interval_text(getattr(pair, measure))
-            rows.append([_NAMES[point], measure.replace("_", " "), figure, *differences])
+            rows.append([point, measure.replace("_", " "), figure, *differences])
     return head, rows
 
 
@@ -160,6 +154,17 @@ def data_rows(run: Trained) -> tuple[list[str], list[list[str]]]:
         head.append("test")
         columns.append([f"{n:,}" for n in run.tested.confusion[CHOSEN].sum(axis=1)])
     return head, [list(row) for row in zip(*columns, strict=True)]
+
+
+def noise_rows(run: Trained) -> list[list[str]]:
+    """How often a method takes each class for labelled as which, if it has a matrix of that."""
+    transition = run.split.get("transition")
+    if transition is None or transition.shape != (len(run.class_names),) * 2:
+        return []
+    return [
+        [name, *(f"{100 * share:.0f} %" for share in line)]
+        for name, line in zip(run.class_names, transition, strict=True)
+    ]
 
 
 def data_text(run: Trained) -> str:
