@@ -6,7 +6,8 @@ const template = (dark) => {
   // Lines without a colour of their own have that of the text.
   const axis = { gridcolor: line, linecolor: line, zerolinecolor: line };
   return { layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    colorway: [ink], font: { color: ink, size: 13, family: "system-ui, sans-serif" }, xaxis: axis, yaxis: axis,
+    colorway: [ink], font: { color: ink, size: 13, family: "system-ui, sans-serif" },
+    xaxis: axis, yaxis: axis,
     hoverlabel: { bgcolor: dark ? "#1e2126" : "#ffffff", bordercolor: line,
       font: { color: ink } } } };
 };
@@ -17,14 +18,21 @@ function draw(dark) {
     const figure = JSON.parse(document.getElementById(place.dataset.chart).textContent);
     figure.layout.template = template(dark);
     figure.layout.height = place.clientHeight;
-    Plotly.react(place, figure.data, figure.layout, still);
+    try {
+      Plotly.react(place, figure.data, figure.layout, still);
+    } catch (error) { // the rest of the page is to work all the same
+      console.error(error);
+      place.textContent = "This browser cannot draw the chart; its data are below.";
+    }
     for (const part of place.querySelectorAll("svg, canvas")) part.ariaHidden = "true";
   }
 }
-draw(scheme.matches);
-scheme.addEventListener("change", () => draw(scheme.matches));
-addEventListener("beforeprint", () => draw(false));
-addEventListener("afterprint", () => draw(scheme.matches));
+let isPrinting = false; // paper is light, whatever the screen is
+const redraw = () => draw(scheme.matches && !isPrinting);
+redraw();
+scheme.addEventListener("change", redraw);
+addEventListener("beforeprint", () => { isPrinting = true; redraw(); });
+addEventListener("afterprint", () => { isPrinting = false; redraw(); });
 
 // The table of trials: a click on a column sorts it, two fields choose what is shown.
 const table = document.getElementById("trials-table");

@@ -106,6 +106,9 @@ def test_the_table_sorts_filters_and_copies(
     head = page.locator("#trials-table th[aria-sort]")
     expect(head).to_have_count(1)
     expect(head).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("button", name="learning_rate", exact=True).click()
+    order = ["trial_003", "trial_004", "trial_005", "trial_006", "trial_001", "trial_002"]
+    assert _column(page, 1) == [*order, "reference"]
     page.get_by_role("button", name="trial", exact=True).click()
     assert _column(page, 1)[:3] == ["reference", "trial_001", "trial_002"]
 
