@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fer_ray.core.intervals import Interval, confusion_intervals, separate_difference
 from fer_ray.results.report.chart import figure_text
-from fer_ray.results.report.records import STATUS_TEXT, Answers, SearchFound, Trained
+from fer_ray.results.report.records import STATUS_TEXT, Answers, SearchFound, Trained, Tried
 from fer_ray.results.report.verdict import (
     Comparison,
     Measure,
@@ -190,13 +190,15 @@ def _default_card(search: SearchFound, point: str, measure: Measure) -> Card:
             note = f"The default was stopped after epoch {default.epochs} of {default.planned}."
             return Card(title=title, value=card.value, texts=(*card.texts, note), kind=card.kind)
         return card
-    gap = (best.value or 0.0) - (default.value or 0.0)
+    return _validation_card(title, search, default)
+
+
+def _validation_card(title: str, search: SearchFound, other: Tried) -> Card:
+    """How far the best trial is ahead of another on validation, where nothing was tested."""
+    gap = ((search.best and search.best.value) or 0.0) - (other.value or 0.0)
     ahead = gap if search.mode == "max" else -gap
-    return Card(
-        title=title,
-        value=f"{ahead:+.4f}",
-        texts=(f"of {search.metric}, without a test of the default yet",),
-    )
+    text = f"of {search.metric} on validation, positive where ours is better; no test yet"
+    return Card(title=title, value=f"{ahead:+.4f}", texts=(text,))
 
 
 def _reference_card(search: SearchFound, point: str, measure: Measure, method: str) -> list[Card]:
@@ -207,7 +209,9 @@ def _reference_card(search: SearchFound, point: str, measure: Measure, method: s
     found = [one for one in comparisons(search) if one.other == "reference"]
     if found:
         return [_difference_card(title, found[0], point, measure)]
-    why = reference.failure or "it has not been tested yet"
+    if reference.has_result:
+        return [_validation_card(title, search, reference)]
+    why = reference.failure or "it has no epoch with a value"
     return [Card(title=title, value="not available", texts=(f"No figure: {why}",))]
 
 

@@ -52,7 +52,9 @@ def _rated(title: str, trials: Sequence[Tried], search: SearchFound) -> Importan
     done = sum(trial.status == "done" for trial in trials)
     need = max(MIN_TRIALS, 2 * len(keys))
     reason, shares = "", dict[str, float]()
-    if len(keys) < _MIN_PARAMETERS:
+    if not trials:
+        reason = "none has a result"
+    elif len(keys) < _MIN_PARAMETERS:
         reason = "fewer than two parameters vary among them"
     elif len(trials) < need:
         reason = (

@@ -146,10 +146,11 @@ def _run_sections(run: Trained) -> dict[str, Any]:
     head, rows = sections.data_rows(run)
     clean, kept = clean_chart(run), kept_chart(run)
     texts = []
-    if clean is None:
+    if clean is None and not run.split:
+        texts.append("Clean probabilities are kept when a run ends and is tested.")
+    elif clean is None:
         texts.append(
-            f"{run.config['method']['name']} believes every label, or has not divided them yet: "
-            "there are no clean probabilities."
+            f"{run.config['method']['name']} believes every label: there are no clean probabilities."
         )
     elif kept is None:
         texts.append(

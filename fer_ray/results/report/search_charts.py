@@ -94,10 +94,10 @@ def _best_so_far(trials: Sequence[Tried], mode: str) -> list[float]:
 
 
 def curves_chart(search: SearchFound) -> Chart | None:
-    """The metric of all trials over their epochs; `None` if no trial has an epoch."""
+    """The metric of all trials over their epochs; `None` if no epoch has a value."""
     trials = [trial for trial in search.trials if trial.curve]
     reference = [search.reference] if search.reference and search.reference.curve else []
-    if not trials and not reference:
+    if all(finite(value) is None for trial in [*trials, *reference] for _, value in trial.curve):
         return None
     figure = new_figure(
         xaxis={"title": "epoch"},
@@ -120,8 +120,8 @@ def curves_chart(search: SearchFound) -> Chart | None:
     return Chart(
         key="curves",
         title="Curves of all trials",
-        text=f"{search.metric_words.capitalize()} on validation, of {len(trials)} trials. A "
-        f"cross ends the curves of the {num_stopped} that were stopped early, a triangle those "
+        text=f"{search.metric_words.capitalize()} on validation, trial by trial. A cross ends the "
+        f"curve of a trial that was stopped early (here {num_stopped}), a triangle that of one "
         "that failed; the best trial is drawn thicker.",
         figure=figure_json(figure),
         head=("trial", "state", *(f"epoch {epoch}" for epoch in epochs)),

@@ -66,7 +66,7 @@ def test_only_failed_trials_make_a_page_that_says_why(tmp_path: Path) -> None:
     page = report_html(Folder(folder))
     assert "No trial has a result" in page
     assert "trial_001, trial_002" in page
-    assert list(charts(page)) == ["curves"]
+    assert list(charts(page)) == []
 
 
 def test_one_trial_makes_a_page(trained: dict[str, Path], tmp_path: Path) -> None:
