@@ -150,7 +150,8 @@ def _run_sections(run: Trained) -> dict[str, Any]:
         texts.append("Clean probabilities are kept when a run ends and is tested.")
     elif clean is None:
         texts.append(
-            f"{run.config['method']['name']} believes every label: there are no clean probabilities."
+            f"{run.config['method']['name']} believes every label: there are no clean "
+            "probabilities."
         )
     elif kept is None:
         texts.append(
