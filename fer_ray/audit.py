@@ -21,7 +21,13 @@ from fer_ray.results.audit.beliefs import SOURCES, read_beliefs
 from fer_ray.results.audit.draw import SAMPLES, draw
 from fer_ray.results.audit.files import new_folder, write_audit
 from fer_ray.results.audit.review import PAGE, write_review
-from fer_ray.results.audit.tables import answer_notes, change_table, estimate_table, pair_table
+from fer_ray.results.audit.tables import (
+    answer_notes,
+    change_table,
+    estimate_notes,
+    estimate_table,
+    pair_table,
+)
 from fer_ray.results.run_folder import FinishedRun, open_run
 from fer_ray.training.runtime import open_run_data
 
@@ -108,6 +114,7 @@ def _audit(args: argparse.Namespace, console: Console) -> None:
     console.print()
     console.print(pair_table(beliefs))
     console.print()
+    print_notes(console, estimate_notes(found))
     print_notes(console, (f"{key}: {SOURCES[key]}" for key in dict.fromkeys(beliefs.source)))
     console.print(f"files: {out}", highlight=False, soft_wrap=True)
     if drawn is not None:

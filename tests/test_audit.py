@@ -58,7 +58,7 @@ def test_an_audit_is_written(
     assert main([str(place), "--out", str(out), "--review", "20"]) == 0
 
     printed = capsys.readouterr().out
-    assert max(map(len, printed.split("note: posterior")[0].splitlines()[1:])) <= 80
+    assert max(map(len, printed.split("note: the numbers")[0].splitlines()[1:])) <= 80
     assert str(out / "review.html") in printed
     rows = rows_of(out / "audit.csv")
     data, pack = open_data(SPEC), prepared(SPEC)
@@ -164,7 +164,8 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, refused: Refused) ->
     assert "of another data set" in said("0,train:0,fear,random,01234567-89abcdef", head=head)
     assert "nothing would change" in said(f"0,train:0,{own},random")
     assert "a line per verified image" in said()
-    assert f"{path}" in refused("--data", SPEC, "--apply", path.with_name("no.csv"), "--out", out)
+    missing = path.with_name("no.csv")
+    assert str(missing) in refused("--data", SPEC, "--apply", missing, "--out", out)
     assert list(tmp_path.iterdir()) == [path]
     out.mkdir()
     before = files_of(tmp_path)

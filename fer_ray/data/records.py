@@ -15,7 +15,26 @@ TRAIN, VAL, TEST = 0, 1, 2
 SUBSETS = ("train", "val", "test")
 """Names of the codes of `Records.subset`."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+_JPEG, _NETPBM = frozenset({"JPEG", "MPO"}), frozenset({"PPM"})
+IMAGE_FORMATS: Mapping[str, frozenset[str]] = {
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".jpe": _JPEG,
+    ".jfif": _JPEG,
+    ".png": frozenset({"PNG"}),
+    ".bmp": frozenset({"BMP", "DIB"}),
+    ".gif": frozenset({"GIF"}),
+    ".tif": frozenset({"TIFF"}),
+    ".tiff": frozenset({"TIFF"}),
+    ".webp": frozenset({"WEBP"}),
+    ".avif": frozenset({"AVIF"}),
+    ".pgm": _NETPBM,
+    ".ppm": _NETPBM,
+    ".pbm": _NETPBM,
+    ".pnm": _NETPBM,
+}
+"""Ending of an image file -> what Pillow calls its format."""
+IMAGE_SUFFIXES = frozenset(IMAGE_FORMATS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,13 +223,6 @@ class Records:
                 expected=f"a path inside {self.root}",
                 got="one that leads out of it",
                 remedy="Take the line out, or copy the image into the data set's folder.",
-            )
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise DataError.at(
-                self.place(i),
-                expected=f"an image ({', '.join(sorted(IMAGE_SUFFIXES))})",
-                got=f"the ending {path.suffix!r}",
-                remedy="Take the line out, or convert the file.",
             )
 
 

@@ -200,7 +200,9 @@ def _notes(
         "misnamed": "are of another type than their ending says",
         "grey": "are grey and became RGB",
         "CMYK": "are CMYK and became RGB",
-        "16 bits": "have 16 bits and were scaled to 8",
+        "16 bits": "have 16 bits and were scaled to 8, by the bits that they use",
+        "float": "have floating-point numbers and were scaled to 8 bits",
+        "flat": "are of one shade, such as all black; look at them",
         "transparent": "have transparent parts, which became black",
     }
     for how, text in words.items():

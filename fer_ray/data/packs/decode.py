@@ -1,25 +1,19 @@
 """Decodes one image file into uint8 RGB pixels of a given size, or says why it cannot."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageOps
+
+from fer_ray.data.records import IMAGE_FORMATS
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: no face needs them, and a few would fill the
 memory."""
 
-_FORMATS = {
-    ".jpg": {"JPEG", "MPO"},
-    ".jpeg": {"JPEG", "MPO"},
-    ".png": {"PNG"},
-    ".bmp": {"BMP", "DIB"},
-    ".tif": {"TIFF"},
-    ".tiff": {"TIFF"},
-    ".webp": {"WEBP"},
-}
-_KNOWN = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP")  # Pillow finds MPO by opening a JPEG
+_MAX_8_BITS, _MAX_12_BITS = 255, 4095
 
 
 class ImageError(Exception):
@@ -35,8 +29,9 @@ def decode(
 ) -> tuple[UInt8[np.ndarray, "3 size size"], tuple[int, int], tuple[str, ...]]:
     """Read one image: the face's square, or the middle square, scaled to `size`.
 
-    The file's content decides what it is, not its ending. Grey becomes RGB, CMYK too, 16 bits are
-    scaled to 8, what is transparent becomes black, and the camera's orientation is undone.
+    The file's content decides what it is, not its ending. Grey becomes RGB, CMYK too, 16 bits and
+    floating-point numbers are scaled to 8 bits, what is transparent becomes black, the first frame
+    stands for all, and the camera's orientation is undone.
 
     Args:
         path: The file.
@@ -46,18 +41,20 @@ def decode(
 
     Returns:
         Pixels, the original height and width, and what had to be done to it (`grey`, `CMYK`,
-        `16 bits`, `transparent`, `misnamed`), to be counted.
+        `16 bits`, `float`, `transparent`, `misnamed`) or is odd (`flat`: all pixels are the same),
+        to be counted.
 
     Raises:
         ImageError: If the file is missing, is no image, is cut short, is too large, or the box
             lies outside.
     """
     try:
-        with Image.open(path, formats=_KNOWN) as image:
+        with Image.open(path, formats=_known_formats()) as image:
             original = image.height, image.width
             if original[0] * original[1] > MAX_PIXELS:
                 raise ImageError("too large", f"{original[1]} x {original[0]} pixels")
-            done = [] if image.format in _FORMATS[path.suffix.lower()] else ["misnamed"]
+            own = IMAGE_FORMATS.get(path.suffix.lower(), frozenset())
+            done = [] if image.format in own else ["misnamed"]
             if box is None:
                 # A JPEG far larger than needed is decoded at an eighth, a quarter or a half.
                 image.draft(None, (2 * size, 2 * size))
@@ -71,15 +68,26 @@ def decode(
     except Exception as error:  # Pillow's decoders raise whatever they come across
         reason = "an empty file" if path.exists() and not path.stat().st_size else _words(error)
         raise ImageError("unreadable", reason) from None
+    if all(low == high for low, high in rgb.getextrema()):
+        done.append("flat")
     return square(rgb, size, box), original, (*done, *how)
+
+
+@functools.cache
+def _known_formats() -> tuple[str, ...]:
+    """What this Pillow can read of `IMAGE_FORMATS`; it finds MPO by opening a JPEG."""
+    Image.init()
+    wanted = set().union(*IMAGE_FORMATS.values()) - {"MPO"}
+    return tuple(sorted(wanted & Image.OPEN.keys()))
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """The image in 8-bit RGB and upright, and what had to be done to it."""
     done: tuple[str, ...] = ()
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        image, done = Image.fromarray((values // 257).clip(0, 255).astype(np.uint8)), ("16 bits",)
+        image, done = Image.fromarray(_from_16_bits(np.asarray(image))), ("16 bits",)
+    elif image.mode == "F":
+        image, done = Image.fromarray(_from_float(np.asarray(image))), ("float",)
     elif image.has_transparency_data:
         image, done = image.convert("RGBA"), ("transparent",)
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -89,6 +97,31 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     elif image.mode in ("L", "1"):
         done = ("grey",)
     return ImageOps.exif_transpose(image).convert("RGB"), done
+
+
+def _from_16_bits(
+    values: Shaped[np.ndarray, "height width"],
+) -> UInt8[np.ndarray, "height width"]:
+    """Grey values in 8 bits; cameras and converters leave the upper 4 or 8 bits of 16 empty."""
+    values = np.asarray(values).astype(np.int64)
+    most = int(values.max(initial=0))
+    divisor = 1 if most <= _MAX_8_BITS else 16 if most <= _MAX_12_BITS else 257
+    scaled: np.ndarray = (values // divisor).clip(0, 255).astype(np.uint8)
+    return scaled
+
+
+def _from_float(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
+    """Grey values in 8 bits, of values up to 1, up to 255, or else up to 65,535.
+
+    Raises:
+        ImageError: If a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise ImageError("unreadable", "grey values that are not finite")
+    most = float(values.max(initial=0.0))
+    factor = 255.0 if most <= 1 else 1.0 if most <= _MAX_8_BITS else 1 / 257
+    scaled: np.ndarray = np.rint(values * factor).clip(0, 255).astype(np.uint8)
+    return scaled
 
 
 def square(

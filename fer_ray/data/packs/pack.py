@@ -131,6 +131,13 @@ def refuse_too_many(
         f"{problem.reason})"
         for problem in problems[:_NUM_LISTED]
     )
+    if len(problems) == num_listed:
+        raise DataError.at(
+            name,
+            expected="images that can be read",
+            got=f"none: all {num_listed} are missing or unreadable, such as {first}",
+            remedy="Check the path: do the lists and the images lie where they were unpacked?",
+        )
     raise DataError.at(
         name,
         expected=f"at most {max_missing_fraction:.1%} of {num_listed} images missing or unreadable",

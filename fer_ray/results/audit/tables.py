@@ -7,7 +7,7 @@ from rich.table import Column, Table
 from fer_ray.record.tables import plain_table
 from fer_ray.results.audit.apply import Applied
 from fer_ray.results.audit.beliefs import Beliefs
-from fer_ray.results.audit.estimates import VERIFIED, Estimate, pairs
+from fer_ray.results.audit.estimates import MIN_VERIFIED, VERIFIED, Estimate, pairs
 
 _NUM_PAIRS = 8
 
@@ -29,6 +29,19 @@ def estimate_table(found: Sequence[Estimate]) -> Table:
             by if one.basis != "both" else f"both ({one.verified} verified)",
         )
     return _titled(table, "Wrong labels, estimated")
+
+
+def estimate_notes(found: Sequence[Estimate]) -> list[str]:
+    """What the estimates rest on where it is not a person's word."""
+    guessed = [one.name for one in found[:-1] if one.basis != VERIFIED and one.images]
+    if not guessed:
+        return []
+    what = "every class" if len(guessed) == len(found) - 1 else ", ".join(guessed)
+    return [
+        f"the numbers of {what} are the run's own guess, and the interval does not know whether "
+        f"it is right as a whole; {MIN_VERIFIED} random verified images of a label tell "
+        "(--review N --sample random)"
+    ]
 
 
 def pair_table(beliefs: Beliefs) -> Table:

@@ -150,6 +150,7 @@ def test_a_split_made_by_the_reader_stays(tmp_path: Path) -> None:
     answers(pack, tmp_path / "labels.csv", num=6)
     before = known(list_records(spec))
     written = correct(spec, pack, read_verified(tmp_path / "labels.csv", pack), tmp_path / "new")
+    assert sorted(path.name for path in written.out.iterdir()) == ["test", "train"]
     after = known(list_records(written.spec))
     assert after.keys() == before.keys()
     assert {code for _, _, code in after} == {TRAIN, TEST}

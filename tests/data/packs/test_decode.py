@@ -75,6 +75,47 @@ def test_the_content_decides_what_a_file_is_and_a_wrong_ending_is_told(tmp_path:
     assert done == ("misnamed",)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [(".jpe", "JPEG"), (".jfif", "JPEG"), (".ppm", "PPM"), (".pgm", "PPM"), (".gif", "GIF")],
+)
+def test_what_pillow_reads_is_an_image(suffix: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(RGB[:, :, 0]).save(path, format=kind)
+    pixels, _, done = decode(path, 40)
+    assert np.abs(pixels.astype(int) - RGB[None, :, :, 0]).mean() < 4
+    assert "misnamed" not in done
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_16_bits_are_scaled_by_the_bits_that_are_used(bits: int, tmp_path: Path) -> None:
+    grey = np.arange(1600, dtype=np.int64).reshape(40, 40) * (2**bits - 1) // 1599
+    pixels, _, done = decode(save(tmp_path / "a.png", Image.fromarray(grey.astype(np.uint16))), 40)
+    expected = grey // {8: 1, 12: 16, 16: 257}[bits]
+    assert np.array_equal(pixels[0], expected)
+    assert done == ("16 bits",)
+
+
+@pytest.mark.parametrize("most", [1.0, 255.0, 65535.0])
+def test_floating_point_numbers_are_scaled_by_what_they_reach(most: float, tmp_path: Path) -> None:
+    share = np.linspace(0, 1, 1600, dtype=np.float32).reshape(40, 40)
+    pixels, _, done = decode(save(tmp_path / "a.tif", Image.fromarray(share * most)), 40)
+    assert np.abs(pixels[0] - 255 * share).max() <= 1
+    assert done == ("float",)
+
+
+def test_numbers_that_are_not_finite_are_unreadable(tmp_path: Path) -> None:
+    values = np.full((40, 40), np.nan, dtype=np.float32)
+    with pytest.raises(ImageError, match="not finite") as caught:
+        decode(save(tmp_path / "a.tif", Image.fromarray(values)), 40)
+    assert caught.value.kind == "unreadable"
+
+
+def test_an_image_of_one_shade_is_told(tmp_path: Path) -> None:
+    _, _, done = decode(save(tmp_path / "a.png", Image.new("RGB", (40, 40))), 40)
+    assert done == ("flat",)
+
+
 def test_the_orientation_of_the_camera_is_undone(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down

@@ -132,7 +132,6 @@ def test_paths_may_be_written_with_backslashes(tmp_path: Path) -> None:
         (row(1, 1, "a,b,c,d"), r"training\.csv:3: face_x"),
         ("1/face1.jpg,1,2", r"training\.csv:3: expected 9 values, got 3"),
         (row(1, 1).replace("1/", "../../", 1), "one that leads out of it"),
-        (row(1, 1).replace(".JPG", ".gif"), r"training\.csv:3.*the ending '\.gif'"),
     ],
 )
 def test_a_bad_row_is_named_with_its_line(line: str, message: str, tmp_path: Path) -> None:

@@ -89,12 +89,12 @@ def test_files_that_are_no_images_are_counted_by_suffix(tmp_path: Path) -> None:
     root = touch(
         tmp_path,
         *("train/sad/1.jpg", "train/sad/a.txt", "train/sad/b/c.TXT", "train/LICENSE"),
-        *("test/sad/2.jpg", "test/sad/x.gif", "train/meta/boxes.csv"),
+        *("test/sad/2.jpg", "test/sad/x.svg", "train/meta/boxes.csv"),
     )
     records = listed(root)
     assert len(records) == 2
     assert records.notes == (
-        "5 files that are no images were left out: 1 .csv, 1 .gif, 2 .txt, 1 without an ending",
+        "5 files that are no images were left out: 1 .csv, 1 .svg, 2 .txt, 1 without an ending",
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,31 @@ def test_answers_so_far_are_a_file_too(drawn: Drawn, open_page: OpenPage, tmp_pa
     page.keyboard.press("Digit2")
     rows = rows_of(downloaded(page, "#csv", tmp_path / "part.csv"))
     assert [row["label"] for row in rows] == ["happiness"]
+
+
+def test_earlier_answers_are_in_the_new_file(
+    posterior_run: Path, open_page: OpenPage, tmp_path: Path
+) -> None:
+    """It takes the place of the old file; who is drawn by lot now counts as random from here on."""
+    beliefs, data = beliefs_of(posterior_run)
+    verified, is_random = beliefs.verified.copy(), beliefs.is_random.copy()
+    verified[:100], verified[1] = 2, CANNOT_TELL
+    is_random[:10] = True
+    beliefs = replace(beliefs, verified=verified, is_random=is_random)
+    drawn = draw(beliefs, 60, "random", seed=0)
+    write_review(drawn, beliefs, prepared(SPEC), tmp_path)
+    page = open_page(tmp_path / PAGE)
+    page.click("#start")
+    page.keyboard.press("Digit5")
+    path = downloaded(page, "#csv", tmp_path / "labels.csv")
+    rows = {int(row["index"]): row for row in rows_of(path)}
+    assert len(rows) == 101
+    assert rows[int(data.train.row[1])]["label"] == ""
+    assert rows[int(data.train.row[2])]["label"] == "sadness"
+    random = [int(row) for row in beliefs.row[:100] if rows[int(row)]["sample"] == "random"]
+    assert 0 < len(drawn.again) < 90
+    assert sorted(random) == sorted(beliefs.row[[*range(10), *drawn.again]].tolist())
+    assert open_data(SPEC, verified=str(path)).verified is not None
 
 
 def test_the_source_does_not_say_what_could_sway(drawn: Drawn, tmp_path: Path) -> None:
