@@ -175,8 +175,10 @@ def _shown(*charts: Any) -> list[Any]:
 
 def _search_summary(search: SearchFound) -> str:
     goal = "highest" if search.mode == "max" else "lowest"
-    kind = {"bayes": "Bayesian", "random": "Random", "grid": "Grid"}[search.source["method"]]
-    parts = [f"{kind} search for the {goal} {search.metric}"]
+    kinds = {"bayes": "Bayesian", "random": "Random", "grid": "Grid"}
+    parts = [
+        f"{kinds.get(search.source.get('method', ''), 'A')} search for the {goal} {search.metric}"
+    ]
     if search.best_run is not None:
         parts.append(f"method {search.best_run.config['method']['name']}")
         parts.append(f"data {search.best_run.config['data']['spec']}")

@@ -95,6 +95,13 @@ def test_a_remote_folder_is_read_and_written(trained: dict[str, Path]) -> None:
     assert "python -m fer_ray.train --set" in page
 
 
+def test_a_search_in_an_object_store_is_read(search: Path) -> None:
+    remote = Folder("mock:///runs/search")
+    remote.copy_tree_from(search)
+    assert write_own(remote) == "mock:///runs/search/report.html"
+    assert "Against the default (trial_001)" in remote.read_text("report.html")
+
+
 def test_a_folders_own_report_is_replaced_and_a_users_file_is_not(
     trained: dict[str, Path], tmp_path: Path
 ) -> None:
