@@ -13,6 +13,7 @@ from rich.console import Console
 from fer_ray.commands.arguments import absolute_data, run_overrides, run_parser
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.process import InterruptedRunError, command
+from fer_ray.commands.report import report_search
 from fer_ray.commands.tables import print_config, print_notes, print_reference, print_result
 from fer_ray.core.yaml_input import load_yaml
 from fer_ray.on_ray.cluster import connect
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="train the warm-up of every trial separately (slower, with the same results)",
     )
+    parser.add_argument("--no-report", action="store_true", help="write no report.html at the end")
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, but start no search"
     )
@@ -86,7 +88,10 @@ def _tune(argv: Sequence[str] | None) -> int:
                 f"interrupted; all trials so far are in {plan.folder}. To resume, add --name "
                 f"{plan.folder.name} --resume to the same command"
             )
-    return _report(plan, console, time.perf_counter() - started)
+    code = _report(plan, console, time.perf_counter() - started)
+    if not args.no_report:
+        report_search(console, plan.folder)
+    return code
 
 
 def _space(source: Mapping[str, Any], place: str, overrides: Mapping[str, Any]) -> SearchSpace:

@@ -131,6 +131,16 @@ def test_the_reference_is_tested_beside_the_best_trial(
 
 
 @pytest.mark.ray
+def test_a_search_ends_with_its_report(uninterrupted: tuple[Path, Command]) -> None:
+    search, command = uninterrupted
+    page = (search / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "Against the reference (cross_entropy)" in page
+    assert "image by image" in page
+    assert f"report: {search / 'report.html'}" in command.output
+
+
+@pytest.mark.ray
 def test_every_trial_has_its_rows(uninterrupted: tuple[Path, Command]) -> None:
     search, _ = uninterrupted
     rows = _rows(search, 1)
@@ -167,8 +177,13 @@ def test_the_best_trial_is_tested(uninterrupted: tuple[Path, Command]) -> None:
     assert kept.shape == (2, len(data.train))
     assert (label == np.asarray(data.train.label)).all()
     assert 0 < kept.mean() < 1
-    untested = {"trial_001", "trial_003"} - {folder.name}
-    assert not any((search / name / "summary.json").exists() for name in untested)
+    tested = {path.parent.name for path in search.glob("*/summary.json")}
+    assert tested == {"trial_001", folder.name, "reference"}  # the first has the default values
+    assert ("default" in summary) == (folder.name != "trial_001")
+    if "default" in summary:
+        own = _strict((search / "trial_001" / "summary.json").read_text())
+        default = summary["default"]
+        assert (default["trial"], default["test"]) == ("trial_001", own["test"])
 
 
 @pytest.mark.ray
@@ -279,13 +294,14 @@ def test_a_stopped_trial_frees_its_cpus_for_the_next(
         "parameters": {"optim.learning_rate": {"values": rates}},
     }
 
-    command = _search(launch, _space(tmp_path, changes), "--wandb", "disabled")
+    command = _search(launch, _space(tmp_path, changes), "--wandb", "disabled", "--no-report")
     assert command.wait() == 0, command.output
 
     search = tmp_path / "search"
     epochs = [len(_rows(search, number)) for number in (1, 2)]
     assert epochs == [2, 1], command.output
     assert not list(search.glob("trial_*/failure.json"))
+    assert not (search / "report.html").exists()
     assert _strict((search / "summary.json").read_text())["best"]["trial"] == "trial_001"
     assert command.leftovers() == []
     assert another_ray.poll() is None

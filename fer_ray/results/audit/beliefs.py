@@ -15,9 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fer_ray.config import RunConfig
+from fer_ray.core.losses import sharpen
 from fer_ray.core.noise_model import NoiseModel
 from fer_ray.data import FaceData, Faces, Verified
 from fer_ray.data.faces import NOT_VERIFIED, UNLABELED
+from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.results.run_files import RunFolderError
 from fer_ray.results.run_folder import FinishedRun
 from fer_ray.training.finish import SPLIT, evaluation_device
@@ -120,10 +122,11 @@ def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
     """
     split = read_split(run, data)
     learners = _learners(run, data)
-    noise = _noise(run.config, split)
     train = _of_train(run.config, data, split, learners)
-    prob = _predicted(learners, data.val, run.config)
-    val = _part(data.class_names, data.val, data.verified_val, posterior_of(prob, data.val, noise))
+    noise, temperature = _noise(run.config, split)
+    said = _predicted(learners, data.val, run.config)
+    told = posterior_of(said, data.val, noise, temperature)
+    val = _part(data.class_names, data.val, data.verified_val, told)
     val = replace(val, source=(UNSEEN,) * len(val), is_train=np.zeros(len(val), dtype=bool))
     return _joined(train, val)
 
@@ -159,16 +162,26 @@ def read_split(run: FinishedRun, data: FaceData) -> dict[str, np.ndarray]:
 
 
 def posterior_of(
-    prob: Float[np.ndarray, "network sample class"], faces: Faces, noise: NoiseModel | None
+    prob: Float[np.ndarray, "network sample class"],
+    faces: Faces,
+    noise: NoiseModel | None,
+    temperature: float = 1.0,
 ) -> Float[np.ndarray, "network sample class"]:
     """Posterior of the true class by every network; predictions as they are without a noise matrix.
 
     Images without a label have the prediction.
+
+    Args:
+        prob: Predictions.
+        faces: The images with their labels.
+        noise: How labels are wrong.
+        temperature: By which the method sharpens predictions before they meet the noise.
     """
     if noise is None:
         return prob
+    sharp = torch.stack([sharpen(torch.from_numpy(own), temperature) for own in prob])
     label = torch.from_numpy(np.asarray(faces.label)).clamp_min(0)
-    told = noise.posterior(torch.from_numpy(prob), label.expand(len(prob), -1)).numpy()
+    told = noise.posterior(sharp, label.expand(len(prob), -1)).numpy()
     return np.where((faces.label == UNLABELED)[:, None], prob, told)
 
 
@@ -246,12 +259,13 @@ def _as_given(data: FaceData) -> Faces:
     return replace(data.train, label=np.asarray(label))
 
 
-def _noise(config: RunConfig, split: Mapping[str, np.ndarray]) -> NoiseModel | None:
-    """The noise of the labels that the method ended with, if it went by one."""
-    if "transition" not in split or getattr(config.method, "noise", "") == "none":
-        return None
+def _noise(config: RunConfig, split: Mapping[str, np.ndarray]) -> tuple[NoiseModel | None, float]:
+    """The noise that the method ended with, if it went by one, and the temperature before it."""
+    method = config.method
+    if not isinstance(method, PeerPosterior) or "transition" not in split or method.noise == "none":
+        return None, 1.0
     transition, prior = (torch.from_numpy(split[key]).double() for key in ("transition", "prior"))
-    return NoiseModel(transition=transition, prior=prior)
+    return NoiseModel(transition=transition, prior=prior), method.temperature
 
 
 def _learners(run: FinishedRun, data: FaceData) -> list[Learner]:
