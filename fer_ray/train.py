@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from fer_ray.commands.arguments import read_run, run_overrides, run_parser, with_absolute_data
 from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.on_ray.cluster import connect, max_concurrent
-from fer_ray.record.console import error_paragraph
 from fer_ray.record.epoch_progress import EpochProgress
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
@@ -56,10 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    run, console = _read_run(args), Console()
-    if args.print_config:
-        print_config(console, run)
-        return 0
+    with command_output(args) as output:
+        run = _read_run(args)
+        if args.print_config:
+            print_config(output.console, run)
+            output.result("config", config=run.to_dict())
+            return 0
+        return _run(run, args, output)
+
+
+def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
+    """Train, test and print a run."""
+    console = output.console
     data = open_run_data(run, refresh=args.refresh)
     check_run(run, data)
     folder = choose_folder(args.storage, args.name, run.method.label, resume=args.resume)
@@ -86,8 +93,8 @@ def _train(argv: Sequence[str] | None) -> int:
             _fit(run, folder, rows, wandb)
         except RunFailedError as error:
             wandb.finish(failed=True)
-            error_paragraph(f"{error} The files so far are in {folder}.")
-            return 1
+            message = f"{error} The files so far are in {folder}."
+            return output.failed(message, folder=str(folder), kind=error.kind)
         except KeyboardInterrupt:
             wandb.finish(failed=True)
             raise InterruptedRunError(
@@ -103,7 +110,8 @@ def _train(argv: Sequence[str] | None) -> int:
     wandb.finish(summary=summary, pictures=pictures)
     print_result(console, summary, data, folder)
     if mode == "offline":
-        console.print(sync_hint(wandb_directory(folder)), highlight=False)
+        console.print(sync_hint(wandb_directory(folder)), highlight=False, soft_wrap=True)
+    output.result("done", folder=str(folder), summary=summary)
     return 0
 
 

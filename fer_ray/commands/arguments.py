@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fer_ray.commands.output import add_output_arguments
 from fer_ray.config import DataConfig, RunConfig, with_overrides
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.yaml_input import load_yaml, parse_yaml_value
@@ -31,6 +32,7 @@ def run_parser(program: str, description: str) -> argparse.ArgumentParser:
         help="how to record in Weights & Biases (default: WANDB_MODE; if it is not set, online "
         "with an API key and offline without one)",
     )
+    add_output_arguments(parser)
     return parser
 
 

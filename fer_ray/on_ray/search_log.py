@@ -74,6 +74,7 @@ class SearchLog(tune.Callback):
         self._wandb: dict[str, Tracker] = {}
         self._failures: dict[str, dict[str, str]] = {}
         self._table: TrialTable | None = None
+        self._has_explained_stop = False
 
     def setup(self, **info: Any) -> None:
         """Open the table when the experiment starts or is resumed."""
@@ -224,15 +225,29 @@ class SearchLog(tune.Callback):
     def _show(self, trial: Any, status: TrialEnd | Literal["running"]) -> None:
         if self._table is None:
             return
-        rows = self._rows[trial_name(trial.config)].rows
+        name = trial_name(trial.config)
+        rows, failure = self._rows[name].rows, self._failures.get(name)
         best = best_row(rows, self._space.metric, self._space.mode)
         self._table.update(
-            trial_name(trial.config),
+            name,
             status,
             rows[-1]["epoch"] if rows else 0,
             self._run(trial).optim.epochs,
             rows[-1][self._space.metric] if rows else None,
-            # The best of the search is none of the reference's.
-            best[self._space.metric] if best and not is_reference(trial.config) else None,
+            best[self._space.metric] if best else None,
             sampled(trial.config),
+            is_reference=is_reference(trial.config),
+            reason=f"{failure['kind']}: {failure['message']}" if failure else "",
+        )
+        if status == "stopped" and not self._has_explained_stop:
+            self._has_explained_stop = True
+            self._table.note(f"note: {self._stop_text(name, rows[-1]['epoch'])}")
+
+    def _stop_text(self, name: str, epoch: int) -> str:
+        """What it means that a trial was stopped early; said of the first one only."""
+        metric, stop = self._space.metric.split("/")[-1], self._space.early_terminate
+        share = f"the best one in {stop.eta:g}" if stop else "the best"
+        return (
+            f"{name} was stopped early: after {epoch} epochs its {metric} was not among {share} "
+            "of the trials that had come so far (early_terminate)"
         )

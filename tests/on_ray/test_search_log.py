@@ -72,16 +72,16 @@ def test_a_resumed_search_shows_the_trials_that_had_ended(
         log.close()
 
     output = capsys.readouterr().out.splitlines()
-    shown = [line.split(":")[0] for line in output]
-    assert shown[:3] == [
+    shown = [line.split(":")[0] for line in output if line.startswith("trial_")]
+    assert shown == [
         "trial_001 done at epoch 2/2",
         "trial_002 stopped at epoch 1/2",
         "trial_003 infeasible at epoch 1/2",
     ]
-    assert output[-1].startswith(
-        "4 trials: 1 done, 1 stopped, 1 infeasible; best macro_recall 0.4000 (trial_001)"
-    )
-    assert len(output) == 4
+    text = " ".join(" ".join(output).split())
+    assert "1 infeasible; best macro_recall 0.4000 (trial_001)" in text
+    assert text.count("trial_002 was stopped early: after 1 epochs") == 1
+    assert text.count("EmptySplitError: it could not go on") == 1
     assert not (tmp_path / trial_name(trials[3].config)).exists()
 
 
