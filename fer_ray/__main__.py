@@ -8,6 +8,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
+    "sweep": "send a search to Weights & Biases as a sweep, or write a sweep file",
     "scale": "measure training speed with different numbers of workers",
     "data": "prepare, inspect or corrupt a data set",
 }

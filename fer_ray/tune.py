@@ -12,11 +12,22 @@ from fer_ray.commands.arguments import absolute_data, run_overrides, run_parser
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import InterruptedRunError, command
-from fer_ray.commands.tables import print_config, print_notes, print_reference, print_result
+from fer_ray.commands.tables import (
+    print_config,
+    print_line,
+    print_notes,
+    print_reference,
+    print_result,
+    sweep_hint,
+)
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.yaml_input import load_yaml
 from fer_ray.on_ray.cluster import connect
-from fer_ray.record.wandb_run import sync_hint, wandb_mode
+from fer_ray.record.wandb_library import wandb_mode
+from fer_ray.record.wandb_run import agents_run
+from fer_ray.record.wandb_sweep import end_sweep, read_sweep, unsent_runs
 from fer_ray.results.best_trial import best_trial, finish_search, table_csv, trial_table
+from fer_ray.results.wandb_result import send_result
 from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search
 from fer_ray.search.reading import parse_space
 from fer_ray.search.sharing import shares_warmup
@@ -83,7 +94,7 @@ def _search(plan: SearchPlan, args: argparse.Namespace, output: Output) -> int:
                 f"interrupted; all trials so far are in {plan.folder}. To resume, add --name "
                 f"{plan.folder.name} --resume to the same command"
             )
-    return _report(plan, output, time.perf_counter() - started)
+    return _report(plan, args, output, time.perf_counter() - started)
 
 
 def _print_plan(plan: SearchPlan, output: Output) -> None:
@@ -116,6 +127,11 @@ def _plan(
     Raises:
         ConfigError, DataError, StorageError: If something is wrong.
     """
+    if agents_run() is not None:
+        raise ConfigError(
+            "WANDB_SWEEP_ID: expected none, got that of a W&B agent, which chooses values itself. "
+            "Let it run fer_ray.train; python -m fer_ray.sweep writes the file for it"
+        )
     place = str(args.space)
     stem = str(source.get("name") or args.space.stem)
     folder = None
@@ -142,7 +158,7 @@ def _plan(
     )
 
 
-def _report(plan: SearchPlan, output: Output, wall_s: float) -> int:
+def _report(plan: SearchPlan, args: argparse.Namespace, output: Output, wall_s: float) -> int:
     """Test the best trial and the reference once, write the search's files, print the tables."""
     console, folder = output.console, str(plan.folder)
     table = trial_table(plan.folder, plan.space.metric, plan.space.mode)
@@ -151,6 +167,7 @@ def _report(plan: SearchPlan, output: Output, wall_s: float) -> int:
     if best is None:
         failures = "; ".join(f"{row['trial']}: {row['failure']}" for row in table)
         message = f"no trial has a result. {failures}. See {plan.folder} for their rows."
+        _finish_wandb(plan, args, output)
         return output.failed(message, folder=folder, trials=table)
     summary = finish_search(plan, table, best, wall_s)
     console.print(
@@ -164,10 +181,31 @@ def _report(plan: SearchPlan, output: Output, wall_s: float) -> int:
     print_result(console, summary, plan.data, plan.folder / best["trial"])
     print_reference(console, summary)
     console.print(f"search: {plan.folder}", highlight=False, soft_wrap=True)
-    if plan.wandb == "offline":
-        console.print(sync_hint(wandb_directory(plan.folder)), highlight=False, soft_wrap=True)
-    output.result("done", folder=folder, summary=summary, trials=table)
+    wandb = _finish_wandb(plan, args, output)
+    output.result("done", folder=folder, summary=summary, trials=table, wandb=wandb)
     return 0
+
+
+def _finish_wandb(
+    plan: SearchPlan, args: argparse.Namespace, output: Output
+) -> dict[str, Any] | None:
+    """Send what the search found to W&B, stop the sweep, and say where it is or how it gets there.
+
+    Returns:
+        What `--json` says of it; `None` if W&B is disabled.
+    """
+    search = read_sweep(plan.folder)
+    if search is None or search.mode == "disabled":
+        return None
+    directory = wandb_directory(plan.folder)
+    if search.mode == "online":
+        send_result(plan.folder, directory, artifacts=args.artifacts is not False)
+        search = end_sweep(plan.folder) or search
+    if search.url is not None:
+        print_line(output.console, f"W&B sweep: {search.url}")
+    if unsent_runs(directory):
+        print_line(output.console, sweep_hint(plan.folder))
+    return {"mode": search.mode, "sweep": search.place.sweep and search.path, "url": search.url}
 
 
 if __name__ == "__main__":

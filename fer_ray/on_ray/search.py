@@ -12,9 +12,13 @@ from fer_ray.on_ray.search_log import SearchLog
 from fer_ray.on_ray.searcher import make_scheduler, make_searcher, reaches
 from fer_ray.on_ray.trainer import quiet_ray
 from fer_ray.on_ray.trial import run_trial, trial_resources
+from fer_ray.on_ray.wandb_trials import stop_rule
 from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.wandb_run import place_of
+from fer_ray.record.wandb_sweep import begin_sweep
 from fer_ray.search.layout import WARMUP, best_row, trial_name
 from fer_ray.search.plan import SearchPlan, largest_run
+from fer_ray.search.wandb_format import search_sweep
 from fer_ray.training.runtime import resolve_gpus
 
 _MAX_FAILURES = 2
@@ -57,6 +61,8 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     if tuner is None:
         plan.save()
         tuner = _tuner(plan, trainable, largest, concurrent, log)
+    sweep = search_sweep(plan.space, plan.folder.name)
+    begin_sweep(plan.folder, sweep, plan.wandb, place_of(plan.source))
     try:
         grid = tuner.fit()
     except KeyboardInterrupt:
@@ -125,6 +131,7 @@ def _tuner(
             storage_filesystem=plan.folder.filesystem,
             verbose=0,
             callbacks=[log],
+            stop=stop_rule,
             failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEEP),
             sync_config=tune.SyncConfig(sync_period=5),

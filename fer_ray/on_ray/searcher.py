@@ -26,8 +26,11 @@ class SpaceSearch(OptunaSearch):
     _reference_id: str | None = None
     _is_reached = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Return the next configuration: the default one, the reference, then Optuna's."""
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next configuration: the default one, the reference, then Optuna's.
+
+        Once the target is reached, it is Tune's word for the end.
+        """
         is_due = self.has_reference and self._reference_id is None and self._ot_trials
         if is_due or trial_id == self._reference_id:
             self._reference_id = trial_id

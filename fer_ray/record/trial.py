@@ -92,5 +92,6 @@ def lead_text(best: Number, reference: Trial | None, mode: Literal["max", "min"]
         return ""
     ahead = best - reference.best if mode == "max" else reference.best - best
     so_far = "" if reference.is_over else " so far"
-    where = "ahead of" if ahead >= 0 else "behind"
-    return f"{metric_text(abs(ahead))} {where} the reference{so_far}"
+    where = "ahead of" if ahead > 0 else "behind"
+    distance = f"{metric_text(abs(ahead))} {where}" if ahead else "level with"
+    return f"{distance} the reference{so_far}"

@@ -38,10 +38,10 @@ def with_first_rung(space: SearchSpace) -> SearchSpace:
         )
     if stop.min_iter <= warmup:
         key = "min_iter" if stop.last is None else "max_iter"
-        first = "" if stop.last is None else " for the first rung, max_iter / eta^s"
+        rung = "" if stop.last is None else " for the first rung, max_iter / eta^s"
         raise ConfigError(
             f"{space.place}: early_terminate.{key}: expected more than {warmup}, the longest "
-            f"warm-up of the space, got {stop.min_iter}{first}. Trials in warm-up cannot be told "
+            f"warm-up of the space, got {stop.min_iter}{rung}. Trials in warm-up cannot be told "
             f"apart: raise {key} or leave it out, or lower method.warmup_epochs"
         )
     return space

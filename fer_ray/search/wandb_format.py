@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fer_ray.record.wandb_library import PROJECT
 from fer_ray.search.distributions import distribution_of
 from fer_ray.search.space import SearchSpace
 
@@ -44,6 +45,7 @@ def agent_sweep(space: SearchSpace, file: str) -> dict[str, Any]:
         "program": PROGRAM,
         "command": command,
         "name": space.name,
+        "project": PROJECT,
         **sweep,
         "metric": _metric(space),
         "parameters": nested_parameters(sweep["parameters"], space.place),

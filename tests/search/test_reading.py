@@ -225,5 +225,6 @@ def test_an_agent_gets_a_command_and_the_first_rung(tmp_path: Path) -> None:
         "--config",
         "spaces/my space.yaml",
     ]
+    assert space.early_terminate is not None
     assert sweep["early_terminate"]["min_iter"] == space.early_terminate.min_iter
     assert not {"run", "reference"} & sweep.keys()
