@@ -1,4 +1,4 @@
-"""On what a run was trained: versions and machine, for whoever repeats it."""
+"""On what a run was trained: versions of packages, and the machine, for whoever repeats it."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-_PACKAGES = ("fer-ray", "torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
 
 
 def environment() -> dict[str, str]:

@@ -225,7 +225,9 @@ def _yaml(content: Mapping[str, Any]) -> str:
 
 def environment_rows(run: Trained | None) -> list[list[str]]:
     """The environment that a run has recorded."""
-    found = (run.summary or {}).get("environment") if run is not None else None
+    summary = (run.summary or {}) if run is not None else {}
+    found = summary.get("environment")
     if not isinstance(found, Mapping):
         return [["environment", "not recorded: the run was not tested, or by an earlier version"]]
-    return [[str(key), str(value)] for key, value in found.items()]
+    rows = {"fer_ray": summary.get("version"), **found}
+    return [[str(key), str(value)] for key, value in rows.items()]
