@@ -168,7 +168,8 @@ def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> 
 
         def on_report(row: Mapping[str, Any], checkpoint: str) -> None:
             del checkpoint
-            fill_gap(rows, row["epoch"], folder / _CHECKPOINTS)
+            for missing in fill_gap(rows, row["epoch"], folder / _CHECKPOINTS):
+                wandb.log(missing)
             tracker.log(row)
             progress.update(row)
 

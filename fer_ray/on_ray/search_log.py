@@ -130,7 +130,8 @@ class SearchLog(tune.Callback):
             (self._folder / name).write_text(FAILURE, json.dumps(result[FAILURE_KEY]) + "\n")
             return
         row = {key: value for key, value in result.items() if key == "epoch" or "/" in key}
-        fill_gap(rows, row["epoch"], checkpoints_of(self._folder, name))
+        for missing in fill_gap(rows, row["epoch"], checkpoints_of(self._folder, name)):
+            wandb.log(missing)
         rows.log(row)
         wandb.log(row)
         self._show(trial, "running")

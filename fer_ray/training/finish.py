@@ -252,14 +252,20 @@ def newest_history(checkpoints: Folder, scratch: Path) -> list[dict[str, Any]]:
     return load_history(newest_checkpoint(checkpoints, scratch))
 
 
-def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> None:
-    """Log the rows before `epoch` that a killed command saved in a checkpoint but did not log."""
+def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> list[dict[str, Any]]:
+    """Log the rows before `epoch` that a killed command saved in a checkpoint but did not log.
+
+    Returns:
+        These rows.
+    """
     known = rows.rows[-1]["epoch"] if rows.rows else 0
     if epoch <= known + 1:
-        return
+        return []
     with tempfile.TemporaryDirectory() as scratch:
         history = newest_history(checkpoints, Path(scratch))
-    rows.log_history([row for row in history if known < row["epoch"] < epoch])
+    missing = [row for row in history if known < row["epoch"] < epoch]
+    rows.log_history(missing)
+    return missing
 
 
 def evaluation_device() -> torch.device:
