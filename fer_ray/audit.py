@@ -16,6 +16,7 @@ from fer_ray.config import DataConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import prepared
 from fer_ray.data.packs.pack import Pack
+from fer_ray.record.console import open_console
 from fer_ray.results.audit.apply import apply_labels
 from fer_ray.results.audit.beliefs import SOURCES, read_beliefs
 from fer_ray.results.audit.draw import SAMPLES, draw
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    args, console = build_parser().parse_args(argv), Console()
+    args, console = build_parser().parse_args(argv), open_console()
     if args.run is None and (args.apply is None or args.data is None):
         raise ConfigError(
             "RUN: expected the folder of a run, got none. Only --apply FILE --data SPEC does "
