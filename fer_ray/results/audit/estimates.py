@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from fer_ray.core.intervals import wilson
 from fer_ray.results.audit.beliefs import Beliefs
 
 MIN_VERIFIED = 10
 """Random verified images of a given label from which its share of wrong labels is estimated."""
-_LEVEL, _Z = 0.95, 1.959964
+_Z = 1.959964
 VERIFIED, BELIEVED = "verified", "believed"
 
 
@@ -74,8 +75,7 @@ def _of_class(beliefs: Beliefs, number: int) -> Estimate:
     num, num_wrong = int(told.sum()), int((beliefs.verified[told] != number).sum())
     images = int(of_label.sum())
     if num >= MIN_VERIFIED:
-        share = (num_wrong / num, *_wilson(num_wrong, num))
-        wrong, low, high = (images * x for x in share)
+        wrong, low, high = (images * x for x in wilson(num_wrong, num))
     else:
         wrong, low, high = _believed(beliefs, of_label)
     return Estimate(
@@ -89,13 +89,6 @@ def _of_class(beliefs: Beliefs, number: int) -> Estimate:
         verified_wrong=num_wrong,
         basis=VERIFIED if num >= MIN_VERIFIED else BELIEVED,
     )
-
-
-def _wilson(num_wrong: int, num: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    found = binomtest(num_wrong, num).proportion_ci(_LEVEL, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def _believed(beliefs: Beliefs, rows: np.ndarray) -> tuple[float, float, float]:
