@@ -68,9 +68,10 @@ def decode(
     except Exception as error:  # Pillow's decoders raise whatever they come across
         reason = "an empty file" if path.exists() and not path.stat().st_size else _words(error)
         raise ImageError("unreadable", reason) from None
-    if all(low == high for low, high in rgb.getextrema()):
+    pixels = square(rgb, size, box)
+    if (pixels == pixels[:, :1, :1]).all():
         done.append("flat")
-    return square(rgb, size, box), original, (*done, *how)
+    return pixels, original, (*done, *how)
 
 
 @functools.cache

@@ -1,14 +1,17 @@
 """Reads `fer2013:/path`: the csv of Goodfellow et al. 2013 (arXiv:1307.0414), or images of it.
 
 The csv is `fer2013.csv` or `icml_face_data.csv`; FER+'s votes (`ferplus=fer2013new.csv`) are joined
-with it by row. The images are those of Kaggle's folders, `train/<class>/Training_<id>.jpg` and
-`test/<class>/{PublicTest,PrivateTest}_<id>.jpg`; their ids are no rows.
+with it by row. Kaggle's `train.csv` has training rows alone, without `Usage`. The images are those
+of Kaggle's folders, `train/<class>/Training_<id>.jpg` and
+`test/<class>/{PublicTest,PrivateTest}_<id>.jpg`; their ids are no rows. The folders that FER+'s own
+script writes have its votes beside the images (`ferplus_folders`).
 
 PrivateTest stays for a final check: `test=public` (the default) tests on PublicTest and leaves
 PrivateTest out, `test=private` tests on PrivateTest and validates on PublicTest, `test=both` tests
 on both.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +24,8 @@ from fer_ray.data.classes import FER2013
 from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.class_folders import Listing, left_beside, list_classes
 from fer_ray.data.readers.ferplus import CLASS_NAMES, RULES, check_joined, read_votes, truth_notes
-from fer_ray.data.readers.tables import csv_rows, whole_number
+from fer_ray.data.readers.ferplus_folders import is_ferplus_folder, list_ferplus_folders
+from fer_ray.data.readers.tables import csv_header, csv_rows, whole_number
 from fer_ray.data.records import TEST, TRAIN, VAL, Records, Source, canonical_labels, require_images
 
 KEYS: tuple[str, ...] = ("ferplus", "truth", "test")
@@ -29,7 +33,11 @@ KEYS: tuple[str, ...] = ("ferplus", "truth", "test")
 SIZE = 48
 """Height and width of the csv's images in pixels."""
 
-_TABLES = ("fer2013.csv", "icml_face_data.csv")
+_TRAIN = "train"
+_TABLES = ("fer2013.csv", "icml_face_data.csv", f"{_TRAIN}.csv")
+_COLUMNS = ("emotion", "Usage", "pixels")
+TEST_FRACTION = 0.2
+"""Share of the rows that test where the csv has training rows alone."""
 _TOPS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _LEFT_OUT = -1
 _SPLITS = {
@@ -44,13 +52,15 @@ _STEM = re.compile(r"(Training|PublicTest|PrivateTest)_[0-9]+")
 class _Table:
     """The csv; entry i of every field is row i, the header not counted.
 
-    `label` is int64 [sample], an index into `CLASS_NAMES`; `pixels` uint8 [sample, 48, 48].
+    `label` is int64 [sample], an index into `CLASS_NAMES`; `pixels` uint8 [sample, 48, 48];
+    `has_usage` says whether the csv tells the usage of a row, which is else `Training`.
     """
 
     line: tuple[int, ...]
     usage: tuple[str, ...]
     label: np.ndarray
     pixels: np.ndarray
+    has_usage: bool
 
 
 def list_fer2013(source: Source) -> Records:
@@ -67,13 +77,17 @@ def list_fer2013(source: Source) -> Records:
     subsets = _SPLITS[source.choice("test", tuple(_SPLITS), "public")]
     rule = source.choice("truth", tuple(RULES), next(iter(RULES)))
     ferplus = source.file("ferplus")
-    if "truth" in source.options and ferplus is None:
+    if "truth" in source.options and ferplus is None and not is_ferplus_folder(source.path):
         raise DataError.at(
             f"{source.scheme}: truth={rule}",
             expected="ferplus=FILE beside it",
             got="no ferplus",
             remedy=f"Example: {source.scheme}:PATH,ferplus=fer2013new.csv,truth={rule}.",
         )
+    if is_ferplus_folder(source.path):
+        records = list_ferplus_folders(source, subsets, rule)
+        require_images(records)
+        return records
     table, images = found(source.path)
     if table is not None:
         records = _list_table(source, table, subsets, ferplus, rule)
@@ -108,8 +122,9 @@ def found(path: Path) -> tuple[Path | None, Path]:
             return None, place
     raise DataError.at(
         str(path),
-        expected=f"{' or '.join(_TABLES)} (here or in fer2013/), or the folders train and test",
-        got="neither",
+        expected=f"{', '.join(_TABLES)} (here or in fer2013/), the folders train and test, or "
+        "FER2013Train and the like with label.csv",
+        got="none of them",
         remedy="Give the csv itself, or the folder that it was unpacked into.",
     )
 
@@ -122,6 +137,9 @@ def _list_table(
     label, truth = rows.label, np.full(len(rows.label), UNKNOWN_TRUTH, dtype=np.int64)
     keep = subset != _LEFT_OUT
     notes = list(_left_out(rows.usage, subsets))
+    if not rows.has_usage:
+        subset, note = _with_test(rows)
+        notes.append(note)
     if ferplus is not None:
         votes = read_votes(ferplus)
         check_joined(votes, table, rows.usage, rows.line)
@@ -144,6 +162,20 @@ def _list_table(
         sources=tuple(str(path.absolute()) for path in (table, ferplus) if path is not None),
         notes=tuple(notes),
     )
+
+
+def _with_test(rows: _Table) -> tuple[np.ndarray, str]:
+    """Subsets of training rows alone, some of which test; equal images stay together."""
+    num_below = int(TEST_FRACTION * 2**64)
+    number = [
+        int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") for image in rows.pixels
+    ]
+    is_test = np.array([value < num_below for value in number])
+    note = (
+        f"the csv has training rows alone: {int(is_test.sum())} of {len(is_test)}, chosen by a "
+        f"hash of their pixels ({TEST_FRACTION:.0%}), are the test set"
+    )
+    return np.where(is_test, TEST, TRAIN).astype(np.int64), note
 
 
 def _list_images(source: Source, root: Path, subsets: dict[str, int]) -> Records:
@@ -174,17 +206,19 @@ def _read_table(table: Path) -> _Table:
         DataError: If a column is missing or a value is bad; with the line.
     """
     lines, usages, native, pixels = [], [], [], bytearray()
-    for line, row in csv_rows(table, ("emotion", "Usage", "pixels")):
+    has_usage = "Usage" in csv_header(table, _COLUMNS) or not table.stem.startswith(_TRAIN)
+    for line, row in csv_rows(table, _COLUMNS if has_usage else ("emotion", "pixels")):
         place = f"{table}:{line}"
         native.append(whole_number(place, "emotion", row["emotion"], FER2013))
-        if row["Usage"] not in _SPLITS["both"]:
+        usage = row.get("Usage", "Training")
+        if usage not in _SPLITS["both"]:
             raise DataError.at(
                 f"{place}: Usage",
                 expected=f"one of {', '.join(_SPLITS['both'])}",
-                got=repr(row["Usage"]),
+                got=repr(usage),
                 remedy="Repair or delete the line.",
             )
-        usages.append(row["Usage"])
+        usages.append(usage)
         pixels += _pixels(place, row["pixels"])
         lines.append(line)
     return _Table(
@@ -192,6 +226,7 @@ def _read_table(table: Path) -> _Table:
         usage=tuple(usages),
         label=canonical_labels(native, FER2013)[0],
         pixels=np.frombuffer(pixels, dtype=np.uint8).reshape(-1, SIZE, SIZE),
+        has_usage=has_usage,
     )
 
 

@@ -50,24 +50,35 @@ def read_votes(path: Path) -> Votes:
     """
     lines, usage, votes = [], [], []
     for line, row in csv_rows(path, ("Usage", *FERPLUS_VOTES)):
-        place = f"{path}:{line}"
-        counts = [whole_number(place, name, row[name], _COUNTS) for name in FERPLUS_VOTES]
-        if sum(counts) not in _SUMS:
-            raise DataError.at(
-                place,
-                expected="ten votes",
-                got=f"{sum(counts)}",
-                remedy="Take the original fer2013new.csv.",
-            )
         lines.append(line)
         usage.append(row["Usage"])
-        votes.append(counts)
+        votes.append(count_votes(f"{path}:{line}", [row[name] for name in FERPLUS_VOTES]))
     return Votes(
         path=path,
         line=tuple(lines),
         usage=tuple(usage),
         votes=np.array(votes, dtype=np.uint8).reshape(-1, len(FERPLUS_VOTES)),
     )
+
+
+def count_votes(place: str, texts: Sequence[str]) -> list[int]:
+    """The ten votes of a row, in the order of `FERPLUS_VOTES`.
+
+    Raises:
+        DataError: If one is no whole number from 0 to 10, or they do not sum to 10 (or 9).
+    """
+    counts = [
+        whole_number(place, name, text, _COUNTS)
+        for name, text in zip(FERPLUS_VOTES, texts, strict=True)
+    ]
+    if sum(counts) not in _SUMS:
+        raise DataError.at(
+            place,
+            expected="ten votes",
+            got=f"{sum(counts)}",
+            remedy="Take the original file of FER+.",
+        )
+    return counts
 
 
 def check_joined(votes: Votes, table: Path, usage: Sequence[str], line: Sequence[int]) -> None:

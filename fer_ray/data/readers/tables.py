@@ -30,10 +30,33 @@ def table_lines(path: Path, num_lines: int | None = None) -> Iterator[tuple[int,
         ) from None
 
 
+def csv_header(path: Path, columns: Sequence[str]) -> list[str]:
+    """Names of a csv file's columns, those of `columns` spelled as there; see `csv_rows`.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    for _, line in table_lines(path, 1):
+        return _spelled(next(csv.reader([line])), columns)
+    return []
+
+
+def _spelled(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Names without blanks around them; upper and lower case as in `columns`, unless ambiguous."""
+    header = [name.strip() for name in names]
+    known = {column.lower(): column for column in columns if column not in header}
+    lower = [name.lower() for name in header]
+    return [
+        known.get(low, name) if lower.count(low) == 1 else name
+        for name, low in zip(header, lower, strict=True)
+    ]
+
+
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number (from 1) and values by column name of every row of a csv file with a header.
 
-    Blanks around names and values do not count (`icml_face_data.csv` has " pixels").
+    Blanks around names and values do not count (`icml_face_data.csv` has " pixels"), nor does upper
+    or lower case of names.
 
     Raises:
         DataError: If the file cannot be read, lacks one of `columns`, or a row has too few or too
@@ -43,7 +66,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
+            header = _spelled(next(reader, []), columns)
             missing = [name for name in columns if name not in header]
             if missing:
                 raise DataError.at(

@@ -160,10 +160,10 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, line: str, message: st
             list_records(f"fer2013:{path}")
 
 
-def test_a_csv_without_usage_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "train.csv"
+def test_a_csv_of_another_name_without_usage_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
     path.write_text(f"emotion,pixels\n0,{ZEROS}\n")
-    with pytest.raises(DataError, match=r"train\.csv:1: .*Missing: Usage"):
+    with pytest.raises(DataError, match=r"faces\.csv:1: .*Missing: Usage"):
         list_records(f"fer2013:{path}")
 
 
@@ -319,6 +319,82 @@ def test_a_class_that_is_not_of_fer2013_is_refused(tmp_path: Path) -> None:
         list_records(f"fer2013:{tmp_path}")
 
 
+def kaggle_table(path: Path, num: int = 70) -> Path:
+    """Kaggle's train.csv: rows without a usage; row i and row i + 7 may be copies."""
+    rng = np.random.default_rng(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["Emotion,Pixels"]
+    for i in range(num):
+        pixels = " ".join(map(WORDS.__getitem__, rng.integers(0, 256, 48 * 48)))
+        lines += [f"{i % 7},{pixels}"] * (1 + (i % 5 == 0))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("place", ["", "/train.csv"])
+def test_training_rows_alone_give_some_to_test(tmp_path: Path, place: str) -> None:
+    kaggle_table(tmp_path / "train.csv")
+    records = list_records(f"fer2013:{tmp_path}{place}")
+    assert len(records) == 84
+    is_test = records.subset == TEST
+    assert 0 < is_test.sum() < 42
+    assert "training rows alone" in records.notes[0]
+    assert records.pixels is not None
+    bytes_of = [image.tobytes() for image in records.pixels]
+    sides: dict[bytes, set[bool]] = {text: set() for text in bytes_of}
+    for text, side in zip(bytes_of, is_test.tolist(), strict=True):
+        sides[text].add(side)
+    assert {len(side) for side in sides.values()} == {1}  # copies stay together
+    again = list_records(f"fer2013:{tmp_path}{place}")
+    assert np.array_equal(again.subset, records.subset)
+
+
+def ferplus_folders(root: Path) -> Path:
+    """A few images of each of the three folders, with votes; the last of each has no winner."""
+    for top, num in (("FER2013Train", 14), ("FER2013Valid", 7), ("FER2013Test", 7)):
+        (root / top).mkdir(parents=True)
+        lines = []
+        for i in range(num + 1):
+            (root / top / f"fer{i:07d}.png").touch()
+            votes = [0] * 10
+            if i < num:
+                votes[FERPLUS_VOTES.index(("neutral", *FERPLUS_VOTES[1:7])[i % 7])] = 10
+            else:
+                votes[0] = votes[1] = 5
+            lines.append(f'fer{i:07d}.png,"(0, 0, 48, 48)",{",".join(map(str, votes))}')
+        (root / top / "label.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_the_folders_of_ferplus_have_its_labels(tmp_path: Path) -> None:
+    records = list_records(f"fer2013:{ferplus_folders(tmp_path)}")
+    assert (records.subset == TRAIN).sum() == 14
+    assert (records.subset == TEST).sum() == 7
+    assert records.path[0] == "FER2013Train/fer0000000.png"
+    assert records.path[-1].startswith("FER2013Valid/")
+    assert names(records, TEST) == list(FERPLUS_VOTES[:7])
+    assert "2 of 23 images have none" in records.notes[0]
+    private = list_records(f"fer2013:{tmp_path},test=private,truth=plurality")
+    assert {path.split("/")[0] for path in private.path} == {
+        *("FER2013Train", "FER2013Valid", "FER2013Test")
+    }
+    assert (private.subset == VAL).sum() == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fer0000001.png,10", r"label\.csv:2: expected 12 values.*got 2"),
+        ('a.png,"(0, 0, 48, 48)",9,9,0,0,0,0,0,0,0,0', r"label\.csv:2: expected ten votes, got 18"),
+    ],
+)
+def test_a_bad_line_of_ferplus_is_named(tmp_path: Path, line: str, message: str) -> None:
+    root = ferplus_folders(tmp_path)
+    replace_line(root / "FER2013Train" / "label.csv", 2, line)
+    with pytest.raises(DataError, match=message):
+        list_records(f"fer2013:{root}")
+
+
 def test_votes_do_not_join_image_folders(tmp_path: Path) -> None:
     votes = write_votes(tmp_path / "fer2013new.csv", USAGES, ten_for(*USAGES))
     spec = f"fer2013:{image_folders(tmp_path / 'faces')},ferplus={votes}"
@@ -327,7 +403,9 @@ def test_votes_do_not_join_image_folders(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_neither_csv_nor_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected fer2013\.csv or icml_face_data\.csv .*neither"):
+    with pytest.raises(
+        DataError, match=r"expected fer2013\.csv, icml_face_data\.csv.*none of them"
+    ):
         list_records(f"fer2013:{tmp_path}")
 
 
