@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +209,12 @@ def _figures(
 ) -> dict[str, float]:
     """Validation figures by name: what nothing verified tells, and what two noise models add."""
     shares = torch.bincount(label, minlength=len(names)).double() / len(label)
-    given = Priors(chosen=None, natural=shares, natural_source="given")
+    given = Priors(chosen=None, given=shares, natural=shares, natural_source="given")
     found = validation_figures(prob, label, names, given, None)
     models = {"verified": verified, "estimated": from_predictions(prob, label)}
     for source, model in models.items():
         natural = model.prior.double()
-        priors = Priors(chosen=None, natural=natural, natural_source="verified")
+        priors = replace(given, natural=natural, natural_source="verified")
         row = validation_figures(prob, label, names, priors, model)
         found |= {f"{key}, {source}": row[key] for key in row if needs_noise(key)}
     return {

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
+    "predict": "predict new faces with a finished run",
+    "export": "write a finished run as one file for ONNX or torch",
     "scale": "measure training speed with different numbers of workers",
     "data": "prepare, inspect or corrupt a data set",
     "audit": "rank doubtful labels, review faces, correct labels",

@@ -1,6 +1,7 @@
 """The arguments that commands share, and the run that they describe."""
 
 import argparse
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -169,3 +170,40 @@ def absolute_data(data: DataConfig) -> DataConfig:
     """Return the data with absolute paths of the data set and of the verified labels."""
     verified = None if data.verified is None else _absolute(data.verified)
     return replace(data, spec=absolute_spec(data.spec), verified=verified)
+
+
+def add_prior(parser: argparse.ArgumentParser) -> None:
+    """Add `--prior`, the operating point of predictions; see `parse_prior`."""
+    parser.add_argument(
+        "--prior",
+        metavar="PRIOR",
+        help="class shares of the faces to predict: trained, given, verified, uniform, or a share "
+        "for every class, such as happiness=0.4,fear=0.1,... (default: prediction.prior of the "
+        "run); see docs/operating_points.md",
+    )
+
+
+def parse_prior(text: str | None) -> str | dict[str, float] | None:
+    """Read the value of `--prior` as `prediction.prior` has it; `None` if it is not given.
+
+    Raises:
+        ConfigError: If a share is no number.
+
+    >>> parse_prior("uniform"), parse_prior("fear=0.25, anger=0.75")
+    ('uniform', {'fear': 0.25, 'anger': 0.75})
+    """
+    if text is None or "=" not in text:
+        return text
+    shares: dict[str, float] = {}
+    for word in text.split(","):
+        name, _, value = (part.strip() for part in word.partition("="))
+        try:
+            shares[name] = float(value)
+        except ValueError:
+            shares[name] = math.nan
+        if not math.isfinite(shares[name]):
+            raise ConfigError(
+                f"--prior {text}: expected class=share for every class, such as happiness=0.4; got "
+                f"{word.strip()!r}"
+            )
+    return shares

@@ -48,3 +48,25 @@ def _numbers(root: Folder, stem: str) -> list[int]:
 def wandb_directory(folder: Folder) -> Path:
     """Return the folder of W&B's local files: the run's, or the current one if that is remote."""
     return folder.local_path if folder.is_local else Path.cwd()
+
+
+def check_new_file(option: str, path: Path) -> None:
+    """Refuse to write over what is there, or into a folder that is not.
+
+    Args:
+        option: How the command line names the file, such as `--out`.
+        path: The file to be written.
+
+    Raises:
+        ConfigError: With the remedy.
+    """
+    if path.exists():
+        raise ConfigError(
+            f"{option} {path}: expected a new file, got one that exists. Delete it, or choose "
+            "another name"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"{option} {path}: expected a file in a folder that exists, got {path.parent}. Make it "
+            "first"
+        )

@@ -59,7 +59,14 @@ def reweighted(
     """
     if float(mean.min()) <= 0:
         raise ValueError(f"mean: expected predictions above 0 of every class, got {mean.tolist()}")
-    joint = prob.double() * (prior.double() / mean.double()).to(prob.device)
+    return weighted(prob, (prior.double() / mean.double()).to(prob.device))
+
+
+def weighted(
+    prob: Float[Tensor, "sample class"], weight: Float[Tensor, " class"]
+) -> Float[Tensor, "sample class"]:
+    """Predictions times a weight per class (float64), renormalised; see `reweighted`."""
+    joint = prob.double() * weight
     total = joint.sum(dim=1, keepdim=True)
     return torch.where(total > _TINY, joint / total.clamp_min(_TINY), prob.double()).to(prob.dtype)
 

@@ -39,7 +39,8 @@ def entry(folder: Folder, summary: Any, path: tuple[str, ...], kind: type) -> An
                 folder / SUMMARY,
                 expected=f"the key {key}",
                 got="none",
-                remedy=other_version(summary.get("version")),
+                remedy=f"{other_version(summary.get('version'))} Or add --resume to the command "
+                "that trained it: it tests the networks anew and writes all files.",
             )
         value = value[part]
     if not isinstance(value, kind):

@@ -4,13 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fer_ray.config import RunConfig
-from fer_ray.data import FaceData
+from fer_ray.data import FaceData, open_data
+from fer_ray.data.packs.cache import CACHE_VARIABLE
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import save_checkpoint
 from fer_ray.training.finish import finish_run, write_summary
+from tests.data.files import drawn
 from tests.samples import CPU, faces, make_run, train
 
 
@@ -30,6 +34,35 @@ def run_and_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FaceDa
     root, data = tmp_path_factory.mktemp("finished"), faces()
     run = make_run(optim__epochs=3, prediction__prior="uniform")
     return finish(run, data, root / "run", root / "checkpoint"), data
+
+
+def write_faces(root: Path) -> None:
+    """A data set of image files of three classes: colour and grey, of several sizes and kinds."""
+    kinds = (".png", ".jpg", ".bmp", ".webp")
+    for number, face in enumerate(drawn(60, 64)):
+        split = "test" if number % 3 == 0 else "train"
+        name = ("happy", "sad", "anger")[number // 3 % 3]
+        folder = root / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        colour = np.stack([face, face // 2 + 40, 255 - face], axis=2)
+        image = Image.fromarray(face if number % 5 == 0 else colour)
+        width, height = ((64, 64), (150, 100), (40, 52), (24, 24))[number % 4]
+        image.resize((width, height)).save(folder / f"{number:03d}{kinds[number % 4]}")
+
+
+@pytest.fixture(scope="session")
+def colour_run(
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: str
+) -> tuple[Path, FaceData, Path]:
+    """The folder of a run on image files, its data, and the folder of the files."""
+    root = tmp_path_factory.mktemp("colour")
+    write_faces(root / "faces")
+    spec = f"folder:{root / 'faces'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, cache_dir)
+        data = open_data(spec, val_fraction=0.3, deduplicate=False)
+    run = make_run("cross_entropy", optim__epochs=2, optim__batch_size=8, data__spec=spec)
+    return finish(run, data, root / "run", root / "checkpoint"), data, root / "faces"
 
 
 @pytest.fixture

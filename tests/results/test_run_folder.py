@@ -53,6 +53,20 @@ def test_its_networks_are_those_that_were_tested(run_and_data: RunAndData) -> No
     assert run.summary["test"]["accuracy"] == pytest.approx(float(hits))
 
 
+def test_its_networks_predict_in_float32(run_and_data: RunAndData) -> None:
+    (network, _) = open_run(run_and_data[0]).networks()
+    images = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = exact_learner(network, CPU).logits(images)
+    torch.testing.assert_close(found, network(images).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_the_file_of_initial_weights_may_be_gone(run_folder: Path) -> None:
+    text = (run_folder / "config.yaml").read_text()
+    assert "weights: null" in text
+    (run_folder / "config.yaml").write_text(text.replace("weights: null", "weights: gone.pt"))
+    assert len(open_run(run_folder).networks()) == 2
+
+
 def test_a_search_is_its_best_trial(search_folder: Path) -> None:
     run = open_run(f"file://{search_folder}")
     assert run.folder.local_path == search_folder / "trial_002"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fer_ray.data.images import take_images
 from fer_ray.data.packs.copies import exact_groups, near_train
-from fer_ray.data.packs.decode import ImageError, decode, square
+from fer_ray.data.packs.decode import ImageError, decode, fit
 from fer_ray.data.packs.pack import (
     VERIFIED,
     Problem,
@@ -174,10 +174,10 @@ def decode_one(
     if records.pixels is not None:
         pixels = records.pixels[i]
         original = pixels.shape[0], pixels.shape[1]
-        channels = np.atleast_3d(pixels).transpose(2, 0, 1)
         if original != size:
-            image = square(Image.fromarray(pixels).convert("RGB"), size[0])
-            channels = image[: channels.shape[0]]
+            rgb = Image.fromarray(pixels).convert("RGB")
+            return fit(rgb, records.num_channels, size), original, ()
+        channels = np.atleast_3d(pixels).transpose(2, 0, 1)
         return np.broadcast_to(channels, (records.num_channels, *size)), original, ()
     box = None
     if records.box is not None and records.box[i].any():

@@ -15,6 +15,9 @@ memory."""
 
 _MAX_8_BITS, _MAX_12_BITS = 255, 4095
 
+LUMA = np.array([19595, 38470, 7471])
+"""Weights of red, green and blue in a grey image, out of 2**16 (ITU-R BT.601)."""
+
 
 class ImageError(Exception):
     """An image that cannot be used; `kind` is `missing`, `unreadable` or `too large`."""
@@ -29,10 +32,6 @@ def decode(
 ) -> tuple[UInt8[np.ndarray, "3 size size"], tuple[int, int], tuple[str, ...]]:
     """Read one image: the face's square, or the middle square, scaled to `size`.
 
-    The file's content decides what it is, not its ending. Grey becomes RGB, CMYK too, 16 bits and
-    floating-point numbers are scaled to 8 bits, what is transparent becomes black, the first frame
-    stands for all, and the camera's orientation is undone.
-
     Args:
         path: The file.
         size: Height and width of the result in pixels.
@@ -40,13 +39,39 @@ def decode(
             centre, moved into the image if it can be.
 
     Returns:
-        Pixels, the original height and width, and what had to be done to it (`grey`, `CMYK`,
-        `16 bits`, `float`, `transparent`, `misnamed`) or is odd (`flat`: all pixels are the same),
-        to be counted.
+        Pixels, the original height and width, and what had to be done to it (see `read_rgb`) or is
+        odd (`flat`: all pixels are the same).
 
     Raises:
         ImageError: If the file is missing, is no image, is cut short, is too large, or the box
             lies outside.
+    """
+    rgb, original, done = read_rgb(path, size if box is None else None)
+    pixels = square(rgb, size, box)
+    is_flat = bool((pixels == pixels[:, :1, :1]).all())
+    return pixels, original, (*done, "flat") if is_flat else done
+
+
+def read_rgb(
+    path: Path, size: int | None = None
+) -> tuple[Image.Image, tuple[int, int], tuple[str, ...]]:
+    """Read one image file into 8-bit RGB.
+
+    The file's content decides what it is, not its ending. Grey becomes RGB, CMYK too, 16 bits and
+    floating-point numbers are scaled to 8 bits, what is transparent becomes black, the first frame
+    stands for all, and the camera's orientation is undone.
+
+    Args:
+        path: The file.
+        size: Pixels that the middle square is to be scaled to: a JPEG far larger than that is
+            decoded at an eighth, a quarter or a half. By default at its full size.
+
+    Returns:
+        The image, the original height and width, and what had to be done to it (`grey`, `CMYK`,
+        `16 bits`, `float`, `transparent`, `misnamed`), to be counted.
+
+    Raises:
+        ImageError: If the file is missing, is no image, is cut short or is too large.
     """
     try:
         with Image.open(path, formats=_known_formats()) as image:
@@ -55,8 +80,7 @@ def decode(
                 raise ImageError("too large", f"{original[1]} x {original[0]} pixels")
             own = IMAGE_FORMATS.get(path.suffix.lower(), frozenset())
             done = [] if image.format in own else ["misnamed"]
-            if box is None:
-                # A JPEG far larger than needed is decoded at an eighth, a quarter or a half.
+            if size is not None:
                 image.draft(None, (2 * size, 2 * size))
             rgb, how = to_rgb(image)
     except ImageError:
@@ -68,10 +92,7 @@ def decode(
     except Exception as error:  # Pillow's decoders raise whatever they come across
         reason = "an empty file" if path.exists() and not path.stat().st_size else _words(error)
         raise ImageError("unreadable", reason) from None
-    pixels = square(rgb, size, box)
-    if (pixels == pixels[:, :1, :1]).all():
-        done.append("flat")
-    return pixels, original, (*done, *how)
+    return rgb, original, (*done, *how)
 
 
 @functools.cache
@@ -154,6 +175,43 @@ def square(
         (size, size), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side), reducing_gap=3.0
     )
     return np.asarray(scaled).transpose(2, 0, 1)
+
+
+def fit(
+    rgb: Image.Image, num_channels: int, size: tuple[int, int]
+) -> UInt8[np.ndarray, "{num_channels} {size[0]} {size[1]}"]:
+    """An upright RGB image as a pack holds it: its middle square scaled to the pack's size.
+
+    Args:
+        rgb: The image.
+        num_channels: 3 for RGB, 1 for grey: Pillow's weighted mean of the three colours, which
+            leaves grey as it is.
+        size: Height and width in pixels. If they differ, only images of that very size fit.
+
+    Raises:
+        ImageError: If the image does not fit.
+    """
+    height, width = size
+    if height == width:
+        pixels = square(rgb, height)
+    elif rgb.size == (width, height):
+        pixels = np.asarray(rgb).transpose(2, 0, 1)
+    else:
+        raise ImageError(
+            "unreadable", f"expected {width} x {height} pixels, got {rgb.width} x {rgb.height}"
+        )
+    return pixels if num_channels == 3 else luma(pixels)
+
+
+def luma(pixels: UInt8[np.ndarray, "3 height width"]) -> UInt8[np.ndarray, "1 height width"]:
+    """Grey of RGB pixels, as Pillow's `convert("L")` rounds it.
+
+    >>> luma(np.full((3, 1, 1), 77, np.uint8)).item()
+    77
+    """
+    weighted = np.tensordot(LUMA, pixels.astype(np.int64), axes=1)
+    grey: np.ndarray = (weighted + LUMA.sum() // 2) // LUMA.sum()
+    return grey.astype(np.uint8)[None]
 
 
 def _words(error: Exception) -> str:

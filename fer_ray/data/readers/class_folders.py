@@ -52,7 +52,7 @@ def list_classes(root: Path, tops: Collection[str], known: Collection[str] = CAN
     folders: list[str] = []
     for top in tops:
         prefix = f"{top}/" if top else ""
-        for path in _files(root / top, prefix, frozenset(), folders):
+        for path in files_below(root / top, prefix, frozenset(), folders):
             suffix = os.path.splitext(path)[1].lower()
             folder, slash, _ = path.removeprefix(prefix).partition("/")
             if suffix not in IMAGE_SUFFIXES:
@@ -127,7 +127,7 @@ def _notes(loose: list[str], others: Counter[str]) -> Iterator[str]:
         yield f"{others.total()} files that are no images were left out: {kinds}"
 
 
-def _files(
+def files_below(
     folder: Path, below: str, above: frozenset[tuple[int, int]], read: list[str]
 ) -> Iterator[str]:
     """`below` and the path of every visible file in a folder; links are followed.
@@ -154,7 +154,7 @@ def _files(
         )
     for entry in entries:
         if entry.is_dir():
-            yield from _files(Path(entry.path), f"{below}{entry.name}/", above | {own}, read)
+            yield from files_below(Path(entry.path), f"{below}{entry.name}/", above | {own}, read)
         else:
             yield f"{below}{entry.name}"
 
