@@ -23,6 +23,7 @@ from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losse
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
+from fer_ray.training.environment import environment
 from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.models import FaceNetwork
@@ -31,6 +32,8 @@ from fer_ray.training.state import saved_networks
 
 SPLIT = "split.npz"
 """File of what a run knows of its training images."""
+TEST = "test.npz"
+"""File of what a run's networks say of the test images."""
 
 
 def finish_run(
@@ -38,8 +41,9 @@ def finish_run(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate the chosen networks of a checkpoint on the test set and write a run's files.
 
-    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if there was
-    a split), `curves.png` (if there was more than one epoch) and `checkpoints/best.pt`.
+    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `test.npz`, `losses.png`
+    (if there was a split), `curves.png` (if there was more than one epoch) and
+    `checkpoints/best.pt`.
 
     Args:
         run: The run that wrote the checkpoint.
@@ -87,6 +91,7 @@ def finish_run(
     folder.write_text("config.yaml", yaml.safe_dump(run.to_dict(), sort_keys=False))
     folder.write_text("confusion_matrix.csv", confusion_csv(confusion, data.class_names))
     folder.write_bytes(SPLIT, _split_file(run, data, split))
+    folder.write_bytes(TEST, _test_file(data, prob))
     folder.write_bytes("checkpoints/best.pt", (checkpoint / "best.pt").read_bytes())
     points = points_used(run, priors, mean, data.class_names)
     return _summary(run, data, row, history, {"test": test, "prediction": points}), pictures
@@ -140,6 +145,7 @@ def _summary(
         "classes": list(data.class_names),
         "images": {"num_channels": data.num_channels, "size": list(data.image_size)},
         "version": __version__,
+        "environment": environment(),
         "images_per_s": float(np.median(speeds)),
         "seed": run.seed,
     }
@@ -179,6 +185,24 @@ def _split_file(run: RunConfig, data: FaceData, split: SplitResult | None) -> by
             arrays |= {key: split.memory[key].numpy() for key in ("transition", "prior")}
             posterior = _mean_posterior(run.method, split)
             arrays["posterior"] = posterior.numpy().astype(np.float16)
+    return _npz(arrays)
+
+
+def _test_file(data: FaceData, prob: Float[Tensor, "image class"]) -> bytes:
+    """Return the content of `test.npz`: the mean prediction of the networks as trained.
+
+    Two runs that were tested on the same images can be compared image by image.
+    """
+    arrays = {
+        "row": np.asarray(data.test.row),
+        "label": np.asarray(data.test.label),
+        "prob": prob.cpu().numpy(),
+        "class_names": np.array(data.class_names),
+    }
+    return _npz(arrays)
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
