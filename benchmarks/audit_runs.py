@@ -22,8 +22,9 @@ from fer_ray.data import FaceData
 from fer_ray.data.faces import UNKNOWN_TRUTH
 from fer_ray.data.folds import grouped_folds
 from fer_ray.record.storage import Folder
-from fer_ray.results.audit.beliefs import Beliefs, read_beliefs
+from fer_ray.results.audit.beliefs import Beliefs
 from fer_ray.results.audit.draw import Sample, draw
+from fer_ray.results.audit.reading import read_beliefs
 from fer_ray.results.run_folder import open_run
 from fer_ray.training.checkpoint import load_checkpoint
 from fer_ray.training.finish import finish_run, write_summary

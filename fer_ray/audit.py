@@ -18,9 +18,10 @@ from fer_ray.data import prepared
 from fer_ray.data.packs.pack import Pack
 from fer_ray.record.console import open_console
 from fer_ray.results.audit.apply import apply_labels
-from fer_ray.results.audit.beliefs import SOURCES, read_beliefs
+from fer_ray.results.audit.beliefs import SOURCES
 from fer_ray.results.audit.draw import SAMPLES, draw
 from fer_ray.results.audit.files import new_folder, write_audit
+from fer_ray.results.audit.reading import read_beliefs
 from fer_ray.results.audit.review import PAGE, write_review
 from fer_ray.results.audit.tables import (
     answer_notes,

@@ -25,14 +25,14 @@ class Format:
     """How the labels of a data set are written.
 
     Attributes:
-        name: Of what is written, beside the data set, unless another path is given.
-        write: Writes it.
-        spec: The spec of the corrected data set.
+        name: What is written unless another path is given; it lies beside the data set.
+        write: Writes it; `None` writes a pack.
+        spec: The spec of the corrected data set, by what was written.
     """
 
-    name: Callable[[Source], Path]
-    write: Write
-    spec: Callable[[Source, Path], str]
+    name: Path
+    write: Write | None
+    spec: Callable[[Path], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def correct(spec: str, pack: Pack, verified: Verified, out: Path | None = None) 
             remedy="Nothing was written.",
         )
     how = _format_of(source)
-    out = (how.name(source) if out is None else out).absolute()
+    out = (how.name if out is None else out).absolute()
     if out.exists():
         raise DataError.at(
             str(out),
@@ -88,13 +88,14 @@ def correct(spec: str, pack: Pack, verified: Verified, out: Path | None = None) 
             remedy="Choose another --out, or remove it.",
         )
     names = {int(i): pack.class_names[int(verified.label[i])] for i in changed}
-    if source.scheme in ("pack", "synthetic"):
+    write = how.write
+    if write is None:
         _whole(out, lambda part: arrays.write_corrected_pack(pack, names, part))
     else:
         records = list_records(spec)
         of_records = {_record(records, pack, i): name for i, name in names.items()}
-        _whole(out, lambda part: how.write(source, records, of_records, part))
-    return Corrected(out=out, spec=how.spec(source, out), changed=changed)
+        _whole(out, lambda part: write(source, records, of_records, part))
+    return Corrected(out=out, spec=how.spec(out), changed=changed)
 
 
 def _record(records: Records, pack: Pack, place: int) -> int:
@@ -128,32 +129,26 @@ def _whole(out: Path, write: Callable[[Path], None]) -> None:
 
 def _format_of(source: Source) -> Format:
     scheme, path = source.scheme, source.path
+    if lists.becomes_pack(source):
+        place = path if path.name else Path(scheme)
+        return Format(name=_beside(place), write=None, spec=lambda out: f"pack:{out}")
     if lists.has_list(source):
         key = "noise" if "noise" in source.options else "labels"
         return Format(
-            name=lambda source: _beside(lists.original(source)),
+            name=_beside(lists.original(source)),
             write=lists.WRITERS[scheme],
-            spec=lambda source, out: _spec(source, source.path, {key: str(out)}),
+            spec=lambda out: _spec(source, path, {key: str(out)}),
         )
-    if scheme == "fer2013" and lists.fer2013_table(path) is not None:
-        return Format(
-            name=lambda source: _beside(lists.fer2013_table(source.path) or source.path),
-            write=lists.write_fer2013,
-            spec=lambda source, out: _spec(source, out, {}),
-        )
-    if scheme == "arrays":
-        write: Write = arrays.write_arrays
+    table = lists.fer2013_table(path) if scheme == "fer2013" else None
+    if table is not None:
+        write: Write = lists.write_fer2013
+    elif scheme == "arrays":
+        write = arrays.write_arrays
     elif scheme == "affectnet":
         write = trees.write_annotations
     else:
         write = trees.write_tree
-    return Format(
-        name=lambda source: _beside(source.path if source.path.name else Path("synthetic")),
-        write=write,
-        spec=lambda source, out: (
-            f"pack:{out}" if source.scheme in ("pack", "synthetic") else _spec(source, out, {})
-        ),
-    )
+    return Format(name=_beside(table or path), write=write, spec=lambda out: _spec(source, out, {}))
 
 
 def _beside(path: Path) -> Path:

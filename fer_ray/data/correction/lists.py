@@ -6,6 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from fer_ray.data.classes import AFFECTNET, FER2013, RAF_DB
 from fer_ray.data.readers import affectnet, expw, fer2013, raf_db
+from fer_ray.data.readers.ferplus_folders import is_ferplus_folder
+from fer_ray.data.readers.tables import csv_header
 from fer_ray.data.records import Records, Source
 
 
@@ -27,6 +29,12 @@ def has_list(source: Source) -> bool:
     if source.scheme == "affectnet":
         return affectnet.list_folder_of(source.path) is not None
     return source.scheme in WRITERS
+
+
+def becomes_pack(source: Source) -> bool:
+    """Whether a data set has no file for other labels: drawn faces, or votes in their place."""
+    is_votes = source.scheme == "fer2013" and is_ferplus_folder(source.path)
+    return source.scheme in ("pack", "synthetic") or is_votes
 
 
 def fer2013_table(path: Path) -> Path | None:
@@ -95,9 +103,8 @@ def _rewrite_csv(path: Path, column: str, changes: Mapping[int, str], out: Path)
         out.open("w", encoding="utf-8", newline="") as new,
     ):
         reader, writer = csv.reader(old), csv.writer(new, lineterminator="\n")
-        header = next(reader)
-        writer.writerow(header)
-        place = [name.strip() for name in header].index(column)
+        writer.writerow(next(reader))
+        place = csv_header(path, (column,)).index(column)
         for row in reader:
             if reader.line_num in changes:
                 row[place] = changes[reader.line_num]

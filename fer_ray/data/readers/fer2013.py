@@ -33,7 +33,8 @@ KEYS: tuple[str, ...] = ("ferplus", "truth", "test")
 SIZE = 48
 """Height and width of the csv's images in pixels."""
 
-_TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
+_TRAIN = "train"
+_TABLES = ("fer2013.csv", "icml_face_data.csv", f"{_TRAIN}.csv")
 _COLUMNS = ("emotion", "Usage", "pixels")
 TEST_FRACTION = 0.2
 """Share of the rows that test where the csv has training rows alone."""
@@ -205,7 +206,7 @@ def _read_table(table: Path) -> _Table:
         DataError: If a column is missing or a value is bad; with the line.
     """
     lines, usages, native, pixels = [], [], [], bytearray()
-    has_usage = "Usage" in csv_header(table, _COLUMNS) or table.name != _TABLES[-1]
+    has_usage = "Usage" in csv_header(table, _COLUMNS) or not table.stem.startswith(_TRAIN)
     for line, row in csv_rows(table, _COLUMNS if has_usage else ("emotion", "pixels")):
         place = f"{table}:{line}"
         native.append(whole_number(place, "emotion", row["emotion"], FER2013))

@@ -47,6 +47,16 @@ def fer2013_table(root: Path) -> Path:
     return test_fer2013.write_table(root / "fer2013.csv", rows)
 
 
+def kaggle_table(root: Path) -> Path:
+    """Seventy rows without a usage; the columns are not named in lower case."""
+    path = root / "train.csv"
+    path.parent.mkdir()
+    pixels = [" ".join([str(i)] * 48 * 48) for i in range(70)]
+    lines = [f"{i % 7},{text}" for i, text in enumerate(pixels)]
+    path.write_text("\n".join(["Emotion,Pixels", *lines]) + "\n")
+    return path
+
+
 def expw(root: Path) -> Path:
     lines = [f"p{i // 2}.jpg {i % 2} {i} 20 90 {i + 60} {i} {i % 7}" for i in range(70)]
     return test_expw.expw(root, lines)
@@ -73,6 +83,7 @@ CASES: dict[str, Callable[[Path], str]] = {
     "affectnet, lists": lambda root: f"affectnet:{test_affectnet.lists(root / 'x')},classes=7",
     "affectnet, arrays": lambda root: f"affectnet:{test_affectnet.arrays(root / 'x')}",
     "fer2013, csv": lambda root: f"fer2013:{fer2013_table(root)}",
+    "fer2013, train.csv": lambda root: f"fer2013:{kaggle_table(root)}",
     "fer2013, folders": lambda root: f"fer2013:{fer2013_folders(root / 'x')}",
     "expw": lambda root: f"expw:{expw(root / 'x')},min_confidence=20",
     "arrays": lambda root: f"arrays:{arrays(root, test_arrays.plain())}",
@@ -180,6 +191,16 @@ def test_images_are_copied_where_links_are_not_possible(
     files = [path for path in written.out.rglob("*") if path.is_file()]
     assert len(files) == 72
     assert not any(path.is_symlink() for path in files)
+
+
+def test_votes_in_place_of_labels_become_a_pack(tmp_path: Path) -> None:
+    spec = f"fer2013:{test_fer2013.ferplus_folders(tmp_path / 'x')}"
+    fill(list_records(spec))
+    pack = prepared(spec, size=32)
+    changed = answers(pack, tmp_path / "labels.csv")
+    written = correct(spec, pack, read_verified(tmp_path / "labels.csv", pack))
+    assert written.spec == f"pack:{tmp_path / 'x-corrected'}"
+    assert np.flatnonzero(prepared(written.spec).label != pack.label).tolist() == sorted(changed)
 
 
 @pytest.mark.parametrize("kind", ["synthetic", "pack"])

@@ -7,7 +7,8 @@ import pytest
 
 from fer_ray.data import FaceData
 from fer_ray.data.packs.cache import CACHE_VARIABLE
-from fer_ray.results.audit.beliefs import Beliefs, read_beliefs
+from fer_ray.results.audit.beliefs import Beliefs
+from fer_ray.results.audit.reading import read_beliefs
 from fer_ray.results.run_folder import open_run
 from fer_ray.training.runtime import open_run_data
 from tests.results.conftest import finish

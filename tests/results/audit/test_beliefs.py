@@ -11,8 +11,8 @@ import torch
 
 from fer_ray.core.noise_model import NoiseModel
 from fer_ray.data import CANNOT_TELL
-from fer_ray.results.audit.beliefs import posterior_of, read_beliefs
 from fer_ray.results.audit.estimates import estimates, pairs
+from fer_ray.results.audit.reading import posterior_of, read_beliefs
 from fer_ray.results.run_files import RunFolderError
 from fer_ray.results.run_folder import open_run
 from fer_ray.training.runtime import open_run_data
