@@ -160,7 +160,7 @@ def with_epochs(raw: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     return raw
 
 
-class _Runtime(ProcessRuntime):
+class DeadlineRuntime(ProcessRuntime):
     """A plain process that keeps seconds and passes of every epoch, and stops at a deadline."""
 
     def __init__(self, folder: Path, counter: Any, num_images: int, deadline: float) -> None:
@@ -231,7 +231,7 @@ def _train_member(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     device, data = use_device(run), open_run_data(run)
     with count_passes() as counter:
-        runtime = _Runtime(folder, counter, len(data.train), deadline)
+        runtime = DeadlineRuntime(folder, counter, len(data.train), deadline)
         train_run(run, runtime, data=data)
     state = new_state(run, data, device)
     load_checkpoint(state, max(folder.glob("epoch_*")))

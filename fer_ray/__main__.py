@@ -10,8 +10,11 @@ COMMANDS = {
     "train": "train one run",
     "predict": "predict new faces with a finished run",
     "export": "write a finished run as one file for ONNX or torch",
+    "sweep": "send a search to Weights & Biases as a sweep, or write a sweep file",
     "scale": "measure training speed with different numbers of workers",
+    "report": "write a page about a run or a search",
     "data": "prepare, inspect or corrupt a data set",
+    "audit": "rank doubtful labels, review faces, correct labels",
 }
 _MODULES = {"data": "fer_ray.data.__main__"}
 

@@ -428,6 +428,19 @@ def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
     return result
 
 
+def flat_values(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key.
+
+    >>> flat_values({"optim": {"epochs": 3}, "seed": 1})
+    {'optim.epochs': 3, 'seed': 1}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        inner = flat_values(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+        flat |= {f"{prefix}{key}": value} if inner is None else inner
+    return flat
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

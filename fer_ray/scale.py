@@ -25,7 +25,7 @@ from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, scaling_table
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.cluster import connect, max_concurrent
-from fer_ray.record.console import error_paragraph
+from fer_ray.record.console import error_paragraph, open_console
 from fer_ray.record.plots import scaling_png
 from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _scale(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    run, console = read_run(args), Console()
+    run, console = read_run(args), open_console()
     if args.print_config:
         print_config(console, run)
         return 0

@@ -10,20 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
-from fer_ray.commands.arguments import read_run, run_overrides, run_parser, with_absolute_data
+from fer_ray.commands.arguments import (
+    add_agent_words,
+    agent_words,
+    read_run,
+    run_overrides,
+    run_parser,
+    with_absolute_data,
+)
 from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.on_ray.cluster import connect, max_concurrent
-from fer_ray.record.console import error_paragraph
 from fer_ray.record.epoch_progress import EpochProgress
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
 from fer_ray.record.trackers import FanOut
-from fer_ray.record.wandb_run import open_wandb, sync_hint, wandb_mode
+from fer_ray.record.wandb_library import wandb_mode
+from fer_ray.record.wandb_run import agents_run, open_wandb, sync_hint
+from fer_ray.results.wandb_result import artifacts_of
 from fer_ray.training.finish import (
     evaluation_device,
     fill_gap,
@@ -44,8 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="YAML file of the run (default: all keys at their defaults)",
+        help="YAML file of the run (default: all keys at their defaults), or of a search space, "
+        "whose fixed part is the run",
     )
+    add_agent_words(parser)
     return parser
 
 
@@ -55,14 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(argv)
-    run, console = _read_run(args), Console()
-    if args.print_config:
-        print_config(console, run)
-        return 0
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_intermixed_args(agent_words(words))
+    with command_output(args) as output:
+        run = _read_run(args)
+        if args.print_config:
+            print_config(output.console, run)
+            output.result("config", config=run.to_dict())
+            return 0
+        return _run(run, args, output)
+
+
+def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
+    """Train, test and print a run."""
+    console = output.console
     data = open_run_data(run, refresh=args.refresh)
     check_run(run, data)
-    folder = choose_folder(args.storage, args.name, run.method.label, resume=args.resume)
+    folder, resume = _choose_folder(args, run)
     mode = wandb_mode(args.wandb)
     print_notes(console, data.notes)
     with connect(args.address) as have:
@@ -75,20 +94,24 @@ def _train(argv: Sequence[str] | None) -> int:
         rows = JsonLinesTracker(folder)
         wandb = open_wandb(
             folder.name,
-            group=folder.name,
+            search=folder.name,
             mode=mode,
             directory=wandb_directory(folder),
             class_names=data.class_names,
             config=run.to_dict(),
-            resume=args.resume,
+            resume=resume,
         )
         try:
             _fit(run, folder, rows, wandb)
         except RunFailedError as error:
             wandb.finish(failed=True)
-            error_paragraph(f"{error} The files so far are in {folder}.")
-            return 1
+            message = f"{error} The files so far are in {folder}."
+            return output.failed(message, folder=str(folder), kind=error.kind)
         except KeyboardInterrupt:
+            if agents_run() is not None:  # an agent stops weak runs, which is no failure
+                wandb.finish(summary={"status": "stopped"})
+                output.result("stopped", folder=str(folder))
+                return 0
             wandb.finish(failed=True)
             raise InterruptedRunError(
                 f"interrupted; all epochs so far are in {folder}. To resume, add --name "
@@ -100,11 +123,28 @@ def _train(argv: Sequence[str] | None) -> int:
         summary, pictures = finish_run(run, data, checkpoint, folder, evaluation_device())
     summary["wall_s"] = wall_s
     write_summary(folder, summary)
-    wandb.finish(summary=summary, pictures=pictures)
+    if args.artifacts or (args.artifacts is None and getattr(wandb, "mode", "") == "online"):
+        for kind, files in artifacts_of(folder).items():
+            wandb.artifact(kind, files)
+    best = next(row for row in rows.rows if row["epoch"] == summary["best"]["epoch"])
+    wandb.finish(summary={**summary, run.metric: best[run.metric]}, pictures=pictures)
     print_result(console, summary, data, folder)
     if mode == "offline":
-        console.print(sync_hint(wandb_directory(folder)), highlight=False)
+        console.print(sync_hint(wandb_directory(folder)), highlight=False, soft_wrap=True)
+    output.result("done", folder=str(folder), summary=summary)
     return 0
+
+
+def _choose_folder(args: argparse.Namespace, run: RunConfig) -> tuple[Folder, bool]:
+    """Choose the run's folder; return it, and whether the run in it goes on.
+
+    An agent of W&B may start many runs at once, and one again that was cut off: their folders have
+    the names of their runs.
+    """
+    name, resume = args.name or agents_run(), args.resume
+    if args.name is None and name is not None:
+        resume = (Folder(args.storage) / name).exists()
+    return choose_folder(args.storage, name, run.method.label, resume=resume), resume
 
 
 def _read_run(args: argparse.Namespace) -> RunConfig:

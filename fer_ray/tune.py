@@ -8,17 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from fer_ray.commands.arguments import absolute_data, run_overrides, run_parser
 from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import InterruptedRunError, command
-from fer_ray.commands.tables import print_config, print_notes, print_reference, print_result
+from fer_ray.commands.report import report_search
+from fer_ray.commands.tables import (
+    print_config,
+    print_line,
+    print_notes,
+    print_reference,
+    print_result,
+    sweep_hint,
+)
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.yaml_input import load_yaml
 from fer_ray.on_ray.cluster import connect
-from fer_ray.record.console import error_paragraph
-from fer_ray.record.wandb_run import sync_hint, wandb_mode
+from fer_ray.record.wandb_library import wandb_mode
+from fer_ray.record.wandb_run import agents_run
+from fer_ray.record.wandb_sweep import end_sweep, read_sweep, unsent_runs
 from fer_ray.results.best_trial import best_trial, finish_search, table_csv, trial_table
+from fer_ray.results.wandb_result import send_result
 from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search
 from fer_ray.search.reading import parse_space
 from fer_ray.search.sharing import shares_warmup
@@ -42,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="train the warm-up of every trial separately (slower, with the same results)",
     )
+    parser.add_argument("--no-report", action="store_true", help="write no report.html at the end")
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, but start no search"
     )
@@ -55,27 +66,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tune(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    console = Console()
-    overrides, source = run_overrides(args), load_yaml(args.space)
-    if args.print_config:
-        space = _space(source, str(args.space), overrides)
-        print_config(console, space.run_config(space.default_params()))
-        return 0
-    plan = _plan(args, source, overrides)
+    with command_output(args) as output:
+        overrides, source = run_overrides(args), load_yaml(args.space)
+        if args.print_config:
+            space = _space(source, str(args.space), overrides)
+            run = space.run_config(space.default_params())
+            print_config(output.console, run)
+            output.result("config", config=run.to_dict())
+            return 0
+        return _search(_plan(args, source, overrides), args, output)
+
+
+def _search(plan: SearchPlan, args: argparse.Namespace, output: Output) -> int:
+    """Run the search of a plan, and print what it found; with `--dry-run` only what it is."""
     space, largest = plan.space, largest_run(plan.space)
-    print_notes(console, plan.data.notes)
-    console.print(
-        f"{space.name}: {plan.num_trials} trials of {largest.optim.epochs} epochs, "
-        f"{space.search} search for the best {space.metric}; files in {plan.folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if space.reference is not None:
-        method, epochs = space.reference.method.label, space.reference.optim.epochs
-        console.print(f"reference: {method}, {epochs} epochs", highlight=False)
+    _print_plan(plan, output)
     if args.dry_run:
-        for key, value in space.default_params().items():
-            console.print(f"  first trial: {key} = {value}", highlight=False)
+        params = space.default_params()
+        for key, value in params.items():
+            output.console.print(f"  first trial: {key} = {value}", highlight=False)
+        output.result("dry_run", folder=str(plan.folder), first_trial=params)
         return 0
     started = time.perf_counter()
     with connect(args.address, nested=largest.workers.num_workers > 1) as have:
@@ -86,7 +96,21 @@ def _tune(argv: Sequence[str] | None) -> int:
                 f"interrupted; all trials so far are in {plan.folder}. To resume, add --name "
                 f"{plan.folder.name} --resume to the same command"
             )
-    return _report(plan, console, time.perf_counter() - started)
+    return _report(plan, args, output, time.perf_counter() - started)
+
+
+def _print_plan(plan: SearchPlan, output: Output) -> None:
+    console, space, largest = output.console, plan.space, largest_run(plan.space)
+    print_notes(console, plan.data.notes)
+    console.print(
+        f"{space.name}: {plan.num_trials} trials of {largest.optim.epochs} epochs, "
+        f"{space.search} search for the best {space.metric}; files in {plan.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if space.reference is not None:
+        method, epochs = space.reference.method.label, space.reference.optim.epochs
+        console.print(f"reference: {method}, {epochs} epochs", highlight=False)
 
 
 def _space(source: Mapping[str, Any], place: str, overrides: Mapping[str, Any]) -> SearchSpace:
@@ -105,6 +129,11 @@ def _plan(
     Raises:
         ConfigError, DataError, StorageError: If something is wrong.
     """
+    if agents_run() is not None:
+        raise ConfigError(
+            "WANDB_SWEEP_ID: expected none, got that of a W&B agent, which chooses values itself. "
+            "Let it run fer_ray.train; python -m fer_ray.sweep writes the file for it"
+        )
     place = str(args.space)
     stem = str(source.get("name") or args.space.stem)
     folder = None
@@ -131,15 +160,18 @@ def _plan(
     )
 
 
-def _report(plan: SearchPlan, console: Console, wall_s: float) -> int:
+def _report(plan: SearchPlan, args: argparse.Namespace, output: Output, wall_s: float) -> int:
     """Test the best trial and the reference once, write the search's files, print the tables."""
+    console, folder = output.console, str(plan.folder)
     table = trial_table(plan.folder, plan.space.metric, plan.space.mode)
     plan.folder.write_text("trials.csv", table_csv(table))
     best = best_trial(table, plan.space.mode)
     if best is None:
         failures = "; ".join(f"{row['trial']}: {row['failure']}" for row in table)
-        error_paragraph(f"no trial has a result. {failures}. See {plan.folder} for their rows.")
-        return 1
+        message = f"no trial has a result. {failures}. See {plan.folder} for their rows."
+        _write_report(plan, args, output)
+        _finish_wandb(plan, args, output)
+        return output.failed(message, folder=folder, trials=table)
     summary = finish_search(plan, table, best, wall_s)
     console.print(
         f"\nBest of the search: {best['trial']}, {plan.space.metric} {best['best']:.4f} "
@@ -152,9 +184,38 @@ def _report(plan: SearchPlan, console: Console, wall_s: float) -> int:
     print_result(console, summary, plan.data, plan.folder / best["trial"])
     print_reference(console, summary)
     console.print(f"search: {plan.folder}", highlight=False, soft_wrap=True)
-    if plan.wandb == "offline":
-        console.print(sync_hint(wandb_directory(plan.folder)), highlight=False, soft_wrap=True)
+    _write_report(plan, args, output)
+    wandb = _finish_wandb(plan, args, output)
+    output.result("done", folder=folder, summary=summary, trials=table, wandb=wandb)
     return 0
+
+
+def _write_report(plan: SearchPlan, args: argparse.Namespace, output: Output) -> None:
+    """Write the page about the search, which is one of its artifacts, unless it is switched off."""
+    if not args.no_report:
+        report_search(output.console, plan.folder)
+
+
+def _finish_wandb(
+    plan: SearchPlan, args: argparse.Namespace, output: Output
+) -> dict[str, Any] | None:
+    """Send what the search found to W&B, stop the sweep, and say where it is or how it gets there.
+
+    Returns:
+        What `--json` says of it; `None` if W&B is disabled.
+    """
+    search = read_sweep(plan.folder)
+    if search is None or search.mode == "disabled":
+        return None
+    directory = wandb_directory(plan.folder)
+    if search.mode == "online":
+        send_result(plan.folder, directory, artifacts=args.artifacts is not False)
+        search = end_sweep(plan.folder) or search
+    if search.url is not None:
+        print_line(output.console, f"W&B sweep: {search.url}")
+    if unsent_runs(directory):
+        print_line(output.console, sweep_hint(plan.folder))
+    return {"mode": search.mode, "sweep": search.place.sweep and search.path, "url": search.url}
 
 
 if __name__ == "__main__":

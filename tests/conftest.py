@@ -20,6 +20,7 @@ from fer_ray.on_ray.environment import prepare
 from tests.browser import browser as browser
 from tests.browser import open_page as open_page
 from tests.gloo import GlooRanks
+from tests.wandb_stub import WandbStub, running_stub
 
 # Tests do not fail on a busy machine, and do not depend on an earlier run.
 hypothesis.settings.register_profile("fer_ray", deadline=None, derandomize=True)
@@ -51,6 +52,32 @@ def gloo_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooRanks]:
     pair = GlooRanks(tmp_path_factory.mktemp("gloo"))
     yield pair
     pair.stop()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """No W&B settings of the user, and a W&B library without state."""
+    import wandb
+
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("WANDB_SILENT", "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, {"WANDB_SILENT": "true"}.get(name, "false"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
+    wandb.teardown()
+    yield monkeypatch
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(machine: pytest.MonkeyPatch) -> Iterator[WandbStub]:
+    with running_stub() as stub:
+        machine.setenv("WANDB_BASE_URL", stub.url)
+        machine.setenv("WANDB_API_KEY", "0" * 40)
+        yield stub
 
 
 _MARK = "FER_RAY_TEST_MARK"

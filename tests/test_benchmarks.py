@@ -33,6 +33,7 @@ SCRIPTS = (
     "selection",
     "scale",
     "searcher",
+    "audit",
 )
 ON_RAY = ("search", "tuning")
 GOOD: dict[str, Any] = {

@@ -29,7 +29,7 @@ PAGES = [
     ROOT / "clusters" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-MAX_README_LINES, MAX_PICTURE_BYTES = 130, 200 * 1024
+MAX_README_LINES, MAX_PICTURE_BYTES = 150, 200 * 1024
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -214,7 +214,7 @@ def test_readme_is_short_and_its_pictures_are_small() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_README_LINES
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for name in pictures:
         assert (ROOT / name).stat().st_size <= MAX_PICTURE_BYTES, name
 

@@ -28,7 +28,7 @@ ORDER = (
 # Third-party package -> layers that may import it.
 ONLY_IN = {"ray": ("on_ray",), "wandb": ("record",), "pydantic": ("config", "search")}
 # Seconds to import, for a few of a command's runs: inside functions only.
-LATE = ("sklearn", "matplotlib", "torchvision", "jinja2")
+LATE = ("sklearn", "matplotlib", "torchvision", "jinja2", "plotly", "optuna")
 
 
 def layer_of(module: str) -> str:
@@ -143,7 +143,7 @@ def _printed(code: str) -> str:
 
 def test_a_command_starts_without_what_few_of_its_runs_need() -> None:
     """Each of these takes seconds to import; `--help` and an error should not wait for them."""
-    late = ("torchvision", "sklearn", "matplotlib", "wandb", "torch._dynamo")
+    late = ("torchvision", "sklearn", "matplotlib", "plotly", "wandb", "torch._dynamo")
     code = f"import sys, fer_ray.tune; print([x for x in {late} if x in sys.modules])"
     assert _printed(code) == "[]\n"
 

@@ -23,7 +23,7 @@ SETTINGS = ("method.warmup_epochs=1", "optim.batch_size=32", "optim.learning_rat
 def _train(launch: Launch, storage: Path, *, workers: int, epochs: int) -> Command:
     assignments = [f"--set={word}" for word in (*SETTINGS, f"optim.epochs={epochs}")]
     options = ["--data", DATA, "--storage", storage, "--name", "run", "--wandb", "disabled"]
-    return launch("fer_ray.train", *options, "--workers", workers, *assignments)
+    return launch("fer_ray.train", *options, "--json", "--workers", workers, *assignments)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -64,6 +64,9 @@ def test_one_worker_writes_the_rows_of_a_plain_process(launch: Launch, tmp_path:
     assert command.wait() == 0, command.output
 
     folder = tmp_path / "run"
+    printed = json.loads(command.output.splitlines()[-1])
+    assert (printed["status"], printed["folder"]) == ("done", str(folder))
+    assert printed["summary"] == json.loads((folder / "summary.json").read_text())
     expected = plain_rows(_config(folder), str(tmp_path / "plain"))
     assert len(expected) == 3
     assert _rows(folder) == expected

@@ -19,6 +19,7 @@ from fer_ray.record.rows import plain
 from fer_ray.training.runtime import ProcessRuntime, open_run_data, train_run
 from tests.conftest import Command, Launch
 from tests.wandb_reader import read_runs
+from tests.wandb_stub import WandbStub
 
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 EPOCHS = 16
@@ -74,7 +75,7 @@ def _timeless(row: dict[str, Any]) -> dict[str, Any]:
 def uninterrupted(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
     """An uninterrupted search with its W&B runs: its folder and its command."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    command = _search(launch, _space(folder), "--wandb", "offline")
+    command = _search(launch, _space(folder), "--wandb", "offline", "--json")
     assert command.wait() == 0, command.output
     return folder / "search", command
 
@@ -108,6 +109,10 @@ def test_a_search_writes_its_record(uninterrupted: tuple[Path, Command]) -> None
     assert list(summary["test"]["recall"]) == summary["classes"] == list(CLASSES)
     assert summary["wall_s"] > 0
     assert f"Best of the search: {best['trial']}" in command.output
+    printed = _strict(command.output.splitlines()[-1])
+    assert (printed["status"], printed["folder"]) == ("done", str(search))
+    assert printed["summary"] == summary
+    assert [row["trial"] for row in printed["trials"]] == names
 
 
 @pytest.mark.ray
@@ -128,6 +133,16 @@ def test_the_reference_is_tested_beside_the_best_trial(
     assert own["test"] != summary["test"]
     ahead = 100 * (summary["test"]["macro_recall"] - reference["test"]["macro_recall"])
     assert f"{ahead:+.1f}" in command.output
+
+
+@pytest.mark.ray
+def test_a_search_ends_with_its_report(uninterrupted: tuple[Path, Command]) -> None:
+    search, command = uninterrupted
+    page = (search / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "Against the reference (cross_entropy)" in page
+    assert "image by image" in page
+    assert f"report: {search / 'report.html'}" in command.output
 
 
 @pytest.mark.ray
@@ -167,8 +182,13 @@ def test_the_best_trial_is_tested(uninterrupted: tuple[Path, Command]) -> None:
     assert kept.shape == (2, len(data.train))
     assert (label == np.asarray(data.train.label)).all()
     assert 0 < kept.mean() < 1
-    untested = {"trial_001", "trial_003"} - {folder.name}
-    assert not any((search / name / "summary.json").exists() for name in untested)
+    tested = {path.parent.name for path in search.glob("*/summary.json")}
+    assert tested == {"trial_001", folder.name, "reference"}  # the first has the default values
+    assert ("default" in summary) == (folder.name != "trial_001")
+    if "default" in summary:
+        own = _strict((search / "trial_001" / "summary.json").read_text())
+        default = summary["default"]
+        assert (default["trial"], default["test"]) == ("trial_001", own["test"])
 
 
 @pytest.mark.ray
@@ -185,7 +205,11 @@ def test_a_search_leaves_offline_runs_and_no_process(
     assert epochs == by_trial | {"reference": 2 * EPOCHS}
     assert runs["trial_001"].exit_code == runs["trial_003"].exit_code == 0
     assert runs["trial_002"].exit_code == 1
-    assert "wandb sync" in command.output
+    assert f"python -m fer_ray.sweep {search}\n" in command.output
+    assert {run.run.run_group for run in runs.values()} == {""}
+    known = json.loads((search / "wandb.json").read_text())
+    assert list(known["runs"]) == ["trial_001", "trial_002", "trial_003"]
+    assert known["runs"]["trial_001"] == runs["trial_001"].run.run_id
     assert command.leftovers() == []
 
 
@@ -263,7 +287,11 @@ def another_ray() -> Iterator["subprocess.Popen[str]"]:
 @pytest.mark.ray
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_stopped_trial_frees_its_cpus_for_the_next(
-    num_workers: int, launch: Launch, another_ray: "subprocess.Popen[str]", tmp_path: Path
+    num_workers: int,
+    launch: Launch,
+    another_ray: "subprocess.Popen[str]",
+    server: WandbStub,
+    tmp_path: Path,
 ) -> None:
     """Each trial needs all CPUs of the machine, on which another Ray runs too."""
     rates = [0.05, 1e-9]
@@ -279,13 +307,24 @@ def test_a_stopped_trial_frees_its_cpus_for_the_next(
         "parameters": {"optim.learning_rate": {"values": rates}},
     }
 
-    command = _search(launch, _space(tmp_path, changes), "--wandb", "disabled")
+    space = _space(tmp_path, changes)
+    command = _search(launch, space, "--wandb", "online", "--no-report")
     assert command.wait() == 0, command.output
 
     search = tmp_path / "search"
+    trials = [server.runs[f"search-trial_{number:03d}"] for number in (1, 2)]
+    assert [trial["sweep"] for trial in trials] == ["sweep1", "sweep1"]
+    assert server.sweeps.sweeps["sweep1"]["state"] == "FINISHED"
+    lines = server.stream["search-trial_002"]["wandb-summary.json"]
+    pruned = json.loads(lines[-1])
+    assert pruned["status"] == "stopped"
+    assert pruned["val/loss"] == min(row["val/loss"] for row in _rows(search, 2))
+    assert server.artifacts.artifacts["search-result-model"]["files"] != []
+    assert command.output.count("trial_002 was stopped early") == 1
     epochs = [len(_rows(search, number)) for number in (1, 2)]
     assert epochs == [2, 1], command.output
     assert not list(search.glob("trial_*/failure.json"))
+    assert not (search / "report.html").exists()
     assert _strict((search / "summary.json").read_text())["best"]["trial"] == "trial_001"
     assert command.leftovers() == []
     assert another_ray.poll() is None

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.wandb_sweeps import ArtifactAnswers, SweepAnswers
+
 
 class WandbStub:
     """A server that keeps what it is sent.
@@ -19,6 +21,10 @@ class WandbStub:
         exit_code: How a run ended, by run id.
         uploads: Paths of uploaded files.
         refused: Fields of the schema to answer with an error.
+        unknown: Requests that were not understood.
+        sent: Everything that was sent, as text, to look for what must not be in it.
+        sweeps: Sweeps and agents.
+        artifacts: Artifacts.
     """
 
     def __init__(self) -> None:
@@ -27,10 +33,13 @@ class WandbStub:
         self.exit_code: dict[str, int] = {}
         self.uploads: list[str] = []
         self.refused: set[str] = set()
+        self.unknown: list[str] = []
+        self.sent: list[str] = []
         handler = type("Handler", (_Handler,), {"stub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.sweeps, self.artifacts = SweepAnswers(), ArtifactAnswers(self.url)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
@@ -53,9 +62,13 @@ class WandbStub:
             "upsertBucket": self._upsert_bucket,
             "createRunFiles": self._create_run_files,
             "bucket(": self._bucket,
+            **self.sweeps.answers,
+            **self.artifacts.answers,
         }
         matching = (answer for field, answer in answers.items() if field in query)
         answer = next(matching, None)
+        if answer is None:
+            self.unknown.append(query)
         return answer(variables) if answer else None
 
     def append(self, run_id: str, body: dict[str, Any]) -> None:
@@ -154,12 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({})
 
     def do_PUT(self) -> None:
-        self._body()
+        self.stub.sent.append(self._body().decode("latin-1"))
         self.stub.uploads.append(self.path.removeprefix("/upload/"))
         self._reply({})
 
     def do_POST(self) -> None:
         data = self._body()
+        self.stub.sent.append(data.decode("latin-1"))
         if self.path.startswith("/graphql"):
             self._graphql(json.loads(data))
         elif "file_stream" in self.path:

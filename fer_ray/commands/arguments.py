@@ -1,18 +1,23 @@
 """The arguments that commands share, and the run that they describe."""
 
 import argparse
+import ast
 import math
+import re
 import textwrap
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from fer_ray.config import DataConfig, RunConfig, with_overrides
+from fer_ray.commands.output import add_output_arguments
+from fer_ray.config import DataConfig, RunConfig, flat_values, with_overrides
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.yaml_input import load_yaml, parse_yaml_value
 from fer_ray.data.records import split_words
 from fer_ray.methods import METHODS
+from fer_ray.search.conditions import METHOD_KEY
+from fer_ray.search.reading import parse_space
 
 
 def run_parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -32,6 +37,13 @@ def run_parser(program: str, description: str) -> argparse.ArgumentParser:
         help="how to record in Weights & Biases (default: WANDB_MODE; if it is not set, online "
         "with an API key and offline without one)",
     )
+    parser.add_argument(
+        "--artifacts",
+        action=argparse.BooleanOptionalAction,
+        help="send the best networks, what is known of the labels, and the report to Weights & "
+        "Biases (default: with runs that are recorded online)",
+    )
+    add_output_arguments(parser)
     return parser
 
 
@@ -135,15 +147,55 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
+def add_agent_words(parser: argparse.ArgumentParser) -> None:
+    """Accept `key=value` without `--set` in front, which is how agents of W&B give values."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="the same as --set KEY=VALUE, as Weights & Biases' agents write it",
+    )
+
+
+def agent_words(argv: Sequence[str]) -> list[str]:
+    """Return a command line with `--section.key=value` as `section.key=value`.
+
+    W&B's agents write the first for `${args}`, the second for `${args_no_hyphens}`; nested
+    parameters are one word for a section.
+
+    >>> agent_words(["--json", "--optim.epochs=3", "--method={'alpha': 1.0}"])
+    ['--json', 'optim.epochs=3', "method={'alpha': 1.0}"]
+    """
+    keys = [item.name for item in fields(RunConfig) if item.name not in ("data", "workers")]
+    pattern = re.compile(rf"--((?:{'|'.join(keys)}|data|workers)(?:\.\w+)+|{'|'.join(keys)})=")
+    return [word[2:] if pattern.match(word) else word for word in argv]
+
+
+def parse_agent_words(words: Sequence[str]) -> dict[str, Any]:
+    """Read `key=value` words as W&B's agents write them: values are Python's, or plain text.
+
+    >>> parse_agent_words(["optim.learning_rate=1e-05", "method={'name': 'elr', 'lam': None}"])
+    {'optim.learning_rate': 1e-05, 'method.name': 'elr', 'method.lam': None}
+    """
+    parsed: dict[str, Any] = {}
+    for word in words:
+        try:
+            key, _, text = word.partition("=")
+            parsed |= flat_values({key: ast.literal_eval(text)})
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            parsed |= parse_assignments([word])
+    return parsed
+
+
 def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the values of `--set`, `--data` and `--workers` by dotted key.
+    """Return the values of `--set`, `--data`, `--workers` and words of agents by dotted key.
 
     `--workers` counts only if it is one number.
 
     Raises:
         ConfigError: If a `--set` is not key=value.
     """
-    overrides = parse_assignments(args.assignments)
+    overrides = parse_agent_words(getattr(args, "words", [])) | parse_assignments(args.assignments)
     if args.data is not None:
         overrides["data.spec"] = absolute_spec(args.data)
     if isinstance(args.workers, int):
@@ -154,11 +206,33 @@ def run_overrides(args: argparse.Namespace) -> dict[str, Any]:
 def read_run(args: argparse.Namespace) -> RunConfig:
     """Read the run from `--config` and the command line, with absolute paths of its data.
 
+    If the file is that of a search, the run is what is fixed in it, with what the command line
+    gives: that is how an agent of W&B trains a trial.
+
     Raises:
         ConfigError: If the file cannot be read, or a key or value is wrong.
     """
     raw = load_yaml(args.config) if args.config else {}
+    if "parameters" in raw:
+        return with_absolute_data(run_of_space(raw, str(args.config), run_overrides(args)))
     return with_absolute_data(RunConfig.from_dict(with_overrides(raw, run_overrides(args))))
+
+
+def run_of_space(raw: Mapping[str, Any], place: str, values: Mapping[str, Any]) -> RunConfig:
+    """Return the run of a search space with some values; those of other methods are left out.
+
+    Args:
+        raw: Content of the file.
+        place: The file, for messages.
+        values: Values by dotted key: of the parameters, and of other keys of the run.
+
+    Raises:
+        ConfigError: If the space or the run is not valid.
+    """
+    space = parse_space(raw, place)
+    active = space.active(values.get(METHOD_KEY, space.default_method))
+    own = {key: x for key, x in values.items() if key in active or key not in space.parameters}
+    return space.run_config(own)
 
 
 def with_absolute_data(run: RunConfig) -> RunConfig:

@@ -24,6 +24,7 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
     root = Folder(storage)
     root.check_writable()
     if name is None:
+        stem = folder_name(stem)
         numbers = _numbers(root, stem)
         number = max(numbers, default=0) + (0 if resume and numbers else 1)
         name = f"{stem}-{number:03d}"
@@ -38,6 +39,15 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
             f"--name {name}: {root / name} exists; resume it with --resume, or use another name"
         )
     return root / name
+
+
+def folder_name(text: str) -> str:
+    """A name for a folder, from words of any kind, such as the name of a sweep.
+
+    >>> folder_name("My sweep (lr)"), folder_name("!?")
+    ('My-sweep-lr', 'search')
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "search"
 
 
 def _numbers(root: Folder, stem: str) -> list[int]:

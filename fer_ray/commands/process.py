@@ -15,6 +15,7 @@ from fer_ray.record.places import StorageError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+BAD_INPUT = (ConfigError, DataError, StorageError)
 
 
 class InterruptedRunError(Exception):
@@ -41,7 +42,7 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
         signal.signal(signal.SIGTERM, interrupt)
     try:
         return work(argv)
-    except (ConfigError, DataError, StorageError) as error:
+    except BAD_INPUT as error:
         error_paragraph(str(error))
         return EXIT_BAD_INPUT
     except InterruptedRunError as error:

@@ -1,6 +1,7 @@
 """What commands print besides their progress."""
 
 import itertools
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,21 @@ def print_config(console: Console, run: RunConfig) -> None:
     """Print a run as YAML that `--config` can read."""
     text = yaml.safe_dump(run.to_dict(), sort_keys=False)
     console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_line(console: Console, line: str) -> None:
+    """Print one line that can be copied, also where it is longer than a terminal is wide."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def sweep_hint(folder: Folder) -> str:
+    """One line for the user: how runs that are only on disk become a sweep of W&B.
+
+    >>> sweep_hint(Folder("/data/my runs/x")).partition(": ")[2]
+    "python -m fer_ray.sweep '/data/my runs/x'"
+    """
+    command = f"python -m fer_ray.sweep {shlex.quote(str(folder))}"
+    return f"W&B runs are offline; send them, as a sweep, with: {command}"
 
 
 def print_notes(console: Console, notes: Iterable[str]) -> None:

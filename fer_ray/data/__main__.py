@@ -24,6 +24,7 @@ from fer_ray.data.packs.progress import Preparing
 from fer_ray.data.subsets import pack_faces
 from fer_ray.data.verified import noise_of
 from fer_ray.data.verified_file import verified_of
+from fer_ray.record.console import open_console
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,7 +97,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if args.command == "corrupt" and args.noise is None and args.imbalance is None:
         parser.error("corrupt: --noise, --imbalance or both")
     args.spec = absolute_spec(args.spec)
-    console = Console()
+    console = open_console()
     args.work(args, console)
     return 0
 

@@ -110,7 +110,7 @@ def list_records(spec: str, *, refresh: bool = False) -> Records:
     Raises:
         DataError: If `spec` names a pack, or the data set is not as it should be.
     """
-    source = _source(spec, refresh=refresh)
+    source = source_of(spec, refresh=refresh)
     if source.scheme == "pack":
         raise DataError.at(
             f"data {spec!r}",
@@ -136,7 +136,7 @@ def prepared(
     Raises:
         DataError: See `open_data`.
     """
-    source = _source(spec, refresh=refresh)
+    source = source_of(spec, refresh=refresh)
     _check_size(source, size)
     if source.scheme == "pack":
         return open_pack(source.path)  # what may be missing was decided when it was made
@@ -224,7 +224,12 @@ def _key(source: Source, size: int | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _source(spec: str, *, refresh: bool = False) -> Source:
+def source_of(spec: str, *, refresh: bool = False) -> Source:
+    """Where a data set is, and its options.
+
+    Raises:
+        DataError: If the scheme or an option is unknown, or nothing is there.
+    """
     scheme, rest = split_spec(spec)
     if scheme == "synthetic":
         return Source(scheme=scheme, path=Path(), options={"spec": rest})

@@ -206,6 +206,11 @@ class Records:
     def __len__(self) -> int:
         return len(self.path)
 
+    @property
+    def row_numbers(self) -> np.ndarray:
+        """The `row` of every image, or 0, 1, ... where there is none."""
+        return np.arange(len(self)) if self.row is None else self.row
+
     def place(self, i: int) -> str:
         """What an error says of image i: the file, and where it is listed."""
         listed = f" ({self.listed[i]})" if self.listed[i] else ""

@@ -9,11 +9,16 @@ from ray import tune
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.cluster import Resources, max_concurrent
 from fer_ray.on_ray.search_log import SearchLog
-from fer_ray.on_ray.searcher import make_scheduler, make_searcher
+from fer_ray.on_ray.searcher import make_scheduler, make_searcher, reaches
 from fer_ray.on_ray.trainer import quiet_ray
 from fer_ray.on_ray.trial import run_trial, trial_resources
-from fer_ray.search.layout import WARMUP, trial_name
+from fer_ray.on_ray.wandb_trials import stop_rule
+from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.wandb_run import place_of
+from fer_ray.record.wandb_sweep import begin_sweep
+from fer_ray.search.layout import WARMUP, best_row, trial_name
 from fer_ray.search.plan import SearchPlan, largest_run
+from fer_ray.search.wandb_format import search_sweep
 from fer_ray.training.runtime import resolve_gpus
 
 _MAX_FAILURES = 2
@@ -56,11 +61,14 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     if tuner is None:
         plan.save()
         tuner = _tuner(plan, trainable, largest, concurrent, log)
+    sweep = search_sweep(plan.space, plan.folder.name)
+    begin_sweep(plan.folder, sweep, plan.wandb, place_of(plan.source))
     try:
         grid = tuner.fit()
     except KeyboardInterrupt:
         return False
-    if len(grid) < num_runs(plan) or not all(map(_is_over, grid)):
+    is_short = len(grid) < num_runs(plan) and not _has_reached_target(plan)
+    if is_short or not all(map(_is_over, grid)):
         return False
     plan.folder.delete(WARMUP)
     return True
@@ -69,6 +77,18 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
 def num_runs(plan: SearchPlan) -> int:
     """Return the number of trials, with the reference."""
     return plan.num_trials + (plan.space.reference is not None)
+
+
+def _has_reached_target(plan: SearchPlan) -> bool:
+    """Return whether a trial is so good that none is started after it."""
+    space = plan.space
+    for name in plan.folder.names():
+        best = None
+        if name.startswith("trial_"):
+            best = best_row(JsonLinesTracker(plan.folder / name).rows, space.metric, space.mode)
+        if best is not None and reaches(best[space.metric], space.target, space.mode):
+            return True
+    return False
 
 
 def _is_over(result: Any) -> bool:
@@ -111,6 +131,7 @@ def _tuner(
             storage_filesystem=plan.folder.filesystem,
             verbose=0,
             callbacks=[log],
+            stop=stop_rule,
             failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEEP),
             sync_config=tune.SyncConfig(sync_period=5),

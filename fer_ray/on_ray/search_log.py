@@ -9,12 +9,13 @@ from ray import tune
 
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.trial import FAILURE_KEY
+from fer_ray.on_ray.wandb_trials import WandbTrials, was_stopped
 from fer_ray.record.plots import confusion_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
 from fer_ray.record.trackers import NullTracker, Tracker
 from fer_ray.record.trial_table import TrialTable
-from fer_ray.record.wandb_run import WandbMode, WandbTracker, open_wandb
+from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import (
     FAILURE,
     PARAMS,
@@ -68,16 +69,18 @@ class SearchLog(tune.Callback):
         self._space: SearchSpace = self._settings["space"]
         self._folder: Folder = self._settings["folder"]
         self._names: tuple[str, ...] = self._settings["class_names"]
-        self._mode: WandbMode = self._settings["wandb"]
         self._runs: dict[str, RunConfig] = {}
         self._rows: dict[str, JsonLinesTracker] = {}
         self._wandb: dict[str, Tracker] = {}
         self._failures: dict[str, dict[str, str]] = {}
         self._table: TrialTable | None = None
+        self._has_explained_stop = False
 
     def setup(self, **info: Any) -> None:
         """Open the table when the experiment starts or is resumed."""
         del info
+        directory = Path(self._settings["wandb_dir"])
+        self._trials = WandbTrials(self._folder, directory, self._names, self._settings["wandb"])
         self._table = TrialTable(
             self._settings["num_trials"], metric=self._space.metric, mode=self._space.mode
         )
@@ -177,23 +180,8 @@ class SearchLog(tune.Callback):
             config = yaml.safe_dump(self._run(trial).to_dict(), sort_keys=False)
             folder.write_text("config.yaml", config)
             self._rows[name] = JsonLinesTracker(folder)
-            self._wandb[name] = self._open_wandb(trial, resume=resume)
+            self._wandb[name] = self._trials.open(name, self._run(trial), resume=resume)
         return self._rows[name], self._wandb.get(name, NullTracker())
-
-    def _open_wandb(self, trial: Any, *, resume: bool) -> Tracker:
-        tracker = open_wandb(
-            trial_name(trial.config),
-            group=self._folder.name,
-            mode=self._mode,
-            directory=Path(self._settings["wandb_dir"]),
-            class_names=self._names,
-            config={"sampled": sampled(trial.config), **self._run(trial).to_dict()},
-            job_type="trial",
-            resume=resume,
-        )
-        if isinstance(tracker, WandbTracker):
-            self._mode = tracker.mode  # a server that did not answer is not tried again
-        return tracker
 
     def _finish(self, trial: Any, status: TrialEnd) -> None:
         name = trial_name(trial.config)
@@ -201,15 +189,22 @@ class SearchLog(tune.Callback):
         self._show(trial, status)
         wandb.finish(
             failed=status in ("failed", "infeasible"),
-            summary={"status": status, **self._failures.get(name, {})},
+            summary={"status": status, **self._best(rows.rows), **self._failures.get(name, {})},
             pictures=self._pictures(rows.rows),
         )
         self._wandb.pop(name, None)
 
+    def _best(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The best value of the metric, by which W&B compares trials; else it takes the last."""
+        best = best_row(rows, self._space.metric, self._space.mode)
+        if best is None:
+            return {}
+        return {self._space.metric: best[self._space.metric], "best_epoch": best["epoch"]}
+
     def _pictures(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
         """Draw the best epoch's confusion matrix and the last histogram of losses, for W&B."""
         best = best_row(rows, self._space.metric, self._space.mode)
-        if best is None or self._mode == "disabled":
+        if best is None or self._trials.mode == "disabled":
             return {}
         title = f"Validation, epoch {best['epoch']}"
         pictures = {"val/confusion_best": confusion_png(best["val/confusion"], self._names, title)}
@@ -224,15 +219,31 @@ class SearchLog(tune.Callback):
     def _show(self, trial: Any, status: TrialEnd | Literal["running"]) -> None:
         if self._table is None:
             return
-        rows = self._rows[trial_name(trial.config)].rows
+        name = trial_name(trial.config)
+        rows, failure = self._rows[name].rows, self._failures.get(name)
         best = best_row(rows, self._space.metric, self._space.mode)
         self._table.update(
-            trial_name(trial.config),
+            name,
             status,
             rows[-1]["epoch"] if rows else 0,
             self._run(trial).optim.epochs,
             rows[-1][self._space.metric] if rows else None,
-            # The best of the search is none of the reference's.
-            best[self._space.metric] if best and not is_reference(trial.config) else None,
+            best[self._space.metric] if best else None,
             sampled(trial.config),
+            is_reference=is_reference(trial.config),
+            reason=f"{failure['kind']}: {failure['message']}" if failure else "",
+        )
+        if status == "stopped" and not self._has_explained_stop:
+            self._has_explained_stop = True
+            self._table.note(f"note: {self._stop_text(name, rows[-1]['epoch'])}")
+
+    def _stop_text(self, name: str, epoch: int) -> str:
+        """What it means that a trial was stopped early; said of the first one only."""
+        if was_stopped(name):
+            return f"{name} was stopped on its page of W&B, after {epoch} epochs"
+        metric, stop = self._space.metric.split("/")[-1], self._space.early_terminate
+        share = f"the best one in {stop.eta:g}" if stop else "the best"
+        return (
+            f"{name} was stopped early: after {epoch} epochs its {metric} was not among {share} "
+            "of the trials that had come so far (early_terminate)"
         )

@@ -7,9 +7,9 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.layout import REFERENCE_CONFIG, is_reference
 from fer_ray.search.space import SearchSpace
-from fer_ray.search.sweep import EarlyTerminate
 
 _MIN_RANDOM = 3
 
@@ -18,24 +18,33 @@ class SpaceSearch(OptunaSearch):
     """Optuna's search of a space, with the space's reference as one more trial.
 
     The reference is trained beside the first trials, so that no process waits for it at the end.
-    Optuna does not know of it.
+    Optuna does not know of it. Once a trial has reached the target, no other is started.
     """
 
     has_reference = False
+    target: float | None = None
     _reference_id: str | None = None
+    _is_reached = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return the next configuration: the default one, the reference, then Optuna's."""
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next configuration: the default one, the reference, then Optuna's.
+
+        Once the target is reached, it is Tune's word for the end.
+        """
         is_due = self.has_reference and self._reference_id is None and self._ot_trials
         if is_due or trial_id == self._reference_id:
             self._reference_id = trial_id
             return dict(REFERENCE_CONFIG)
+        if self._is_reached:
+            return str(self.FINISHED)
         params: dict[str, Any] = super().suggest(trial_id)
         return params
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell Optuna the result of an epoch."""
         if trial_id != self._reference_id:
+            value = result.get(str(self.metric))
+            self._is_reached |= reaches(value, self.target, str(self.mode))
             super().on_trial_result(trial_id, result)
 
     def on_trial_complete(
@@ -47,7 +56,13 @@ class SpaceSearch(OptunaSearch):
 
 
 class SpaceScheduler(ASHAScheduler):
-    """ASHA that never stops the reference and does not compare trials with it."""
+    """ASHA that never stops the reference and does not compare trials with it.
+
+    Attributes:
+        last: Number of epochs after which no trial is stopped; `None` for the whole run.
+    """
+
+    last: float | None = None
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Put a trial into a bracket."""
@@ -56,7 +71,8 @@ class SpaceScheduler(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        if is_reference(trial.config):
+        is_past = self.last is not None and result["epoch"] > self.last
+        if is_reference(trial.config) or is_past:
             return str(TrialScheduler.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
 
@@ -81,6 +97,7 @@ def make_searcher(space: SearchSpace, num_trials: int, seed: int) -> SpaceSearch
         sampler=make_sampler(space, num_trials, seed),
     )
     searcher.has_reference = space.reference is not None
+    searcher.target = space.target
     return searcher
 
 
@@ -116,7 +133,7 @@ def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialSchedul
     """Make the scheduler: ASHA, or FIFO if no trial is to be stopped before its last epoch."""
     if stop is None or stop.min_iter is None or stop.min_iter >= num_epochs:
         return FIFOScheduler()
-    return SpaceScheduler(
+    scheduler = SpaceScheduler(
         time_attr="epoch",
         # One epoch more than there are, so that a trial that reaches its end does not count as
         # stopped.
@@ -124,6 +141,19 @@ def make_scheduler(stop: EarlyTerminate | None, num_epochs: int) -> TrialSchedul
         grace_period=stop.min_iter,
         reduction_factor=stop.eta,
     )
+    scheduler.last = stop.last
+    return scheduler
+
+
+def reaches(value: float | None, target: float | None, mode: str) -> bool:
+    """Return whether a value is as good as the target, if there is one.
+
+    >>> reaches(0.8, 0.7, "max"), reaches(0.8, 0.7, "min"), reaches(0.8, None, "max")
+    (True, False, False)
+    """
+    if value is None or target is None:
+        return False
+    return value >= target if mode == "max" else value <= target
 
 
 def _suggest(space: SearchSpace, trial: Any) -> dict[str, Any]:

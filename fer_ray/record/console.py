@@ -10,6 +10,49 @@ from rich.text import Text
 from fer_ray.record.text import duration_text
 
 _LINE_EVERY_S = 10.0
+_WIDE = 10_000
+_FOLD, _INDENT = 80, 4 * " "
+
+
+def open_console() -> Console:
+    """A console on standard output; where that is no terminal, no table is cut at a width."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
+
+
+def fold(text: str, indent: str = "") -> str:
+    """A line of at most 80 columns, and below it, indented, what does not fit; words stay whole.
+
+    Args:
+        text: The line.
+        indent: What the first line begins with.
+
+    >>> print(fold("a trial whose settings are long: " + "fear=0.123 " * 6))
+    a trial whose settings are long: fear=0.123 fear=0.123 fear=0.123 fear=0.123
+        fear=0.123 fear=0.123
+    """
+    return textwrap.fill(
+        text,
+        _FOLD,
+        initial_indent=indent,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def beside_or_below(head: str, rest: str) -> str:
+    """Two parts of a line: side by side if they fit 80 columns, else the second one below.
+
+    >>> beside_or_below("trial_001 done", "fear=0.5")
+    'trial_001 done; fear=0.5'
+    """
+    if not rest:
+        return fold(head)
+    line = f"{head}; {rest}"
+    return line if len(line) <= _FOLD else f"{fold(head)}\n{fold(rest, _INDENT)}"
 
 
 class LogLines:
@@ -28,7 +71,7 @@ class LogLines:
             console: Where the lines go; standard output by default.
             clock: Seconds, from any start.
         """
-        self.console = console or Console()
+        self.console = console or open_console()
         self._clock = clock
         self.start()
 
@@ -55,7 +98,12 @@ class LogLines:
         """Print a line if the console is not a terminal."""
         if not self.console.is_terminal:
             self._last_line = self._clock()
-            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            print_plain(self.console, line)
+
+
+def print_plain(console: Console, line: str) -> None:
+    """Print words as they are: no markup, no colours for numbers, no breaks where a log is read."""
+    console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
 
 
 def error_paragraph(message: str) -> None:

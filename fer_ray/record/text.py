@@ -99,3 +99,12 @@ def error_text(error: Exception) -> str:
     """
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""Text from a file or its name, without what would confuse a terminal or a page.
+
+    >>> printable("a\x1b[2Jb.jpg")
+    'a�[2Jb.jpg'
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

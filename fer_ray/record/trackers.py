@@ -48,6 +48,9 @@ class NullTracker:
     ) -> None:
         """Do nothing."""
 
+    def artifact(self, kind: str, files: Mapping[str, bytes]) -> None:
+        """Ignore the files."""
+
 
 class FanOut:
     """Several trackers as one; each gets every row, in order, and all are finished."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fer_ray.record.text import Number
+from fer_ray.record.text import Number, metric_text
 
 TrialStatus = Literal["pending", "running", "stopped", "done", "failed", "infeasible"]
 
@@ -33,6 +33,7 @@ class Trial:
         best: The trial's best value of the metric so far.
         config: Sampled hyperparameters, flat with dotted keys.
         order: Grows over all trials with every change of a status.
+        is_reference: Whether it is what the others are compared with, and none of them.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Trial:
     best: Number | None
     config: Mapping[str, Any]
     order: int
+    is_reference: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -52,6 +54,11 @@ class Trial:
     @property
     def can_win(self) -> bool:
         """Whether the trial can be the best of the search."""
+        return self.has_result and not self.is_reference
+
+    @property
+    def has_result(self) -> bool:
+        """Whether what the trial reaches counts."""
         return self.status not in ("failed", "infeasible")
 
     @property
@@ -71,3 +78,20 @@ def best_value(trials: Iterable[Trial], mode: Literal["max", "min"]) -> Number |
     finite = [value for value in values if math.isfinite(value)]
     pick = max if mode == "max" else min
     return pick(finite, default=None)
+
+
+def lead_text(best: Number, reference: Trial | None, mode: Literal["max", "min"]) -> str:
+    """How far the best value is from the reference's; nothing as long as that has no value.
+
+    >>> lead_text(0.5, None, "max")
+    ''
+    """
+    if reference is None or not reference.has_result:
+        return ""
+    if reference.best is None or not math.isfinite(reference.best):
+        return ""
+    ahead = best - reference.best if mode == "max" else reference.best - best
+    so_far = "" if reference.is_over else " so far"
+    where = "ahead of" if ahead > 0 else "behind"
+    distance = f"{metric_text(abs(ahead))} {where}" if ahead else "level with"
+    return f"{distance} the reference{so_far}"

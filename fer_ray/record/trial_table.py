@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column
 from rich.text import Text
 
-from fer_ray.record.console import LogLines
+from fer_ray.record.console import LogLines, beside_or_below, fold, print_plain
 from fer_ray.record.tables import GAP, plain_table
 from fer_ray.record.text import (
     Number,
@@ -25,7 +25,7 @@ from fer_ray.record.text import (
     short_names,
     time_left_text,
 )
-from fer_ray.record.trial import STYLE, Trial, TrialStatus, best_value
+from fer_ray.record.trial import STYLE, Trial, TrialStatus, best_value, lead_text
 
 _MAX_ROWS = 15
 _Cells = tuple[Column, list[RenderableType]]
@@ -79,7 +79,11 @@ class TrialTable:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        self._lines.print(self.totals())
+        self._lines.print(fold(self.totals()))
+
+    def note(self, text: str) -> None:
+        """Say something in words: above the table, or in the log."""
+        print_plain(self._lines.console, fold(text))
 
     def update(
         self,
@@ -90,6 +94,9 @@ class TrialTable:
         metric: Number | None,
         best: Number | None,
         config: Mapping[str, Any],
+        *,
+        is_reference: bool = False,
+        reason: str = "",
     ) -> None:
         """Take the newest state of a trial.
 
@@ -101,27 +108,33 @@ class TrialTable:
             metric: The metric after the last epoch.
             best: The trial's best value of the metric so far.
             config: Sampled hyperparameters, flat with dotted keys.
+            is_reference: Whether the others are compared with it; it is never the best of them.
+            reason: Why it failed, if it did.
         """
         old = self._trials.get(trial)
         has_changed = old is None or old.status != status
         order = next(self._orders) if old is None or has_changed else old.order
-        new = Trial(trial, status, epoch, epochs, metric, best, config, order)
+        new = Trial(trial, status, epoch, epochs, metric, best, config, order, is_reference)
         with self._lock:
             self._trials[trial] = new
             if old is None:
                 self._progress_before += new.progress
-        if has_changed and new.is_over:
-            self._lines.print(self._trial_line(new))
-        else:
+        if not has_changed or not new.is_over:
             self.tick()
+            return
+        self._lines.print(self._trial_line(new))
+        if reason and self._lines.console.is_terminal:
+            self.note(f"{trial} {status} at epoch {new.epochs_text}: {reason}")
+        elif reason:
+            self._lines.print(fold(reason, 4 * " "))
 
     def tick(self) -> None:
         """Show in a log that the search is alive: a line if there was none for ten seconds."""
         if self._lines.is_due:
-            self._lines.print(self.totals())
+            self._lines.print(fold(self.totals()))
 
     def render(self) -> RenderableType:
-        """The table and the line below it."""
+        """The table, and below it the best trial, the counts and the time left."""
         with self._lock:
             rows = self._rows()
             columns = self._fixed_columns(rows)
@@ -130,24 +143,39 @@ class TrialTable:
             table = plain_table([column for column, _ in columns])
             for line in zip(*(cells for _, cells in columns), strict=True):
                 table.add_row(*line)
-            return Group(table, Text(self.totals(), style="dim"))
+            best, rest = self._best(), "; ".join((self._states(), self._times()))
+            return Group(table, *([Text(best, style="bold")] if best else []), Text(rest, "dim"))
 
     def totals(self) -> str:
         """How many trials are in which state, the best so far, and times."""
-        trials = list(self._trials.values())
-        counts = Counter(trial.status for trial in trials)
-        total = max(self._num_trials, len(trials))
+        return "; ".join(filter(None, (self._states(), self._best(), self._times())))
+
+    def _states(self) -> str:
+        counts = Counter(trial.status for trial in self._trials.values())
         states = [f"{counts[status]} {status}" for status in STYLE if counts[status]]
-        parts = [f"{total} trials: {', '.join(states) or 'none started'}"]
-        best = best_value(self._trials.values(), self._mode)
-        if best is not None:
-            name = next(trial.name for trial in trials if trial.can_win and trial.best == best)
-            parts.append(f"best {self._metric} {metric_text(best)} ({name})")
-        progress = sum(trial.progress for trial in trials)
+        return f"{self._total} trials: {', '.join(states) or 'none started'}"
+
+    def _best(self) -> str:
+        """The best trial, and how far it is ahead of the reference."""
+        trials = list(self._trials.values())
+        best = best_value(trials, self._mode)
+        if best is None:
+            return ""
+        name = next(trial.name for trial in trials if trial.can_win and trial.best == best)
+        reference = next((trial for trial in trials if trial.is_reference), None)
+        lead = lead_text(best, reference, self._mode)
+        text = f"best {self._metric} {metric_text(best)} ({name})"
+        return f"{text}, {lead}" if lead else text
+
+    def _times(self) -> str:
+        progress = sum(trial.progress for trial in self._trials.values())
         done = progress - self._progress_before
-        left = time_left_text(self._lines.elapsed_s, done, total - progress)
-        parts.append(f"{self._lines.elapsed_text}, {left}")
-        return "; ".join(parts)
+        left = time_left_text(self._lines.elapsed_s, done, self._total - progress)
+        return f"{self._lines.elapsed_text}, {left}"
+
+    @property
+    def _total(self) -> int:
+        return max(self._num_trials, len(self._trials))
 
     def _rows(self) -> list[Trial]:
         """Running trials, newest first, then those that ended last, then those that wait."""
@@ -197,7 +225,8 @@ class TrialTable:
         values = zip(names, trial.config.values(), strict=True)
         config = " ".join(f"{name}={setting_text(value)}" for name, value in values)
         figures = f"{self._metric} {metric_text(trial.metric)}, best {metric_text(trial.best)}"
-        return f"{trial.name} {trial.status} at epoch {trial.epochs_text}: {figures}; {config}"
+        head = f"{trial.name} {trial.status} at epoch {trial.epochs_text}: {figures}"
+        return beside_or_below(head, config)
 
 
 def _bar(trial: Trial) -> ProgressBar:

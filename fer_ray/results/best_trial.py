@@ -10,7 +10,14 @@ from typing import Any
 
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.search.layout import FAILURE, PARAMS, REFERENCE, best_row, checkpoints_of
+from fer_ray.search.layout import (
+    DEFAULT,
+    FAILURE,
+    PARAMS,
+    REFERENCE,
+    best_row,
+    checkpoints_of,
+)
 from fer_ray.search.plan import SearchPlan
 from fer_ray.search.sweep import MetricMode
 from fer_ray.training.finish import (
@@ -83,7 +90,10 @@ def table_csv(table: Sequence[Mapping[str, Any]]) -> str:
 def finish_search(
     plan: SearchPlan, table: Sequence[Mapping[str, Any]], best: Mapping[str, Any], wall_s: float
 ) -> dict[str, Any]:
-    """Test the best trial and the reference once; write their files and those of the search.
+    """Test the best trial, the default one and the reference once; write the search's files.
+
+    The default configuration is that of the first trial. Its test says what the search was worth:
+    on validation, the best of many trials is ahead by luck too.
 
     Args:
         plan: The search.
@@ -103,6 +113,8 @@ def finish_search(
     for row in table:
         if row["trial"] == REFERENCE:
             whole["reference"] = _reference(plan, row)
+        elif row["trial"] == DEFAULT and row["trial"] != best["trial"]:
+            whole["default"] = _default(plan, row)
     write_summary(plan.folder, whole)
     for name in ("confusion_matrix.csv", "confusion_matrix.png"):
         plan.folder.write_bytes(name, folder.read_bytes(name))
@@ -128,10 +140,22 @@ def _figures(row: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, An
     return {"trial": row["trial"], **summary["best"], "config": row["params"], **time}
 
 
+def _default(plan: SearchPlan, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Test the trial with the default configuration; if it has no result, return why."""
+    if not has_result(row):
+        return _without_result(row)
+    summary = _test(plan, row)
+    return {**_figures(row, summary), "test": summary["test"]}
+
+
+def _without_result(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"trial": row["trial"], "failure": row["failure"] or "no epoch has a value"}
+
+
 def _reference(plan: SearchPlan, row: Mapping[str, Any]) -> dict[str, Any]:
     """Test the reference; if it has no result, return why."""
     if not has_result(row):
-        return {"trial": row["trial"], "failure": row["failure"] or "no epoch has a value"}
+        return _without_result(row)
     assert plan.space.reference is not None
     summary = _test(plan, row)
     method = plan.space.reference.to_dict()["method"]

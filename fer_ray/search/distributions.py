@@ -150,7 +150,7 @@ def parse_domain(raw: object, place: str) -> Domain:
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{place}: expected value, values, or min and max, got {raw!r}")
-    name = raw["distribution"] if "distribution" in raw else _inferred(raw, place)
+    name = distribution_of(raw, place)
     if name not in DISTRIBUTIONS:
         raise ConfigError(
             f"{place}: expected one of the distributions {', '.join(DISTRIBUTIONS)}; got {name!r}"
@@ -188,12 +188,14 @@ def _is_text(value: Any) -> bool:
         return False
 
 
-def _inferred(raw: Mapping[str, Any], place: str) -> str:
-    """Infer the distribution from the keys, as W&B does.
+def distribution_of(raw: Mapping[str, Any], place: str) -> Any:
+    """Return the distribution that a parameter names, or infer it from its keys, as W&B does.
 
     Raises:
         ConfigError: If the keys fit no distribution.
     """
+    if "distribution" in raw:
+        return raw["distribution"]
     if "value" in raw:
         return "constant"
     if "values" in raw:

@@ -17,6 +17,8 @@ WARMUP = "warmup"
 FAILURE = "failure.json"
 PARAMS = "params.json"
 TRAIN_NAME = "train"
+DEFAULT = "trial_001"
+"""Name of the trial with the default configuration, which is always the first."""
 REFERENCE = "reference"
 """Name of the trial that trains the space's reference."""
 REFERENCE_CONFIG: Mapping[str, Any] = {"trial": -1}

@@ -11,7 +11,7 @@ from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData
 from fer_ray.record.storage import Folder
-from fer_ray.record.wandb_run import WandbMode
+from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import SEARCH
 from fer_ray.search.space import SearchSpace
 

@@ -15,6 +15,7 @@ from fer_ray.core.yaml_input import load_yaml
 from fer_ray.search.conditions import METHOD_KEY, check_methods, has_key
 from fer_ray.search.distributions import parse_domain
 from fer_ray.search.domains import Domain
+from fer_ray.search.early_terminate import read_early_terminate
 from fer_ray.search.near import Near, is_near, parse_near
 from fer_ray.search.reference import read_reference
 from fer_ray.search.rungs import with_first_rung
@@ -22,10 +23,10 @@ from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import (
     check_top_level,
     flat_parameters,
-    read_early_terminate,
     read_metric,
     read_run_cap,
     read_search,
+    read_target,
 )
 
 
@@ -71,6 +72,7 @@ def parse_space(
         **optimised,
         run_cap=read_run_cap(raw, place),
         early_terminate=read_early_terminate(raw, place),
+        target=read_target(raw, place),
         parameters=parameters,
         source={
             **raw,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fer_ray.config import RunConfig, with_overrides
+from fer_ray.config import RunConfig, flat_values, with_overrides
 from fer_ray.core.errors import ConfigError
 from fer_ray.search.space import SearchSpace
 
@@ -36,7 +36,7 @@ def read_reference(raw: Mapping[str, Any], space: SearchSpace) -> RunConfig | No
         )
     trial = space.run_config(space.default_params())
     try:
-        values = _flat({key: x for key, x in section.items() if key != "method"})
+        values = flat_values({key: x for key, x in section.items() if key != "method"})
         base = {**trial.to_dict(), "method": section["method"]}
         run = RunConfig.from_dict(with_overrides(base, values))
         if "optim.epochs" in values:
@@ -45,12 +45,3 @@ def read_reference(raw: Mapping[str, Any], space: SearchSpace) -> RunConfig | No
         return run.with_values({"optim.epochs": max(1, epochs)})
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from None
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
-        flat |= {f"{prefix}{key}": value} if inner is None else inner
-    return flat

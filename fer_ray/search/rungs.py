@@ -37,10 +37,12 @@ def with_first_rung(space: SearchSpace) -> SearchSpace:
             source={**space.source, "early_terminate": for_wandb},
         )
     if stop.min_iter <= warmup:
+        key = "min_iter" if stop.last is None else "max_iter"
+        rung = "" if stop.last is None else " for the first rung, max_iter / eta^s"
         raise ConfigError(
-            f"{space.place}: early_terminate.min_iter: expected more than {warmup}, the longest "
-            f"warm-up of the space, got {stop.min_iter}. Trials in warm-up cannot be told apart: "
-            "raise min_iter or leave it out, or lower method.warmup_epochs"
+            f"{space.place}: early_terminate.{key}: expected more than {warmup}, the longest "
+            f"warm-up of the space, got {stop.min_iter}{rung}. Trials in warm-up cannot be told "
+            f"apart: raise {key} or leave it out, or lower method.warmup_epochs"
         )
     return space
 

@@ -14,8 +14,9 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.methods.base import SplitMethod
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
+from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.near import Near
-from fer_ray.search.sweep import EarlyTerminate, MetricMode, Search
+from fer_ray.search.sweep import MetricMode, Search
 
 _WARMUP_KEY = "method.warmup_epochs"
 
@@ -41,6 +42,7 @@ class SearchSpace:
         source: Content of the file, for W&B: it cannot search one parameter near another, so both
             have the same distribution there.
         reference: A run of another method to compare the best trial with; `None` for none.
+        target: Value of the metric at which no trial is started any more; `None` for none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class SearchSpace:
     parameters: Mapping[str, Domain]
     source: Mapping[str, Any]
     reference: RunConfig | None = None
+    target: float | None = None
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a configuration: the values of the active parameters by dotted key."""

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from fer_ray.config import RunConfig, check_metric
@@ -12,37 +12,46 @@ from fer_ray.search.shapes import is_number
 Search = Literal["random", "grid", "bayes"]
 MetricMode = Literal["max", "min"]
 
-_FOR_WANDB = ("apiVersion", "kind", "program", "project", "entity", "command", "controller")
+_TEXTS = ("apiVersion", "kind", "program", "project", "entity", "description")
+FOR_AGENTS = ("program", "command", "controller", "apiVersion", "kind")
+"""Keys that `wandb sweep` and `wandb agent` read, and a search of this package does not need."""
 _KEYS = (
-    *("name", "description", "run", "method", "metric", "run_cap", "early_terminate"),
-    *("parameters", "reference", *_FOR_WANDB),
+    *("name", "run", "method", "metric", "run_cap", "early_terminate", "parameters", "reference"),
+    *("command", "controller", *_TEXTS),
 )
+_REFUSED = {
+    "job": "it is for W&B Launch, and trials run on Ray. Leave it out",
+    "image_uri": "it is for W&B Launch, and trials run on Ray. Leave it out",
+    "metrics": "a search has one metric. Write metric: {name: ..., goal: ...}",
+    "scheduler": "Ray Tune schedules the trials. Leave it out, or write early_terminate",
+    "settings": "they are for W&B's own agents. Leave it out",
+}
+_NOT_IMPUTED = "a trial that fails has no value here, and the search goes on. Leave it out"
 _GOALS: dict[str, MetricMode] = {"maximize": "max", "minimize": "min"}
 _SEARCHES: dict[str, Search] = {"random": "random", "grid": "grid", "bayes": "bayes"}
 
 
-@dataclass(frozen=True)
-class EarlyTerminate:
-    """When weak trials are stopped: `hyperband` in W&B's format, ASHA in Ray.
-
-    Attributes:
-        min_iter: Number of epochs before which no trial is stopped, at least 1; `None` until the
-            warm-ups of the space are known (see `fer_ray.search.rungs`).
-        eta: Every rung keeps one trial in `eta`; above 1.
-    """
-
-    min_iter: int | None
-    eta: float = 3.0
-
-
-def check_keys(raw: Iterable[Any], known: Iterable[str], place: str) -> None:
+def check_keys(
+    raw: Iterable[Any],
+    known: Iterable[str],
+    place: str,
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Refuse unknown keys.
+
+    Args:
+        raw: The keys of a section.
+        known: Those that are read.
+        place: The section, for messages.
+        refused: Keys of W&B that are not, and why.
 
     Raises:
         ConfigError: If there is one; names it, and the nearest known key or all known keys.
     """
     known = list(known)
     for key in raw:
+        if key in refused:
+            raise ConfigError(f"{place}: {key}: not for a search of fer_ray: {refused[key]}")
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
@@ -55,7 +64,16 @@ def check_top_level(raw: Mapping[Any, Any], place: str) -> None:
     Raises:
         ConfigError: If a key is unknown, a section is not a section, or nothing is searched.
     """
-    check_keys(raw, _KEYS, place)
+    check_keys(raw, _KEYS, place, _REFUSED)
+    for key in _TEXTS:
+        if not isinstance(raw.get(key, ""), str):
+            raise ConfigError(f"{place}: {key}: expected text, got {raw[key]!r}")
+    command = raw.get("command", [])
+    if not isinstance(command, list) or not all(isinstance(x, str | int | float) for x in command):
+        raise ConfigError(
+            f"{place}: command: expected a list of words, such as ['${{env}}', python, -m, "
+            f"fer_ray.train, '${{args_no_hyphens}}'], got {command!r}"
+        )
     for key in ("run", "parameters"):
         if not isinstance(raw.get(key, {}), Mapping):
             raise ConfigError(f"{place}: {key}: expected a section of keys, got {raw[key]!r}")
@@ -82,6 +100,7 @@ def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, MetricMode]:
     """Read the metric and whether its largest or smallest value is best.
 
     Without a section `metric`, the metric is that of a default run, and the largest value is best.
+    Without a goal, a loss is minimized, which is W&B's default.
 
     Raises:
         ConfigError: If the metric is not of the validation set, or the goal is missing or unknown.
@@ -91,18 +110,42 @@ def read_metric(raw: Mapping[str, Any], place: str) -> tuple[str, MetricMode]:
             raise ConfigError(
                 f"{place}: run.{key}: expected beside `run`, as metric: {{name: ..., goal: ...}}"
             )
+    metric = _metric_section(raw, place)
+    name = str(metric.get("name"))
+    try:
+        check_metric(name)
+    except ValueError as error:
+        raise ConfigError(f"{place}: metric.name: {error}") from None
+    if "goal" not in metric and not name.endswith("loss"):
+        raise ConfigError(
+            f"{place}: metric.goal: expected maximize or minimize, got nothing, which is minimize "
+            f"for W&B and would search for the worst {name}. Write goal: maximize"
+        )
+    goal = metric.get("goal", "minimize")
+    if not isinstance(goal, str) or goal not in _GOALS:
+        raise ConfigError(f"{place}: metric.goal: expected maximize or minimize, got {goal!r}")
+    return name, _GOALS[goal]
+
+
+def read_target(raw: Mapping[str, Any], place: str) -> float | None:
+    """Read the value of the metric at which no trial is started any more; `None` for no such value.
+
+    Raises:
+        ConfigError: If it is not a number.
+    """
+    target = _metric_section(raw, place).get("target")
+    if target is None or is_number(target):
+        return target
+    raise ConfigError(f"{place}: metric.target: expected a number, got {target!r}")
+
+
+def _metric_section(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     metric = raw.get("metric", {"name": RunConfig().metric, "goal": "maximize"})
     if not isinstance(metric, Mapping):
         raise ConfigError(f"{place}: metric: expected {{name: ..., goal: ...}}, got {metric!r}")
-    check_keys(metric, ("name", "goal"), f"{place}: metric")
-    name, goal = metric.get("name"), metric.get("goal")
-    try:
-        check_metric(str(name))
-    except ValueError as error:
-        raise ConfigError(f"{place}: metric.name: {error}") from None
-    if not isinstance(goal, str) or goal not in _GOALS:
-        raise ConfigError(f"{place}: metric.goal: expected maximize or minimize, got {goal!r}")
-    return str(name), _GOALS[goal]
+    refused = dict.fromkeys(("impute", "impute_while_running"), _NOT_IMPUTED)
+    check_keys(metric, ("name", "goal", "target"), f"{place}: metric", refused)
+    return metric
 
 
 def read_run_cap(raw: Mapping[str, Any], place: str) -> int | None:
@@ -115,32 +158,6 @@ def read_run_cap(raw: Mapping[str, Any], place: str) -> int | None:
     if cap is None or (type(cap) is int and cap >= 1):
         return cap
     raise ConfigError(f"{place}: run_cap: expected a whole number of at least 1, got {cap!r}")
-
-
-def read_early_terminate(raw: Mapping[str, Any], place: str) -> EarlyTerminate | None:
-    """Read when trials are stopped early; `None` if the file does not say.
-
-    Raises:
-        ConfigError: If the type is not hyperband, or a number is missing or out of range.
-    """
-    stop, where = raw.get("early_terminate"), f"{place}: early_terminate"
-    if stop is None:
-        return None
-    if not isinstance(stop, Mapping) or stop.get("type") != "hyperband":
-        got = stop.get("type") if isinstance(stop, Mapping) else stop
-        raise ConfigError(
-            f"{where}.type: expected {{type: hyperband, min_iter: 4, eta: 3}}, got {got!r}"
-        )
-    check_keys(stop, ("type", "min_iter", "eta"), where)
-    min_iter, eta = stop.get("min_iter"), stop.get("eta", 3)
-    if min_iter is not None and (type(min_iter) is not int or min_iter < 1):
-        raise ConfigError(
-            f"{where}.min_iter: expected a whole number of epochs of at least 1, or nothing; "
-            f"got {min_iter!r}"
-        )
-    if not is_number(eta) or eta <= 1:
-        raise ConfigError(f"{where}.eta: expected a number above 1, got {eta!r}")
-    return EarlyTerminate(min_iter, float(eta))
 
 
 def flat_parameters(raw: Mapping[Any, Any], place: str, prefix: str = "") -> dict[str, Any]:

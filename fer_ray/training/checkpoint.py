@@ -182,16 +182,6 @@ def load_split(folder: Path) -> SplitResult | None:
     return None if split is None else SplitResult(**split)
 
 
-def load_memory(folder: Path) -> list[Float[Tensor, "sample number"]]:
-    """Load what every network of a checkpoint keeps of every training image; empty if nothing.
-
-    Raises:
-        ValueError: If the file cannot be read.
-    """
-    memory: list[Tensor] = _load(folder / _STATE)["memory"]
-    return memory
-
-
 def load_history(folder: Path) -> list[dict[str, Any]]:
     """Load the rows reported up to the checkpoint, one per epoch."""
     text = (folder / _HISTORY).read_text(encoding="utf-8")

@@ -18,17 +18,13 @@ from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData, noise_of
+from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
-from fer_ray.training.checkpoint import (
-    Best,
-    load_best,
-    load_history,
-    load_memory,
-    load_split,
-)
-from fer_ray.training.evaluation import drawn_scores, evaluate
+from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
+from fer_ray.training.environment import environment
+from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.models import FaceNetwork
 from fer_ray.training.operating_point import MEAN_KEY, final_figures, points_used, read_priors
@@ -36,6 +32,8 @@ from fer_ray.training.state import saved_networks
 
 SPLIT = "split.npz"
 """File of what a run knows of its training images."""
+TEST = "test.npz"
+"""File of what a run's networks say of the test images."""
 
 
 def finish_run(
@@ -43,8 +41,9 @@ def finish_run(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate the chosen networks of a checkpoint on the test set and write a run's files.
 
-    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `losses.png` (if there was
-    a split), `curves.png` (if there was more than one epoch) and `checkpoints/best.pt`.
+    Writes `config.yaml`, `confusion_matrix.csv` and `.png`, `split.npz`, `test.npz`, `losses.png`
+    (if there was a split), `curves.png` (if there was more than one epoch) and
+    `checkpoints/best.pt`.
 
     Args:
         run: The run that wrote the checkpoint.
@@ -91,8 +90,8 @@ def finish_run(
         folder.write_bytes(f"{name}.png", png)
     folder.write_text("config.yaml", yaml.safe_dump(run.to_dict(), sort_keys=False))
     folder.write_text("confusion_matrix.csv", confusion_csv(confusion, data.class_names))
-    said = load_memory(checkpoint) if run.method.scores_drawn else []
-    folder.write_bytes(SPLIT, _split_file(data, split, said))
+    folder.write_bytes(SPLIT, _split_file(run, data, split))
+    folder.write_bytes(TEST, _test_file(data, prob))
     folder.write_bytes("checkpoints/best.pt", (checkpoint / "best.pt").read_bytes())
     points = points_used(run, priors, mean, data.class_names)
     return _summary(run, data, row, history, {"test": test, "prediction": points}), pictures
@@ -146,6 +145,7 @@ def _summary(
         "classes": list(data.class_names),
         "images": {"num_channels": data.num_channels, "size": list(data.image_size)},
         "version": __version__,
+        "environment": environment(),
         "images_per_s": float(np.median(speeds)),
         "seed": run.seed,
     }
@@ -155,18 +155,11 @@ def _curve_keys(data: FaceData) -> list[str]:
     return ["val/macro_recall", "val/accuracy", *(f"val/recall/{x}" for x in data.class_names)]
 
 
-def _split_file(
-    data: FaceData, split: SplitResult | None, said: list[Float[Tensor, "sample class"]]
-) -> bytes:
+def _split_file(run: RunConfig, data: FaceData, split: SplitResult | None) -> bytes:
     """Return the content of `split.npz`: labels and the last split, per training image.
 
-    Row k of `clean_prob`, `is_labeled` and `kept_splits` is what network k trained on. Without a
-    split, all given labels count as kept, `clean_prob` is NaN and `prediction` is -1.
-
-    Args:
-        data: The run's data.
-        split: Its last split.
-        said: Running predictions of every network; empty if the method keeps none.
+    Row k of `clean_prob`, `is_labeled`, `kept_splits` and `posterior` is what network k trained on.
+    Without a split, all given labels count as kept, `clean_prob` is NaN and `prediction` is -1.
     """
     num = len(data.train)
     arrays: dict[str, np.ndarray] = {
@@ -185,17 +178,49 @@ def _split_file(
             "is_labeled": split.is_labeled.numpy(),
             "prediction": split.memory["prediction"].numpy(),
             "threshold": split.threshold.numpy(),
+            "kept_splits": split.memory["kept_splits"].numpy(),
+            "num_splits": split.memory["num_splits"].numpy(),
         }
-        known = ["kept_splits", "num_splits"]
-        known += ["transition", "prior"] if "transition" in split.memory else []
-        arrays |= {key: split.memory[key].numpy() for key in known}
-        if said:
-            label = torch.from_numpy(data.train.label)
-            scores, _ = drawn_scores(said, label, data.class_names)
-            arrays["prob"] = scores.prob.numpy().astype(np.float16)
+        if isinstance(run.method, PeerPosterior):
+            arrays |= {key: split.memory[key].numpy() for key in ("transition", "prior")}
+            posterior = _mean_posterior(run.method, split)
+            arrays["posterior"] = posterior.numpy().astype(np.float16)
+    return _npz(arrays)
+
+
+def _test_file(data: FaceData, prob: Float[Tensor, "image class"]) -> bytes:
+    """Return the content of `test.npz`: the mean prediction of the networks as trained.
+
+    Two runs that were tested on the same images can be compared image by image.
+    """
+    arrays = {
+        "row": np.asarray(data.test.row),
+        "label": np.asarray(data.test.label),
+        "prob": prob.cpu().numpy(),
+        "class_names": np.array(data.class_names),
+    }
+    return _npz(arrays)
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _mean_posterior(
+    method: PeerPosterior, split: SplitResult
+) -> Float[Tensor, "network sample class"]:
+    """The posteriors of all splits, the late ones counting most.
+
+    These are the targets, less what is left in them of the given labels that they began with. Their
+    mean over epochs finds wrong labels better than the last posterior.
+    """
+    target = split.memory["target"]
+    rest = method.target_momentum ** int(split.memory["num_splits"])
+    is_given = split.label[..., None] == torch.arange(target.shape[2])
+    mean = (target - rest * is_given).clamp_min(0)
+    return mean / mean.sum(dim=2, keepdim=True).clamp_min(1e-12)
 
 
 def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:

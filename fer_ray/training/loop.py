@@ -46,7 +46,7 @@ def fit(
     Yields:
         Metrics by key: `epoch`, `train/*`, `split/*` (after warm-up), `val/*`, `time/*`. All are
         numbers but the lists `val/confusion` and `val/mean_prediction` and the dicts
-        `split/histogram` and `split/mixture`.
+        `split/histogram` (of losses), `split/clean_prob` (a histogram too) and `split/mixture`.
 
     Raises:
         EmptySplitError: If a split leaves too few labelled images to train on; on every rank.
@@ -176,6 +176,11 @@ class _Loop:
         figures["split/histogram"] = {
             "edges": [round(float(edge), 4) for edge in edges],
             "counts": torch.stack(counts).int().tolist(),
+        }
+        shares = [torch.histc(row, _HISTOGRAM_BINS, 0, 1) for row in split.clean_prob.float()]
+        figures["split/clean_prob"] = {
+            "edges": figures["split/histogram"]["edges"],
+            "counts": torch.stack(shares).int().tolist(),
         }
         keys = ("mean", "std", "weight")
         if all(f"mixture_{key}" in split.memory for key in keys):

@@ -175,21 +175,24 @@ def final_figures(
 
     Returns:
         `accuracy`, `macro_recall`, `recall` by class and `confusion_matrix` at the chosen point;
-        `points` has the first three of the points as trained, natural and balanced.
+        `points` has the same of the points as trained, natural and balanced.
     """
-    figures, confusion = prediction_metrics(priors.at_chosen(prob, mean), label, class_names)
     points = at_points(prob, priors.natural, mean)
-    at = {name: prediction_metrics(points[name], label, class_names)[0] for name in POINTS}
     return {
-        **_by_class(figures, class_names),
-        "confusion_matrix": confusion.tolist(),
-        "points": {name: _by_class(metrics, class_names) for name, metrics in at.items()},
+        **_by_class(priors.at_chosen(prob, mean), label, class_names),
+        "points": {name: _by_class(points[name], label, class_names) for name in POINTS},
     }
 
 
-def _by_class(metrics: dict[str, float], class_names: Sequence[str]) -> dict[str, Any]:
-    own = {key: metrics[key] for key in POINT_METRICS}
-    return own | {"recall": {name: metrics[f"recall/{name}"] for name in class_names}}
+def _by_class(
+    prob: Float[Tensor, "image class"], label: Int[Tensor, " image"], class_names: Sequence[str]
+) -> dict[str, Any]:
+    metrics, confusion = prediction_metrics(prob, label, class_names)
+    return {
+        **{key: metrics[key] for key in POINT_METRICS},
+        "recall": {name: metrics[f"recall/{name}"] for name in class_names},
+        "confusion_matrix": confusion.tolist(),
+    }
 
 
 def points_used(

@@ -146,6 +146,7 @@ class Phase:
         self._optimizer = state.optimizers[plan.network]
         self._memory = state.memory[plan.network] if state.memory else None
         self._num_steps = state.num_steps
+        self._learning_rate = 0.0  # of the newest step, in units of `optim.learning_rate`
         key = (run.seed, plan.epoch, plan.network)
         # Order and views are drawn for the whole batch, the same on every rank. What a method draws
         # differs by rank.
@@ -194,7 +195,7 @@ class Phase:
             self._learners.sync_statistics(plan.network)
             if self._memory is not None and before is not None and world_size() > 1:
                 merge_changes(self._memory, before)
-            means = self._mean_logs(logs)
+            means = self._mean_logs(logs) | {"learning_rate": self._learning_rate}
         self._watch.add("communication_s", plan.num_steps * self._student.waiting_s)
         return means
 
@@ -260,6 +261,7 @@ class Phase:
         if done < optim.lr_warmup:  # the middle of the step; at its start, the first one would be 0
             done += 0.5 / (self._plan.num_steps * num_epochs)
         share = learning_rate_share(done, optim.lr_warmup)
+        self._learning_rate = share * optim.learning_rate
         for group in self._optimizer.param_groups:
             group["lr"] = group["highest_lr"] * share
 

@@ -35,6 +35,13 @@ def test_a_stem_is_not_a_pattern(tmp_path: Path) -> None:
     assert choose_folder(storage, None, "a.b", resume=True).name == "a.b-004"
 
 
+def test_a_name_of_any_kind_becomes_a_folders_name(tmp_path: Path) -> None:
+    storage = make(tmp_path, "My-sweep-lr-001")
+    for resume, number in ((False, 2), (True, 1)):
+        folder = choose_folder(storage, None, "My sweep (lr)", resume=resume)
+        assert folder.name == f"My-sweep-lr-{number:03d}"
+
+
 @pytest.mark.parametrize("name", ["a b", "a/b", "", "a:b"])
 def test_an_invalid_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--name .*expected only letters, digits"):

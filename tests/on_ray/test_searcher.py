@@ -9,10 +9,10 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from fer_ray.on_ray.searcher import SpaceScheduler, first_points, make_scheduler, make_searcher
+from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.layout import REFERENCE_CONFIG, is_reference, sampled
 from fer_ray.search.reading import parse_space
 from fer_ray.search.space import SearchSpace
-from fer_ray.search.sweep import EarlyTerminate
 
 pytestmark = pytest.mark.lowest
 
@@ -170,3 +170,30 @@ def test_asha_neither_stops_the_reference_nor_compares_with_it() -> None:
     assert after(trials[1], 2, 0.4) == "STOP"
     scheduler.on_trial_complete(None, reference, {"epoch": 18, "val/accuracy": 0.9})
     scheduler.on_trial_remove(None, reference)
+
+
+def test_no_trial_is_started_after_the_target_is_reached() -> None:
+    metric = {"name": "val/loss", "target": 0.4}
+    space = space_of("random", metric=metric, reference={"method": "elr"})
+    searcher = make_searcher(space, 12, seed=0)
+    assert sampled(searcher.suggest("0"))
+    for epoch, value in ((1, 0.5), (2, 0.4)):
+        searcher.on_trial_result("0", {"val/loss": value, "training_iteration": epoch})
+        is_last = value == 0.4
+        assert is_reference(searcher.suggest("1"))  # it is trained in any case
+        assert (searcher.suggest("2" if is_last else "3") == searcher.FINISHED) == is_last
+
+
+@pytest.mark.parametrize(("last", "decision"), [(None, "STOP"), (4.0, "STOP"), (2.0, "CONTINUE")])
+def test_no_trial_is_stopped_after_the_last_rung(last: float | None, decision: str) -> None:
+    scheduler = make_scheduler(EarlyTerminate(min_iter=1, eta=2.0, last=last), num_epochs=8)
+    scheduler.set_search_properties("val/accuracy", "max")
+    trials = [ScheduledTrial(str(number), {"trial": number}) for number in range(2)]
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    decisions = []
+    for epoch, values in ((1, (0.5, 0.5)), (2, (0.5, 0.5)), (4, (0.9, 0.1))):
+        for trial, value in zip(trials, values, strict=True):
+            row = {"epoch": epoch, "val/accuracy": value}
+            decisions.append(str(scheduler.on_trial_result(None, trial, row)))
+    assert decisions == ["CONTINUE"] * 5 + [decision]

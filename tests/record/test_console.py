@@ -1,8 +1,10 @@
 """Errors as one paragraph, and lines that only a log gets."""
 
 import pytest
+from rich.table import Column
 
-from fer_ray.record.console import LogLines, error_paragraph
+from fer_ray.record.console import LogLines, error_paragraph, open_console
+from fer_ray.record.tables import plain_table
 from tests.record.drawing import Clock, make_console, written
 
 
@@ -47,3 +49,9 @@ def test_a_line_is_due_ten_seconds_after_the_last() -> None:
     assert lines.elapsed_text == "0:10 elapsed"
     lines.start()
     assert lines.elapsed_s == 0
+
+
+def test_what_is_piped_is_not_cut_at_a_width(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = [Column(f"a long name of column {number}") for number in range(20)]
+    open_console().print(plain_table(columns))
+    assert capsys.readouterr().out.split("  ")[-1].strip() == "a long name of column 19"

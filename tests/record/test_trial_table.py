@@ -108,13 +108,67 @@ def test_log_gets_a_line_per_ended_trial_and_now_and_then_a_total() -> None:
             add(table, "trial_0", "running", epoch=epoch, best=0.5)
         add(table, "trial_0", "done", epoch=12, best=0.6)
         add(table, "trial_0", "done", epoch=12, best=0.6)
-    running, ended, last = written(console).splitlines()
-    assert running.startswith("2 trials: 1 running; best macro_recall 0.5000 (trial_0); 0:10")
-    assert ended == (
-        "trial_0 done at epoch 12/12: macro_recall 0.6000, best 0.6000; "
-        "warmup_epochs=3 fear=0.123 penalty_weight=2.5 learning_rate=0.01"
-    )
-    assert last.startswith("2 trials: 1 done;")
+    lines = written(console).splitlines()
+    assert lines == [
+        "2 trials: 1 running; best macro_recall 0.5000 (trial_0); 0:10 elapsed, 0:16 left",
+        "trial_0 done at epoch 12/12: macro_recall 0.6000, best 0.6000",
+        "    warmup_epochs=3 fear=0.123 penalty_weight=2.5 learning_rate=0.01",
+        "2 trials: 1 done; best macro_recall 0.6000 (trial_0); 0:11 elapsed, 0:12 left",
+    ]
+
+
+def test_lines_of_a_log_fit_80_columns() -> None:
+    console = make_console(terminal=False)
+    reason = "FloatingPointError: epoch 4, network 0: the loss is not finite. " + "Lower it. " * 9
+    many = {f"method.thresholds.class_{number}": 0.123456 for number in range(12)}
+    with TrialTable(2, console=console, clock=Clock()) as table:
+        add(table, "short", "done", best=0.5, config={"seed": 1})
+        add(table, "long", "done", best=0.5, config=many)
+        table.update("bad", "failed", 3, 12, None, None, CONFIG, reason=reason)
+    lines = written(console).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "short done at epoch 3/12: macro_recall 0.5000, best 0.5000; seed=1"
+    text = " ".join(" ".join(lines).split())
+    assert text.count("=0.123") == len(many) + 1
+    assert reason.strip() in text
+
+
+def test_what_failed_is_said_once_also_above_the_live_table() -> None:
+    console = make_console(terminal=True)
+    with TrialTable(1, console=console) as table:
+        for _ in range(3):
+            table.update("bad", "failed", 3, 12, None, None, CONFIG, reason="no labels left")
+    assert written(console).count("bad failed at epoch 3/12: no labels left") == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "lead"),
+    [
+        ("max", "running", "0.2000 ahead of the reference so far"),
+        ("max", "done", "0.2000 ahead of the reference"),
+        ("min", "done", "0.2000 behind the reference"),
+        ("max", "failed", None),
+    ],
+)
+def test_the_best_is_compared_with_the_reference(mode: Any, status: Any, lead: str | None) -> None:
+    table = TrialTable(2, mode=mode, console=make_console(terminal=True), clock=Clock())
+    table.update("reference", status, 12, 12, 0.5, 0.5, {}, is_reference=True)
+    assert "best" not in table.totals()
+    add(table, "a", "running", best=0.7)
+    said = ("best macro_recall 0.7000 (a)", *([lead] if lead else []))
+    assert drawn(table.render())[-2] == ", ".join(said)
+
+
+def test_colours_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, is_plain in (("NO_COLOR", True), ("OTHER", False)):
+        monkeypatch.setenv(name, "1")
+        console = Console(file=StringIO(), force_terminal=True, width=80, color_system="standard")
+        table = TrialTable(1, console=console)
+        add(table, "a", "done", best=0.5)
+        console.print(table.render())
+        colours = re.findall(r"\x1b\[(?:\d+;)*3\d", written(console))
+        assert (not colours) == is_plain
+        monkeypatch.delenv(name)
 
 
 def test_terminal_is_live_and_keeps_the_last_state() -> None:

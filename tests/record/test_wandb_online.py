@@ -11,7 +11,8 @@ import pytest
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
 from fer_ray.record.trackers import FanOut
-from fer_ray.record.wandb_run import sync_hint, wandb_mode
+from fer_ray.record.wandb_library import wandb_mode
+from fer_ray.record.wandb_run import sync_hint
 from tests.record.wandb_cases import make_row, picture, start, warnings_of, written_runs
 from tests.wandb_stub import WandbStub, running_stub
 
@@ -25,7 +26,7 @@ def test_online_run_arrives(server: WandbStub, tmp_path: Path) -> None:
         tracker.log(make_row(epoch))
     tracker.finish(summary={"best": 2}, pictures={"test/confusion": picture()})
     run = server.runs["search-trial_1"]
-    assert (run["project"], run["groupName"], run["jobType"]) == ("fer_ray", "search", "trial")
+    assert (run["project"], run.get("groupName"), run["jobType"]) == ("fer_ray", None, "trial")
     assert json.loads(run["config"])["method"]["value"]["thresholds"] == {"fear": 0.4}
     history = server.history("search-trial_1")
     assert [row["epoch"] for row in history] == [1, 2, 2]

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from fer_ray.record.trackers import NullTracker
-from fer_ray.record.wandb_run import WandbTracker, open_wandb, run_id, sync_hint, wandb_mode
+from fer_ray.record.wandb_library import wandb_mode
+from fer_ray.record.wandb_run import WandbTracker, open_wandb, run_id, sync_hint
 from tests.paths import ROOT
 from tests.record.wandb_cases import CLASSES, make_row, picture, start, warnings_of, written_runs
 
@@ -31,6 +32,7 @@ class Run:
     def __init__(self, folder: Path, broken: str = "") -> None:
         self._broken = broken
         self.called: list[str] = []
+        self.id, self.project = "run", "fer_ray"
         self.dir, self.url = str(folder / "run" / "files"), None
         self.resumed, self.step, self.starting_step = False, 0, 0
         self.summary = SimpleNamespace(update=lambda values: self._call("summary"))
@@ -60,7 +62,8 @@ def test_importing_does_not_load_wandb() -> None:
 def test_wandb_is_imported_in_one_module_only() -> None:
     sources = {path.name: path.read_text() for path in (ROOT / "fer_ray").rglob("*.py")}
     imports = re.compile(r"^\s*(import|from) wandb\b", re.MULTILINE)
-    assert [name for name, source in sources.items() if imports.search(source)] == ["wandb_run.py"]
+    found = [name for name, source in sources.items() if imports.search(source)]
+    assert found == ["wandb_library.py"]
 
 
 def test_run_ids_are_stable_and_acceptable() -> None:
@@ -114,7 +117,7 @@ def test_mode_is_online_with_a_key(machine: pytest.MonkeyPatch) -> None:
 
 def test_disabled_opens_nothing(tmp_path: Path) -> None:
     options: dict[str, Any] = {"class_names": CLASSES, "config": {}}
-    tracker = open_wandb("t", group="g", mode="disabled", directory=tmp_path / "d", **options)
+    tracker = open_wandb("t", search="g", mode="disabled", directory=tmp_path / "d", **options)
     assert isinstance(tracker, NullTracker)
     assert not (tmp_path / "d").exists()
 
@@ -131,7 +134,8 @@ def test_offline_run_is_complete(machine: pytest.MonkeyPatch, tmp_path: Path) ->
     }
     tracker.finish(summary=summary, pictures={"test/confusion": picture()})
     (run,) = written_runs(tmp_path / "new")
-    assert (run.run.project, run.run.run_group, run.run.job_type) == ("fer_ray", "search", "trial")
+    assert (run.run.project, run.run.run_group, run.run.job_type) == ("fer_ray", "", "trial")
+    assert run.config["search"] == "search"
     assert (run.run.run_id, run.run.display_name) == ("search-trial_1", "trial_1")
     assert run.config["method"] == {"name": "dividemix", "thresholds": {"fear": 0.4}}
     assert run.step_metric["*"] == "epoch"

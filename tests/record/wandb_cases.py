@@ -42,7 +42,7 @@ def picture() -> bytes:
 def start(directory: Path, trial: str = "trial_1", **options: Any) -> WandbTracker:
     """Open a run."""
     given: dict[str, Any] = {
-        "group": "search",
+        "search": "search",
         "mode": "offline",
         "class_names": CLASSES,
         "config": {"method": {"name": "dividemix", "thresholds": {"fear": 0.4}}},

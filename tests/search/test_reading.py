@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.reading import load_space, parse_space
+from fer_ray.search.wandb_format import agent_sweep, search_sweep
 from tests.search.spaces import FEAR, space_of
 
 pytestmark = pytest.mark.lowest
@@ -33,13 +35,15 @@ def test_an_overridden_parameter_is_no_longer_searched() -> None:
 
 
 STOP = {"type": "hyperband", "min_iter": 4, "eta": 3}
+BACK = {"type": "hyperband", "max_iter": 27, "s": 2}
+GOOD = {"name": "val/accuracy", "goal": "maximize"}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"paramters": {}}, "paramters: unknown key; did you mean parameters?"),
-        ({"zzz": 1}, "zzz: unknown key; known keys are name, description"),
+        ({"zzz": 1}, "zzz: unknown key; known keys are name, run, method"),
         ({"parameters": [1]}, "parameters: expected a section of keys, got"),
         ({"parameters": {}}, "parameters: expected at least one"),
         ({"run": "synthetic"}, "run: expected a section of keys"),
@@ -48,7 +52,12 @@ STOP = {"type": "hyperband", "min_iter": 4, "eta": 3}
         ({"metric": {"name": "test/accuracy", "goal": "maximize"}}, "metric.name: metric: one of"),
         ({"metric": {"name": "val/loss", "gaol": "minimize"}}, "gaol: unknown key; did you mean"),
         ({"metric": {"name": "val/loss", "goal": "max"}}, "metric.goal: expected maximize or mini"),
-        ({"metric": {"name": "val/loss"}}, "metric.goal: expected .* got None"),
+        ({"metric": {"name": "val/accuracy"}}, "metric.goal: .* nothing.*Write goal: maximize"),
+        ({"metric": GOOD | {"target": "high"}}, "metric.target: expected a number, got 'high'"),
+        ({"metric": GOOD | {"impute": "best"}}, "metric: impute: not for a search .* no value"),
+        ({"scheduler": {"engine": "optuna"}}, "scheduler: not for a search .* early_terminate"),
+        ({"program": ["train.py"]}, r"program: expected text, got \['train.py'\]"),
+        ({"command": "python train.py"}, "command: expected a list of words, such as"),
         ({"run": {"metric": "val/loss"}}, "run.metric: expected beside `run`"),
         ({"run_cap": 0}, "run_cap: expected a whole number of at least 1, got 0"),
         ({"run_cap": True}, "run_cap: .* got True"),
@@ -59,7 +68,19 @@ STOP = {"type": "hyperband", "min_iter": 4, "eta": 3}
             "early_terminate.min_iter: expected a .* got 0",
         ),
         ({"early_terminate": STOP | {"eta": 1}}, "early_terminate.eta: .* above 1, got 1"),
-        ({"early_terminate": STOP | {"s": 2}}, "early_terminate: s: unknown key"),
+        ({"early_terminate": STOP | {"s": 2}}, "early_terminate: expected either min_iter, or"),
+        ({"early_terminate": BACK | {"s": None}}, "early_terminate: expected either min_iter, or"),
+        ({"early_terminate": BACK | {"s": 4}}, "early_terminate: expected at most as many rungs"),
+        ({"early_terminate": BACK | {"max_iter": 2.5}}, "early_terminate.max_iter: .* got 2.5"),
+        (
+            {"early_terminate": BACK},
+            "early_terminate.max_iter: .* got 3 for .* raise max_iter",
+        ),
+        (
+            {"early_terminate": STOP | {"strict": False}},
+            "early_terminate.strict: expected true, or",
+        ),
+        ({"early_terminate": STOP | {"steps": 2}}, "early_terminate: steps: unknown key"),
         ({"run": {"optim": {"epoch": 3}}}, "run: optim.epoch: unknown key; did you mean epochs?"),
         ({"run": {"method": {"name": "magic"}}}, "run: method.name: one of"),
         ({"run": {"method": 3}}, "run: method: expected a section"),
@@ -148,3 +169,62 @@ def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path, text: str, message: 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.yaml: cannot be read: No such file"):
         load_space(tmp_path / "none.yaml")
+
+
+def test_a_sweep_of_wandb_is_read_whole(tmp_path: Path) -> None:
+    """Every key that W&B documents, and both forms of parameters."""
+    path = tmp_path / "my sweep.yaml"
+    path.write_text(EVERY_KEY, encoding="utf-8")
+    space = load_space(path)
+    assert space.name == "My sweep (lr)"
+    assert (space.metric, space.mode, space.target) == ("val/loss", "min", 0.4)
+    assert space.early_terminate == EarlyTerminate(3, 3.0, 9.0)
+    assert list(space.parameters) == ["method.label_smoothing", "optim.learning_rate"]
+    sweep = search_sweep(space, "search-001")
+    assert sweep.keys() == {"name", "description", "method", "metric", "parameters"}
+    assert sweep["metric"] == {"name": "val/loss", "goal": "minimize", "target": 0.4}
+    assert sweep["description"].startswith("Which rate?\n\nRay Tune chooses")
+    assert sweep["parameters"] == {
+        "method": {
+            "parameters": {"label_smoothing": {"values": [0.0, 0.1], "distribution": "categorical"}}
+        },
+        "optim": {
+            "parameters": {"learning_rate": {"min": 0.01, "max": 1, "distribution": "uniform"}}
+        },
+    }
+
+
+EVERY_KEY = """
+program: fer_ray.train
+command: ["${env}", python, -m, fer_ray.train, "${args_no_hyphens}"]
+entity: team
+project: faces
+name: My sweep (lr)
+description: Which rate?
+method: bayes
+metric: {name: val/loss, target: 0.4}
+run_cap: 3
+early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3, strict: true}
+run: {method: cross_entropy}
+parameters:
+  method: {parameters: {label_smoothing: {values: [0.0, 0.1]}}}
+  optim.learning_rate: {min: 0.01, max: 1}
+"""
+
+
+def test_an_agent_gets_a_command_and_the_first_rung(tmp_path: Path) -> None:
+    raw = {"method": "random", "early_terminate": {"type": "hyperband"}, "reference": None}
+    space = space_of(**raw)
+    sweep = agent_sweep(space, "spaces/my space.yaml")
+    assert sweep["program"] == "fer_ray.train"
+    assert sweep["command"][:6] == [
+        "${env}",
+        "python",
+        "-m",
+        "fer_ray.train",
+        "--config",
+        "spaces/my space.yaml",
+    ]
+    assert space.early_terminate is not None
+    assert sweep["early_terminate"]["min_iter"] == space.early_terminate.min_iter
+    assert not {"run", "reference"} & sweep.keys()

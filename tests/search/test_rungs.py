@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.rungs import longest_warmup
-from fer_ray.search.sweep import EarlyTerminate
 from tests.search.spaces import space_of
 
 pytestmark = pytest.mark.lowest

@@ -9,9 +9,9 @@ import optuna
 import pytest
 import yaml
 
+from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.reading import load_space
 from fer_ray.search.space import SearchSpace, trial_params
-from fer_ray.search.sweep import EarlyTerminate
 from tests.paths import SPACES
 from tests.search.spaces import CONDITIONAL, FEAR, same, space_of
 

@@ -116,6 +116,7 @@ def test_a_row_has_all_metrics() -> None:
         assert not any(key.startswith("split/") for key in row)
     for row in rows[2:]:
         counts = row["split/histogram"]["counts"]
+        assert np.shape(row["split/clean_prob"]["counts"]) == np.shape(counts)
         assert [sum(part) for part in counts] == [96, 96]
         assert len(row["split/histogram"]["edges"]) == len(counts[0]) + 1
         assert {key: np.shape(part) for key, part in row["split/mixture"].items()} == {

@@ -213,12 +213,17 @@ def test_a_summary_has_three_points_by_the_mean_of_validation(tmp_path: Path) ->
         "balanced": reweighted(prob, torch.full((4,), 0.25).double(), mean),
     }
     for name, answer in points.items():
-        metrics, _ = prediction_metrics(answer, test.label, CLASS_NAMES)
+        metrics, confusion = prediction_metrics(answer, test.label, CLASS_NAMES)
         found = summary["test"]["points"][name]
         assert found["accuracy"] == metrics["accuracy"]
         assert found["macro_recall"] == metrics["macro_recall"]
         assert found["recall"]["fear"] == metrics["recall/fear"]
         assert found["recall"]["happiness"] is None
+        assert found["confusion_matrix"] == confusion.tolist()
+    with np.load(tmp_path / "run" / "test.npz") as kept:
+        assert torch.equal(torch.from_numpy(kept["prob"]), prob)
+        assert kept["label"].tolist() == data.test.label.tolist()
+        assert kept["row"].tolist() == data.test.row.tolist()
     assert summary["test"]["accuracy"] == summary["test"]["points"]["natural"]["accuracy"]
     assert summary["select"] == "last"
     used = summary["prediction"]

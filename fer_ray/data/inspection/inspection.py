@@ -182,12 +182,3 @@ def share_text(share: float) -> str:
     ('31.5%', '-')
     """
     return f"{share:.1%}" if math.isfinite(share) else "-"
-
-
-def printable(text: str) -> str:
-    r"""Text from a file or its name, without what would confuse a terminal or a page.
-
-    >>> printable("a\x1b[2Jb.jpg")
-    'a�[2Jb.jpg'
-    """
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -10,12 +10,12 @@ from fer_ray.data.inspection.inspection import (
     Inspection,
     copy_facts,
     counted,
-    printable,
     share_text,
 )
 from fer_ray.data.inspection.sheet import contact_sheet, disagreeing_figures, pair_cards
 from fer_ray.data.packs.pack import Pack
 from fer_ray.data.records import SUBSETS
+from fer_ray.record.html import page_environment
 
 
 def write_page(inspection: Inspection, pack: Pack, path: Path) -> None:
@@ -38,20 +38,7 @@ def write_page(inspection: Inspection, pack: Pack, path: Path) -> None:
 
 def _render(inspection: Inspection, pack: Pack) -> str:
     """Fill the template, which escapes all text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def shown(value: Any) -> Any:
-        """All text of a data set, but not what the template itself has made."""
-        is_text = isinstance(value, str) and not isinstance(value, Markup)
-        return printable(value) if is_text else value
-
-    environment = Environment(
-        loader=PackageLoader("fer_ray.data", "inspection"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-    )
+    environment = page_environment("fer_ray.data", "inspection")
     environment.filters |= {
         "thousands": lambda num: f"{num:,}",
         "width": lambda share: f"{100 * min(1.0, max(0.0, share)) if share == share else 0.0:.1f}",

@@ -23,17 +23,18 @@ Figure = dict[str, str]
 """An image of the page: `source`, `path`, `label`; `truth` and `subset` where they are shown."""
 
 
-def data_uri(image: np.ndarray) -> str:
-    """An image within a page: PNG up to 48 pixels, else JPEG of at most 96.
+def data_uri(image: np.ndarray, largest: int = _LARGEST) -> str:
+    """An image within a page: PNG up to 48 pixels, else JPEG.
 
     Args:
         image: uint8 [channel, height, width], grey or RGB.
+        largest: Height and width that larger images are scaled down to.
     """
     is_grey = len(image) == 1 or ((image[0] == image[1]).all() and (image[0] == image[2]).all())
     picture = Image.fromarray(
         image[0] if is_grey else np.ascontiguousarray(image.transpose(1, 2, 0))
     )
-    picture.thumbnail((_LARGEST, _LARGEST))
+    picture.thumbnail((largest, largest))
     file, kind = BytesIO(), "png" if max(picture.size) <= _LOSSLESS else "jpeg"
     options = {"optimize": True} if kind == "png" else {"quality": _QUALITY}
     picture.save(file, format=kind, **options)

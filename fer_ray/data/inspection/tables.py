@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fer_ray.core.noise_model import NoiseModel
-from fer_ray.data.inspection.inspection import Inspection, Pair, copy_facts, printable, share_text
+from fer_ray.data.inspection.inspection import Inspection, Pair, copy_facts, share_text
 from fer_ray.data.records import SUBSETS, TRAIN
-from fer_ray.record.text import abbreviate
+from fer_ray.record.text import abbreviate, printable
 
 _BAR, _PATH, _NUM_SHOWN = 16, 26, 5
 

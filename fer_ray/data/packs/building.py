@@ -122,7 +122,7 @@ class Building:
         rows = order[usable]
         images = self._usable_images(usable)
         subset = records.subset[rows].astype(np.int64)
-        row = np.arange(len(order)) if records.row is None else records.row
+        row = records.row_numbers
         group, near = records.group, records.near_train
         optional = {} if records.verified is None else {VERIFIED: records.verified[rows]}
         write_columns(

@@ -7,7 +7,7 @@ official validation set, which everybody reports on, is the test set.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +21,12 @@ from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.tables import csv_rows, whole_number
 from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 
-KEYS: tuple[str, ...] = ("classes",)
+KEYS: tuple[str, ...] = ("classes", "labels")
 
 _NO_EXPRESSION = {8: "none", 9: "uncertain", 10: "no face"}
 _IDS = AFFECTNET | _NO_EXPRESSION
-_LISTS = {"training.csv": TRAIN, "validation.csv": TEST}
+TRAINING = "training.csv"
+_LISTS = {TRAINING: TRAIN, "validation.csv": TEST}
 _SETS = {"train_set": TRAIN, "val_set": TEST}
 _LIST_FOLDERS = (
     "Manually_Annotated_file_lists",
@@ -56,6 +57,8 @@ class _Image(NamedTuple):
 def list_affectnet(source: Source) -> Records:
     """List AffectNet with its eight expressions, or seven without contempt (`classes=7`).
 
+    `labels=FILE` is a corrected `training.csv`.
+
     Images without an expression (none, uncertain, no face) are left out and counted.
 
     Raises:
@@ -63,7 +66,7 @@ def list_affectnet(source: Source) -> Records:
     """
     num_classes = int(source.choice("classes", ("8", "7"), "8"))
     names = {number: name for number, name in AFFECTNET.items() if number < num_classes}
-    images, has_boxes, sources = _found(source.path)
+    images, has_boxes, sources = _found(source.path, source.file("labels"))
     row = np.flatnonzero([image.native in names for image in images])
     kept = [images[i] for i in row]
     left_out = Counter(_IDS[image.native] for image in images if image.native not in names)
@@ -90,16 +93,30 @@ def list_affectnet(source: Source) -> Records:
     return records
 
 
-def _found(path: Path) -> tuple[list[_Image], bool, tuple[str, ...]]:
+def _found(path: Path, training: Path | None = None) -> tuple[list[_Image], bool, tuple[str, ...]]:
     """All images that are listed, whether they come with face boxes, and what was read.
 
+    Args:
+        path: The release's folder.
+        training: A list that is read in place of `training.csv`.
+
     Raises:
-        DataError: If neither layout is there.
+        DataError: If neither layout is there, or a list is given for the layout without lists.
     """
-    for folder in _LIST_FOLDERS:
-        if all((path / folder / name).is_file() for name in _LISTS):
-            lists = tuple(str((path / folder / name).absolute()) for name in _LISTS)
-            return list(_of_lists(path, path / folder)), True, lists
+    folder = list_folder_of(path)
+    if folder is not None:
+        lists = {name: folder / name for name in _LISTS}
+        if training is not None:
+            lists[TRAINING] = training
+        read = tuple(str(place.absolute()) for place in lists.values())
+        return list(_of_lists(path, lists)), True, read
+    if training is not None:
+        raise DataError.at(
+            f"affectnet: labels={training}",
+            expected=f"a release with {' and '.join(_LISTS)}",
+            got="one without",
+            remedy="Take labels= out.",
+        )
     if all((path / name / "annotations").is_dir() for name in _SETS):
         images = list(_of_annotations(path))
         folders = [path / name / "annotations" for name in _SETS]
@@ -114,8 +131,14 @@ def _found(path: Path) -> tuple[list[_Image], bool, tuple[str, ...]]:
     )
 
 
-def _of_lists(root: Path, folder: Path) -> Iterator[_Image]:
-    """The release of 2017.
+def list_folder_of(path: Path) -> Path | None:
+    """The folder of a release's two lists; `None` if it has none."""
+    folders = (path / folder for folder in _LIST_FOLDERS)
+    return next((x for x in folders if all((x / name).is_file() for name in _LISTS)), None)
+
+
+def _of_lists(root: Path, lists: Mapping[str, Path]) -> Iterator[_Image]:
+    """The release of 2017; `lists` are its two lists by name.
 
     Raises:
         DataError: If a row has an unknown expression, or boxes that are no numbers; with the line.
@@ -123,8 +146,8 @@ def _of_lists(root: Path, folder: Path) -> Iterator[_Image]:
     places = (name for name in _IMAGE_FOLDERS if (root / name).is_dir())
     below = f"{next(places, _IMAGE_FOLDERS[0])}/"
     for name, subset in _LISTS.items():
-        for line, row in csv_rows(folder / name, _COLUMNS):
-            place = f"{folder / name}:{line}"
+        for line, row in csv_rows(lists[name], _COLUMNS):
+            place = f"{lists[name]}:{line}"
             native = whole_number(place, "expression", row["expression"], _IDS)
             box = _box(place, row) if native in AFFECTNET else _WHOLE
             path = below + row["subDirectory_filePath"].replace("\\", "/")

@@ -11,7 +11,7 @@ from fer_ray.data.readers.folder import TEST_FRACTION
 from fer_ray.data.readers.tables import table_lines, whole_number
 from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
 
-KEYS: tuple[str, ...] = ("min_confidence",)
+KEYS: tuple[str, ...] = ("min_confidence", "labels")
 
 _COLUMNS = (
     "image_name",
@@ -30,12 +30,13 @@ def list_expw(source: Source) -> Records:
 
     There is no official split: a fifth of the photographs, by a hash of their name, are the test
     set, so that the faces of a photograph stay together and the split is the same everywhere.
-    `min_confidence=` leaves out boxes that the detector was less sure of.
+    `min_confidence=` leaves out boxes that the detector was less sure of; `labels=` is a corrected
+    list.
 
     Raises:
         DataError: If the list or the images are not there, or a line is not as it should be.
     """
-    table = _existing(source.path, ("label/label.lst", "label.lst"), "the list")
+    table = label_list(source)
     folder = _existing(source.path, ("image/origin", "image"), "the images")
     lowest = _confidence(source)
     names, lines, boxes, natives, sure = [], [], [], [], []
@@ -81,6 +82,18 @@ def list_expw(source: Source) -> Records:
     )
     require_images(records)
     return records
+
+
+def label_list(source: Source) -> Path:
+    """The list of faces: a corrected one, or ExpW's own.
+
+    Raises:
+        DataError: If there is none.
+    """
+    corrected = source.file("labels")
+    if corrected is not None:
+        return corrected
+    return _existing(source.path, ("label/label.lst", "label.lst"), "the list")
 
 
 def _existing(root: Path, places: tuple[str, ...], what: str) -> Path:

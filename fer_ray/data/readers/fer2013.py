@@ -87,7 +87,7 @@ def list_fer2013(source: Source) -> Records:
         records = list_ferplus_folders(source, subsets, rule)
         require_images(records)
         return records
-    table, images = _found(source.path)
+    table, images = found(source.path)
     if table is not None:
         records = _list_table(source, table, subsets, ferplus, rule)
     elif ferplus is None:
@@ -103,7 +103,7 @@ def list_fer2013(source: Source) -> Records:
     return records
 
 
-def _found(path: Path) -> tuple[Path | None, Path]:
+def found(path: Path) -> tuple[Path | None, Path]:
     """The csv if there is one, and the folder that holds it or the image folders.
 
     Raises:

@@ -3,6 +3,7 @@
 Two layouts are understood: the release (`EmoLabel/list_patition_label.txt` beside `Image/`), and
 the copy on Kaggle (`DATASET/{train,test}/{1..7}/`, with or without `train_labels.csv`). A published
 list of wrong training labels (`noise=FILE`) becomes the label; the official one is then the truth.
+A corrected list (`labels=FILE`) becomes the label as well; nothing is said of the truth.
 """
 
 import os
@@ -26,7 +27,7 @@ from fer_ray.data.readers.raf_db_lists import (
 from fer_ray.data.readers.tables import csv_rows, table_lines, whole_number
 from fer_ray.data.records import TRAIN, Records, Source, canonical_labels, require_images
 
-KEYS: tuple[str, ...] = ("noise",)
+KEYS: tuple[str, ...] = ("noise", "labels")
 
 _LIST = "EmoLabel/list_patition_label.txt"
 
@@ -56,6 +57,11 @@ def list_raf_db(source: Source) -> Records:
         wrong = int((given != truth)[is_train].sum())
         sources += (noise,)
         notes += (f"{wrong} of {int(is_train.sum())} training labels are wrong by {noise.name}",)
+    corrected = source.file("labels")
+    if corrected is not None:
+        given = noisy_labels(corrected, images)
+        sources += (corrected,)
+        notes += (f"training labels are those of {corrected.name}",)
     label, class_names = canonical_labels(given, RAF_DB)
     records = Records(
         name=f"{source.scheme}:{source.path.name}",
@@ -71,6 +77,17 @@ def list_raf_db(source: Source) -> Records:
     )
     require_images(records)
     return records
+
+
+def label_list(path: Path) -> Path:
+    """The official list, or where it would lie among folders of images.
+
+    Raises:
+        DataError: See `list_raf_db`.
+    """
+    root = _found(path).root
+    listed = root / _LIST
+    return listed if listed.is_file() else root / PurePosixPath(_LIST).name
 
 
 def _found(path: Path) -> _Found:

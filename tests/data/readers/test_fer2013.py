@@ -403,7 +403,7 @@ def test_votes_do_not_join_image_folders(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_neither_csv_nor_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected fer2013\.csv, icml_face_data\.csv.*none of them"):
+    with pytest.raises(DataError, match=r"fer2013\.csv, icml_face_data\.csv.*none of them"):
         list_records(f"fer2013:{tmp_path}")
 
 

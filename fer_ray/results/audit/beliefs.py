@@ -1,0 +1,303 @@
+"""What a finished run says of the label of every image that was not tested on.
+
+Probabilities come from what the run has kept of its training images (`split.npz`); where it has
+kept too little, its networks are asked again. Every image says which (`source`).
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fer_ray.config import RunConfig
+from fer_ray.core.losses import sharpen
+from fer_ray.core.noise_model import NoiseModel
+from fer_ray.data import FaceData, Faces, Verified
+from fer_ray.data.faces import NOT_VERIFIED, UNLABELED
+from fer_ray.methods.peer_posterior import PeerPosterior
+from fer_ray.results.run_files import RunFolderError
+from fer_ray.results.run_folder import FinishedRun
+from fer_ray.training.finish import SPLIT, evaluation_device
+from fer_ray.training.learner import Images, Learner, mean_prediction, resolve_compute
+
+POSTERIOR, METHOD, LEARNT, UNSEEN = "posterior", "clean_prob", "learnt", "unseen"
+SOURCES: Mapping[str, str] = {
+    POSTERIOR: "the posteriors by which the run taught its networks: what each of them said of an "
+    "image while it learned from it, given how labels are wrong; a mean over epochs",
+    METHOD: "clean probabilities by which the method divided the images the last time; suggestions "
+    "are what the tested networks say, which have learned from these images",
+    LEARNT: "what the tested networks say, which have LEARNED these very labels: an error that is "
+    "learnt by heart looks right. Another method (peer_posterior) finds more of them",
+    UNSEEN: "what the tested networks say of validation images, which they have not learned from",
+}
+"""Where probabilities come from, by the word in the column `source`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beliefs:
+    """What a run says of labels; row i of every array is an image, training before validation.
+
+    Attributes:
+        class_names: Names of the classes, in label order.
+        row: int64 [sample]; the image's row in its source.
+        is_train: bool [sample]; false for validation images.
+        given: int64 [sample]; label as given, `UNLABELED` where none was.
+        verified: int64 [sample]; what a person says (`Verified.label`).
+        is_random: bool [sample]; whether a person has looked at an image that was drawn at random.
+        right: float64 [network, sample]; probability of the given label; NaN without one.
+        posterior: float64 [sample, class]; of the true class, mean over the networks.
+        agreement: float64 [sample]; overlap of the networks' posteriors in [0, 1]; NaN if there is
+            one network.
+        kept: float64 [sample]; epochs that began with the label kept, mean over the networks; NaN
+            if the method does not divide, and for validation images.
+        num_splits: How many times the method has divided the images.
+        source: A key of `SOURCES` for every image.
+    """
+
+    class_names: tuple[str, ...]
+    row: np.ndarray
+    is_train: np.ndarray
+    given: np.ndarray
+    verified: np.ndarray
+    is_random: np.ndarray
+    right: np.ndarray
+    posterior: np.ndarray
+    agreement: np.ndarray
+    kept: np.ndarray
+    num_splits: int
+    source: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def prob_given_right(self) -> np.ndarray:
+        """float64 [sample]; mean over the networks; 0 or 1 where a person has told the class."""
+        told = (self.verified == self.given).astype(np.float64)
+        right = np.where(self.verified >= 0, told, self.right.mean(axis=0))
+        return np.where(self.given == UNLABELED, np.nan, right)
+
+    @property
+    def suggested(self) -> np.ndarray:
+        """int64 [sample]; the most probable class, or what a person has told."""
+        best: np.ndarray = self.posterior.argmax(axis=1)
+        return np.where(self.verified >= 0, self.verified, best)
+
+    @property
+    def prob_suggested(self) -> np.ndarray:
+        """float64 [sample]; probability of `suggested`."""
+        best: np.ndarray = self.posterior.max(axis=1)
+        return np.where(self.verified >= 0, 1.0, best)
+
+    @property
+    def is_open(self) -> np.ndarray:
+        """For every image (bool): whether it has a label at which nobody has looked again."""
+        is_open: np.ndarray = (self.given != UNLABELED) & (self.verified == NOT_VERIFIED)
+        return is_open
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """int64 [open]; open images, the likeliest error first."""
+        rows = np.flatnonzero(self.is_open)
+        own = self.posterior[rows, self.given[rows]]
+        return rows[np.lexsort((rows, own, self.prob_given_right[rows]))]
+
+
+def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
+    """Read what a run says of its training and validation images.
+
+    Args:
+        run: The run.
+        data: Its data set.
+
+    Raises:
+        RunFolderError: If the data set is not as the run has seen it, or files of the run are
+            missing or damaged.
+        StorageError: If the folder cannot be read.
+    """
+    split = read_split(run, data)
+    learners = _learners(run, data)
+    train = _of_train(run.config, data, split, learners)
+    noise, temperature = _noise(run.config, split)
+    said = _predicted(learners, data.val, run.config)
+    told = posterior_of(said, data.val, noise, temperature)
+    val = _part(data.class_names, data.val, data.verified_val, told)
+    val = replace(val, source=(UNSEEN,) * len(val), is_train=np.zeros(len(val), dtype=bool))
+    return _joined(train, val)
+
+
+def read_split(run: FinishedRun, data: FaceData) -> dict[str, np.ndarray]:
+    """Read `split.npz` of a run, and check that it is of these images.
+
+    Raises:
+        RunFolderError: If it is missing, damaged, or of other images.
+    """
+    place = run.folder / SPLIT
+    try:
+        with np.load(io.BytesIO(run.folder.read_bytes(SPLIT)), allow_pickle=False) as file:
+            split = {key: np.asarray(file[key]) for key in file.files}
+        num = len(split["row"])
+        classes = tuple(split["class_names"].tolist())
+    except Exception as error:  # a damaged archive raises whatever its bytes lead to
+        raise RunFolderError.at(
+            place,
+            expected="what the run knows of its training images",
+            got=f"{type(error).__name__}: {error}"[:200],
+            remedy="Copy the run's folder anew, or train it again.",
+        ) from None
+    if classes != data.class_names or not np.array_equal(split["row"], data.train.row):
+        raise RunFolderError.at(
+            place,
+            expected=f"the {len(data.train):,} training images of {data.name} as they are now",
+            got=f"{num:,} images of {', '.join(classes)}, in another order or of another data set",
+            remedy="The data set has changed since, or data.seed or data.val_fraction have: train "
+            "again, or name the data set that the run learned from with --data.",
+        )
+    return split
+
+
+def posterior_of(
+    prob: Float[np.ndarray, "network sample class"],
+    faces: Faces,
+    noise: NoiseModel | None,
+    temperature: float = 1.0,
+) -> Float[np.ndarray, "network sample class"]:
+    """Posterior of the true class by every network; predictions as they are without a noise matrix.
+
+    Images without a label have the prediction.
+
+    Args:
+        prob: Predictions.
+        faces: The images with their labels.
+        noise: How labels are wrong.
+        temperature: By which the method sharpens predictions before they meet the noise.
+    """
+    if noise is None:
+        return prob
+    sharp = torch.stack([sharpen(torch.from_numpy(own), temperature) for own in prob])
+    label = torch.from_numpy(np.asarray(faces.label)).clamp_min(0)
+    told = noise.posterior(sharp, label.expand(len(prob), -1)).numpy()
+    return np.where((faces.label == UNLABELED)[:, None], prob, told)
+
+
+def _of_train(
+    config: RunConfig,
+    data: FaceData,
+    split: Mapping[str, np.ndarray],
+    learners: list[Learner],
+) -> Beliefs:
+    faces = _as_given(data)
+    if "posterior" in split:
+        prob, source = split["posterior"].astype(np.float64), POSTERIOR
+        prob /= prob.sum(axis=2, keepdims=True)
+    else:
+        prob, source = _predicted(learners, faces, config), LEARNT
+    part = _part(data.class_names, faces, data.verified, prob)
+    clean = split["clean_prob"].astype(np.float64)
+    if source == LEARNT and np.isfinite(clean).all():
+        is_open = faces.label != UNLABELED
+        part, source = replace(part, right=np.where(is_open, clean, np.nan)), METHOD
+    if "kept_splits" in split:
+        part = replace(
+            part,
+            kept=split["kept_splits"].mean(axis=0).astype(np.float64),
+            num_splits=int(split["num_splits"]),
+        )
+    return replace(part, source=(source,) * len(part))
+
+
+def _part(
+    class_names: tuple[str, ...],
+    faces: Faces,
+    verified: Verified | None,
+    posterior: Float[np.ndarray, "network sample class"],
+) -> Beliefs:
+    """The images of one subset; what is said of splits and sources is not known here."""
+    num = len(faces)
+    own = np.take_along_axis(posterior, faces.label.clip(0)[None, :, None], axis=2)[..., 0]
+    several = len(posterior) > 1
+    overlap = posterior.min(axis=0).sum(axis=1) if several else np.full(num, np.nan)
+    return Beliefs(
+        class_names=class_names,
+        row=np.asarray(faces.row),
+        is_train=np.ones(num, dtype=bool),
+        given=np.asarray(faces.label),
+        verified=np.full(num, NOT_VERIFIED) if verified is None else verified.label,
+        is_random=np.zeros(num, dtype=bool)
+        if verified is None
+        else verified.is_seen & verified.is_random,
+        right=np.where(faces.label == UNLABELED, np.nan, own),
+        posterior=posterior.mean(axis=0),
+        agreement=overlap.clip(0, 1),
+        kept=np.full(num, np.nan),
+        num_splits=0,
+        source=("",) * num,
+    )
+
+
+def _joined(first: Beliefs, second: Beliefs) -> Beliefs:
+    keys = ("row", "is_train", "given", "verified", "is_random", "posterior", "agreement")
+    arrays: dict[str, Any] = {
+        key: np.concatenate([getattr(first, key), getattr(second, key)]) for key in (*keys, "kept")
+    }
+    return replace(
+        first,
+        **arrays,
+        right=np.concatenate([first.right, second.right], axis=1),
+        source=first.source + second.source,
+    )
+
+
+def _as_given(data: FaceData) -> Faces:
+    """The training images with their labels as given, whatever is verified."""
+    label = data.train.label if data.verified is None else data.verified.given
+    return replace(data.train, label=np.asarray(label))
+
+
+def _noise(config: RunConfig, split: Mapping[str, np.ndarray]) -> tuple[NoiseModel | None, float]:
+    """The noise that the method ended with, if it went by one, and the temperature before it."""
+    method = config.method
+    if not isinstance(method, PeerPosterior) or "transition" not in split or method.noise == "none":
+        return None, 1.0
+    transition, prior = (torch.from_numpy(split[key]).double() for key in ("transition", "prior"))
+    return NoiseModel(transition=transition, prior=prior), method.temperature
+
+
+def _learners(run: FinishedRun, data: FaceData) -> list[Learner]:
+    """The tested networks, ready to predict.
+
+    Raises:
+        RunFolderError: If they are missing, or take images of another kind.
+    """
+    if (data.num_channels, data.image_size) != (run.num_channels, run.image_size):
+        raise RunFolderError.at(
+            run.folder,
+            expected=f"images of {run.image_size} pixels and {run.num_channels} channels",
+            got=f"{data.image_size} and {data.num_channels} in {data.name}",
+            remedy="Name the data set that the run learned from.",
+        )
+    device = evaluation_device()
+    bf16, channels_last = resolve_compute(run.config.compute, device)
+    return [
+        Learner(network.to(device), bf16=bf16, channels_last=channels_last, trained=False)
+        for network in run.networks()
+    ]
+
+
+def _predicted(
+    learners: list[Learner], faces: Faces, config: RunConfig
+) -> Float[np.ndarray, "network sample class"]:
+    """What every network says of every image."""
+    images = Images(faces, learners[0].device)
+    parts: list[Tensor] = []
+    for rows in images.shards(config.compute.eval_batch_size):
+        packed = images.take(rows)
+        one = [mean_prediction([x], packed, flip_average=config.flip_average) for x in learners]
+        parts.append(torch.stack(one).cpu())
+    said: np.ndarray = torch.cat(parts, dim=1).double().numpy()
+    return said
