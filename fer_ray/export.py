@@ -1,8 +1,6 @@
 """Write a finished run as one file: `python -m fer_ray.export RUN --to onnx`."""
 
 import argparse
-import atexit
-import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -60,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
-    atexit.unregister(gc.freeze)  # a library of torch.export would report what it keeps as leaks
     check_packages(args.to)
     prior, run = parse_prior(args.prior), open_run(args.run)
     text = model_card(run, prior)

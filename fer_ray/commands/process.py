@@ -3,6 +3,7 @@
 import atexit
 import gc
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
@@ -36,8 +37,7 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
         del number, frame
         signal.raise_signal(signal.SIGINT)
 
-    # Saves half a second, because the interpreter collects garbage in all modules at its end.
-    atexit.register(gc.freeze)
+    atexit.register(_leave_garbage)
     with suppress(ValueError):  # outside of the main thread, as in tests
         signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -51,3 +51,12 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     except KeyboardInterrupt:
         error_paragraph("interrupted")
         return EXIT_INTERRUPTED
+
+
+def _leave_garbage() -> None:
+    """Save half a second, because the interpreter collects garbage in all modules at its end.
+
+    Triton, which torch brings in to compile and export, would report what is left as leaks.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
