@@ -1,5 +1,6 @@
 """YAML as users write it: files and values, with errors that name the place."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import yaml
 
 from fer_ray.core.errors import ConfigError
+
+_OCTAL = re.compile(r"[-+]?0[0-9_]+")
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -21,7 +25,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}. Check the path.") from None
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)
+        content = yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -40,13 +44,26 @@ def parse_yaml_value(text: str, place: str) -> Any:
         ConfigError: If it is not YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{place}: the value is not YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{place}: the value is not YAML: {_reason(error)}") from None
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML would let the last one win."""
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses what YAML 1.1 reads as something else than it looks like.
+
+    That is a key given twice, where the last one would win; 010, which would be 8; 1:30, which
+    would be 90; and 1e-3, which would be a word.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value; what is none, such as the date 2024-13-45, is an error with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise _error(str(error), node) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -55,11 +72,45 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 break  # the base class says so, with the place
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
+                raise _error(f"the key {key!r} is given twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number that is written as one; the base class reads it."""
+        if _OCTAL.fullmatch(node.value):
+            raise _error(f"{node.value} is read as an octal number; leave out the zeros", node)
+        if ":" in node.value:
+            raise _error(f"{node.value} is read in base 60; quote it, if it is text", node)
+        is_int = node.tag == "tag:yaml.org,2002:int"
+        value = self.construct_yaml_int(node) if is_int else self.construct_yaml_float(node)
+        assert isinstance(value, int | float)
+        return value
+
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        """Text, unless it is a number that YAML 1.1 does not know."""
+        if node.style is None and _EXPONENT.fullmatch(node.value):
+            mantissa, _, power = node.value.lower().partition("e")
+            mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
+            power = power if power[0] in "+-" else f"+{power}"
+            raise _error(
+                f"{node.value} is read as a word; write {mantissa}e{power}, or quote it, if it is "
+                "text",
+                node,
+            )
+        return str(self.construct_scalar(node))
+
+
+for _kind, _construct in (
+    ("int", _StrictLoader.construct_number),
+    ("float", _StrictLoader.construct_number),
+    ("str", _StrictLoader.construct_text),
+):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct)
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fer_ray.core.errors import ConfigError
-from fer_ray.core.yaml_input import load_yaml
+from fer_ray.core.yaml_input import load_yaml, parse_yaml_value
 
 pytestmark = pytest.mark.lowest
 
@@ -27,6 +27,14 @@ def test_a_yaml_file_is_read(tmp_path: Path) -> None:
         (b"optim: [1\n", r"line 2, column 1: not valid YAML"),
         (b"? [a]\n: 1\n", r"line 1, column 3: not valid YAML: found unhashable key"),
         (b"seed: \x07\n", r"not valid YAML"),
+        (b"a: 1\nseed: 010\n", r"line 2, column 7: .*010 is read as an octal number"),
+        (b"a: 1:30\n", r"line 1, column 4: .*1:30 is read in base 60; quote it"),
+        (b"a: [1e-3]\n", r"line 1, column 5: .*1e-3 is read as a word; write 1\.0e-3"),
+        (b"a: -2.5E4\n", r"-2\.5E4 is read as a word; write -2\.5e\+4"),
+        (b"a: 1\nb: 2024-13-45\n", r"line 2, column 4: .*month must be in 1"),
+        (b"a: !!int abc\n", r"line 1, column 4: .*invalid literal"),
+        (b"a: " + 5000 * b"1", r"line 1, column 4: .*4300 digits"),
+        (b"a: " + 2000 * b"[", r"nested too deeply|line 1"),
         (b"", r"expected a mapping of keys, got NoneType"),
         (b"- 1\n", r"expected a mapping of keys, got list"),
         (b"seed: \xff\n", r"cannot be read: not UTF-8 text\. Check the path"),
@@ -39,6 +47,21 @@ def test_a_bad_yaml_file_is_named_with_the_place(
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"^{path}.*{message}"):
         load_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("-5", -5), ("0.10", 0.1), ("1.0e-3", 0.001), ("'1e-3'", "1e-3"), ("'010'", "010")],
+)
+def test_numbers_that_are_what_they_look_like_are_read(text: str, value: object) -> None:
+    found = parse_yaml_value(text, "--set x")
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_value_that_is_read_as_another_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^--set seed: .*010 is read as an octal number"):
+        parse_yaml_value("010", "--set seed")
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
