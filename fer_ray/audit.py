@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fer_ray.commands.arguments import absolute_spec, with_absolute_data
+from fer_ray.commands.arguments import absolute_spec, at_least, with_absolute_paths
 from fer_ray.commands.process import command
 from fer_ray.commands.tables import print_notes
 from fer_ray.config import DataConfig
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "data set)",
     )
     parser.add_argument(
-        "--review", type=int, metavar="N", help="write a page to review N images on, too"
+        "--review", type=at_least(1), metavar="N", help="write a page to review N images on, too"
     )
     parser.add_argument(
         "--sample",
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         "likeliest errors; or half of both (default)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)"
+        "--seed", type=at_least(0), default=0, metavar="N", help="of what is drawn (default: 0)"
     )
     parser.add_argument(
         "--apply",
@@ -142,7 +142,7 @@ def _open(place: str, spec: str | None) -> FinishedRun:
     config = run.config
     if spec is not None:
         config = replace(config, data=replace(config.data, spec=absolute_spec(spec)))
-    return replace(run, config=with_absolute_data(config))
+    return replace(run, config=with_absolute_paths(config))
 
 
 def _prepared(data: DataConfig) -> Pack:

@@ -17,7 +17,7 @@ from fer_ray.commands.arguments import (
     read_run,
     run_overrides,
     run_parser,
-    with_absolute_data,
+    with_absolute_paths,
 )
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
@@ -153,7 +153,7 @@ def _read_run(args: argparse.Namespace) -> RunConfig:
         stored = Folder(args.storage) / args.name
         if stored.exists("config.yaml"):
             base: dict[str, Any] = yaml.safe_load(stored.read_text("config.yaml"))
-            return with_absolute_data(
+            return with_absolute_paths(
                 RunConfig.from_dict(with_overrides(base, run_overrides(args)))
             )
     return read_run(args)

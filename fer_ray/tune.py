@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_ray.commands.arguments import absolute_data, run_overrides, run_parser
+from fer_ray.commands.arguments import run_overrides, run_parser, with_absolute_paths
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import InterruptedRunError, command
@@ -45,7 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--space", type=Path, required=True, metavar="FILE", help="YAML file of the search space"
     )
     parser.add_argument(
-        "--trials", type=int, metavar="N", help="number of trials (default: run_cap, else 12)"
+        "--trials",
+        type=int,
+        metavar="N",
+        help="number of trials (default: run_cap, else 12)",
     )
     parser.add_argument(
         "--no-shared-warmup",
@@ -114,10 +117,14 @@ def _print_plan(plan: SearchPlan, output: Output) -> None:
 
 
 def _space(source: Mapping[str, Any], place: str, overrides: Mapping[str, Any]) -> SearchSpace:
-    """Read the space, and make the paths of its data absolute; see `absolute_data`."""
+    """Read the space, and make the paths of its data and weights absolute."""
     space = parse_space(source, place, overrides)
-    data = absolute_data(space.bases[space.default_method].data)
-    paths = {"data.spec": data.spec, "data.verified": data.verified}
+    base = with_absolute_paths(space.bases[space.default_method])
+    paths = {
+        "data.spec": base.data.spec,
+        "data.verified": base.data.verified,
+        "model.weights": base.model.weights,
+    }
     return space.fixed({key: x for key, x in paths.items() if key not in space.parameters})
 
 

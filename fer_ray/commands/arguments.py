@@ -5,7 +5,7 @@ import ast
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ def run_parser(program: str, description: str) -> argparse.ArgumentParser:
     """Make a parser for a command that trains one run or many."""
     parser = base_parser(program, description)
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="worker processes per run (workers.num_workers)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes per run (workers.num_workers)",
     )
     parser.add_argument(
         "--resume",
@@ -105,6 +108,34 @@ def _method_list() -> str:
         textwrap.fill(method.paper, 79, initial_indent=f"  {name:15}", subsequent_indent=indent)
         for name, method in METHODS.items()
     )
+
+
+def at_least(lowest: int) -> Callable[[str], int]:
+    """A type of arguments: whole numbers from `lowest`.
+
+    >>> at_least(1)("2")
+    2
+    """
+
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {lowest}, got {text!r}"
+            )
+        return value
+
+    return whole_number
+
+
+def some_path(text: str) -> Path:
+    """A type of arguments: a path that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty word")
+    return Path(text)
 
 
 def absolute_spec(spec: str) -> str:
@@ -214,8 +245,8 @@ def read_run(args: argparse.Namespace) -> RunConfig:
     """
     raw = load_yaml(args.config) if args.config else {}
     if "parameters" in raw:
-        return with_absolute_data(run_of_space(raw, str(args.config), run_overrides(args)))
-    return with_absolute_data(RunConfig.from_dict(with_overrides(raw, run_overrides(args))))
+        return with_absolute_paths(run_of_space(raw, str(args.config), run_overrides(args)))
+    return with_absolute_paths(RunConfig.from_dict(with_overrides(raw, run_overrides(args))))
 
 
 def run_of_space(raw: Mapping[str, Any], place: str, values: Mapping[str, Any]) -> RunConfig:
@@ -235,9 +266,15 @@ def run_of_space(raw: Mapping[str, Any], place: str, values: Mapping[str, Any]) 
     return space.run_config(own)
 
 
-def with_absolute_data(run: RunConfig) -> RunConfig:
-    """Return the run with absolute paths of its data; see `absolute_spec`."""
-    return replace(run, data=absolute_data(run.data))
+def with_absolute_paths(run: RunConfig) -> RunConfig:
+    """Return the run with absolute paths of its data (see `absolute_spec`) and of its weights."""
+    model = replace(run.model, weights=absolute_weights(run.model.weights))
+    return replace(run, data=absolute_data(run.data), model=model)
+
+
+def absolute_weights(weights: str | None) -> str | None:
+    """Return `model.weights` as an absolute path, if it is a file's."""
+    return weights if weights in (None, "torchvision") else _absolute(weights)
 
 
 def absolute_data(data: DataConfig) -> DataConfig:

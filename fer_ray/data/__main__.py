@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 
-from fer_ray.commands.arguments import absolute_spec
+from fer_ray.commands.arguments import absolute_spec, at_least, some_path
 from fer_ray.commands.process import command
 from fer_ray.commands.tables import print_notes
 from fer_ray.data.corruption import NOISES, corrupt
@@ -53,15 +53,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     one = commands.add_parser("prepare", parents=[images], help="decode once, into a pack")
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pack")
     one.add_argument(
-        "--threads", type=int, metavar="N", help="threads that decode (default: one per core)"
+        "--out", type=some_path, required=True, metavar="DIR", help="folder of the pack"
+    )
+    one.add_argument(
+        "--threads",
+        type=at_least(1),
+        metavar="N",
+        help="threads that decode (default: one per core)",
     )
     one.set_defaults(work=_prepare)
 
     two = commands.add_parser("inspect", parents=[images], help="print tables, write an HTML page")
     two.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (default: inspect-<name>.html here)"
+        "--out", type=some_path, metavar="FILE", help="the page (default: inspect-<name>.html here)"
     )
     two.add_argument(
         "--verified",
@@ -80,8 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="RATIO",
         help="training images of the largest class over the smallest",
     )
-    three.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
-    three.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pack")
+    three.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="of the draws (default: 0)"
+    )
+    three.add_argument(
+        "--out", type=some_path, required=True, metavar="DIR", help="folder of the pack"
+    )
     three.set_defaults(work=_corrupt)
     return parser
 

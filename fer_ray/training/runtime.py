@@ -17,7 +17,7 @@ from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.training.distributed import rank
 from fer_ray.training.loop import fit
 from fer_ray.training.operating_point import read_priors
-from fer_ray.training.state import new_state
+from fer_ray.training.state import new_networks, new_state
 from fer_ray.training.warmup import SharedWarmup
 
 Save = Callable[[Path], None]
@@ -140,8 +140,11 @@ def check_run(run: RunConfig, data: FaceData) -> None:
 
     Raises:
         ConfigError: If the method, the metric or the prior names a class that the data do not have,
-            or the metric or the prior needs verified labels and there are none.
+            or the metric or the prior needs verified labels and there are none, or the file of
+            weights cannot be used.
     """
+    if run.model.weights not in (None, "torchvision"):
+        new_networks(run, data, torch.device("cpu"))  # before any worker starts
     try:
         run.method.check_classes(data.class_names)
     except ValueError as error:

@@ -124,6 +124,24 @@ def test_inspect_shows_the_noise_that_verified_labels_show(
     assert main([*argv, str(tmp_path / "nowhere.csv")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["prepare", "synthetic", "--out", "p", "--threads", "-1"], "whole number of at least 1"),
+        (["corrupt", "synthetic", "--out", "p", "--seed", "-1"], "whole number of at least 0"),
+        (["prepare", "synthetic", "--out", ""], "expected a path, got an empty word"),
+        (["inspect", "synthetic", "--out", " "], "expected a path, got an empty word"),
+    ],
+)
+def test_options_are_checked_before_anything_is_read(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_corrupt_writes_a_variant(raw: Path, tmp_path: Path) -> None:
     options = ["--noise", "symmetric:0.5", "--imbalance", "4", "--seed", "3"]
     for name in ("one", "two"):

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from fer_ray.config import ModelConfig, RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.training.models import FaceNetwork, build_network
+from fer_ray.training.runtime import check_run
+from fer_ray.training.state import new_networks
+from tests.samples import faces, make_run
 
 pytestmark = pytest.mark.lowest
 
@@ -172,3 +175,13 @@ def test_unusable_weights_are_refused(tmp_path: Path) -> None:
         ConfigError, match=r"(?s)other\.pt does not fit FaceNetwork: .*size mismatch.*model\.name"
     ):
         build(ModelConfig(weights=str(other)))
+
+
+def test_weights_that_are_not_there_are_found_before_any_worker_starts(tmp_path: Path) -> None:
+    data, saved = faces(), tmp_path / "good.pt"
+    run = make_run("cross_entropy", model__weights=str(saved))
+    with pytest.raises(ConfigError, match=r"model\.weights: .*good\.pt cannot be read"):
+        check_run(run, data)
+    (network,) = new_networks(make_run("cross_entropy"), data, torch.device("cpu"))
+    torch.save(network.state_dict(), saved)
+    check_run(run, data)
