@@ -46,13 +46,13 @@ def test_all_configurations_make_valid_runs(path: Path) -> None:
 def test_the_thresholds_file_is_read_right() -> None:
     space = load_space(FILES[0].with_name("thresholds.yaml"))
     assert (space.search, space.metric, space.mode) == ("bayes", "val/macro_recall", "max")
-    assert (space.run_cap, space.early_terminate) == (12, EarlyTerminate(7, 3.0))
+    assert (space.run_cap, space.early_terminate) == (8, EarlyTerminate(9, 3.0))
     thresholds = [key for key in space.parameters if key.startswith("method.thresholds.")]
     assert len(thresholds) == 8
     assert space.reference is not None
-    assert (space.reference.method.label, space.reference.optim.epochs) == ("cross_entropy", 24)
+    assert (space.reference.method.label, space.reference.optim.epochs) == ("cross_entropy", 48)
     config = space.run_config({FEAR: 0.3})
-    assert (config.optim.epochs, config.optim.batch_size) == (12, 64)
+    assert (config.optim.epochs, config.optim.batch_size) == (24, 64)
     assert config.to_dict()["method"]["thresholds"] == {"default": 1.0, "fear": 0.3}
 
 
@@ -81,7 +81,7 @@ def test_a_space_converts_to_a_wandb_sweep() -> None:
     path = FILES[0].with_name("thresholds.yaml")
     sweep, raw = load_space(path).to_wandb_sweep(), yaml.safe_load(path.read_text("utf-8"))
     assert set(sweep) == {"method", "metric", "run_cap", "early_terminate", "parameters"}
-    assert sweep["parameters"][FEAR] == {"distribution": "uniform", "min": 0.3, "max": 1.0}
+    assert sweep["parameters"][FEAR] == {"distribution": "uniform", "min": 0.4, "max": 1.0}
     assert {key: sweep[key] for key in ("method", "metric")} == {
         key: raw[key] for key in ("method", "metric")
     }
