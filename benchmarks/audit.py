@@ -43,6 +43,7 @@ from benchmarks.audit_runs import Task
 from benchmarks.audit_worth import COUNTS, QUICK_COUNTS, first_tasks, later_tasks, worth_rows
 from benchmarks.noise_runs import PausedError
 from benchmarks.noise_sets import make_sets
+from benchmarks.options import parse_resumable, resumable_parser
 from benchmarks.plan import processes
 
 
@@ -61,22 +62,13 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line; with `--quick`, what is not given is small."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = resumable_parser(__doc__, "runs/audit")
     parser.add_argument("question", nargs="?", choices=("find", "worth"))
-    parser.add_argument("--images", type=Path, default=Path(), metavar="FOLDER")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="ways or strategies")
     parser.add_argument("--seeds", type=int, metavar="N")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
-    parser.add_argument("--work", default="runs/audit", metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="N")
-    parser.add_argument("--report", action="store_true", help="train nothing")
-    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
-    args = parser.parse_args()
+    args = parse_resumable(parser)
     args.questions = (args.question,) if args.question else ("find", "worth")
     args.seeds = args.seeds or (1 if args.quick else 2)
-    args.jobs = args.jobs or (1 if args.quick else 2)
     return args
 
 

@@ -57,6 +57,7 @@ from benchmarks.noise_runs import (
     with_epochs,
 )
 from benchmarks.noise_sets import NoiseSet, make_sets
+from benchmarks.options import parse_resumable, resumable_parser
 from benchmarks.plan import processes, write_json
 
 SETS = ("small", "full", "synthetic")
@@ -92,21 +93,12 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line; with `--quick`, what is not given is small."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = resumable_parser(__doc__, "runs/real_noise")
     parser.add_argument("set", nargs="?", choices=SETS, default="small")
-    parser.add_argument("--images", type=Path, default=Path(), metavar="FOLDER")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases of these names")
     parser.add_argument("--seeds", type=int, metavar="N")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
-    parser.add_argument("--work", default="runs/real_noise", metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="N")
-    parser.add_argument("--report", action="store_true", help="train nothing")
-    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
-    args = parser.parse_args()
+    args = parse_resumable(parser)
     args.seeds = args.seeds or (1 if args.quick else 3)
-    args.jobs = args.jobs or (1 if args.quick else 2)
     return args
 
 

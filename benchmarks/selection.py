@@ -43,6 +43,7 @@ from scipy.stats import spearmanr
 from benchmarks import points, report
 from benchmarks.noise_runs import Case, verified_model
 from benchmarks.noise_sets import NoiseSet, make_sets
+from benchmarks.options import parse_resumable, resumable_parser
 from benchmarks.plan import digest, processes
 from benchmarks.runs import predict_all, read_run
 from fer_ray.config import RunConfig, needs_noise
@@ -93,19 +94,10 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line; with `--quick`, what is not given is small."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, default=Path(), metavar="FOLDER")
+    parser = resumable_parser(__doc__, "runs/selection")
     parser.add_argument("--configs", type=int, metavar="N", help="of each method (default: 14)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 2)")
-    parser.add_argument("--work", default="runs/selection", metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="N")
-    parser.add_argument("--report", action="store_true", help="train nothing")
-    parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
-    args = parser.parse_args()
+    args = parse_resumable(parser)
     args.configs = args.configs or (1 if args.quick else 14)
-    args.jobs = args.jobs or (1 if args.quick else 2)
     args.epochs = (2,) if args.quick else (8, 12, 16)
     return args
 
