@@ -59,7 +59,9 @@ class PeerPosterior(SplitMethod):
         teacher: Whose predictions make the targets: those of the `peer`, or a network's `own`.
         noise: T of `verified` labels (estimated if there are none), always `estimated`, or `none`:
             the prediction itself is the posterior, whatever the given label.
-        temperature: Of the predictions before they meet T, in (0, 1]; 1 takes them as they are.
+        temperature: Of the predictions before they meet the T of verified labels, in (0, 1]; 1
+            takes them as they are. An estimated T is made of predictions, and meets them as they
+            are.
         thresholds: Clean probability in [0, 1] that a label of a class must exceed to be kept, by
             class name; `default` (1, so that nobody keeps the given label, unless given) covers the
             rest.
@@ -121,7 +123,8 @@ class PeerPosterior(SplitMethod):
         del epoch
         noise = self._noise_model(scores, previous)
         prob = scores.prob.flip(0) if self.teacher == "peer" else scores.prob
-        prob = torch.stack([sharpen(own, self.temperature) for own in prob])
+        if self.noise == "verified" and scores.noise is not None:
+            prob = torch.stack([sharpen(own, self.temperature) for own in prob])
         label = scores.label.expand(len(prob), -1)
         posterior = self._posterior(prob, label, scores, noise)
         given = _one_hot(label, prob.shape[2])

@@ -105,6 +105,17 @@ def test_without_verified_labels_the_noise_is_estimated_once() -> None:
     assert torch.equal(later.memory["prior"], expected.prior)
 
 
+def test_only_what_meets_a_verified_matrix_is_sharpened() -> None:
+    soft, sharp = PeerPosterior(temperature=1.0), PeerPosterior(temperature=0.5)
+    told, untold = make_scores(), make_scores(has_noise=False)
+    assert not torch.equal(
+        soft.split(told, None, 3).clean_prob, sharp.split(told, None, 3).clean_prob
+    )
+    assert torch.equal(
+        soft.split(untold, None, 3).clean_prob, sharp.split(untold, None, 3).clean_prob
+    )
+
+
 @pytest.mark.parametrize(("noise", "is_known"), [("verified", True), ("estimated", False)])
 def test_which_noise_is_used(noise: str, is_known: bool) -> None:
     scores = make_scores()
@@ -115,8 +126,7 @@ def test_which_noise_is_used(noise: str, is_known: bool) -> None:
 
 def test_without_a_noise_matrix_the_prediction_is_the_target() -> None:
     scores = make_scores()
-    method = PeerPosterior(noise="none", target_momentum=0.0, temperature=1.0)
-    split = method.split(scores, None, 3)
+    split = PeerPosterior(noise="none", target_momentum=0.0).split(scores, None, 3)
     torch.testing.assert_close(split.memory["target"], scores.prob.flip(0))
 
 
