@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "data set)",
     )
     parser.add_argument(
-        "--review", type=at_least(1), metavar="N", help="write a page to review N images on, too"
+        "--review", type=int, metavar="N", help="write a page to review N images on, too"
     )
     parser.add_argument(
         "--sample",
