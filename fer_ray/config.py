@@ -26,6 +26,8 @@ from fer_ray.methods.base import SplitMethod
 
 # Sections that may be given as one word, and the key that the word is.
 _SHORT = {"data": "spec", "method": "name"}
+Select = Literal["best", "last"]
+"""Epochs whose networks are tested: the best by the metric, or the last."""
 _POINT_PREFIXES = ("", *(f"{point}/" for point in POINTS))
 _SHORT_RUN_STEPS, _SHORT_RUN_STRENGTH = 2000, 0.6
 _SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute", "prediction")
@@ -251,11 +253,12 @@ class RunConfig:
         prediction: The operating point.
         metric: Metric by which trials and epochs are compared: `val/macro_recall`, `val/accuracy`,
             `val/loss`, `val/recall/<class>`, or `accuracy` or `macro_recall` at another operating
-            point, such as `val/natural/accuracy`. With verified labels also those against the
-            truth, such as `val/corrected/accuracy`, and `val/forward_loss`.
+            point, such as `val/natural/accuracy`, which orders trials best where validation labels
+            are noisy too. With verified labels also those against the truth, such as
+            `val/corrected/accuracy`, and `val/forward_loss`.
         mode: Whether the best metric is the largest or the smallest.
         select: Whether the networks of the `best` epoch by the metric are tested and saved, or
-            those of the `last` epoch.
+            those of the `last` epoch; trials of a search are compared at that epoch.
         seed: Seed of network initialisation, image order and random views.
         flip_average: Whether predictions average an image and its mirror image.
     """
@@ -275,9 +278,9 @@ class RunConfig:
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
-    metric: str = "val/macro_recall"
+    metric: str = "val/natural/accuracy"
     mode: Literal["max", "min"] = "max"
-    select: Literal["best", "last"] = "best"
+    select: Select = "last"
     seed: int = bounded(0, "[0, inf)")
     flip_average: bool = True
 

@@ -170,7 +170,7 @@ def _plan(
 def _report(plan: SearchPlan, args: argparse.Namespace, output: Output, wall_s: float) -> int:
     """Test the best trial and the reference once, write the search's files, print the tables."""
     console, folder = output.console, str(plan.folder)
-    table = trial_table(plan.folder, plan.space.metric, plan.space.mode)
+    table = trial_table(plan.folder, plan.space.metric, plan.space.mode, plan.space.select)
     plan.folder.write_text("trials.csv", table_csv(table))
     best = best_trial(table, plan.space.mode)
     if best is None:

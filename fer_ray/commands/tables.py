@@ -97,9 +97,15 @@ def print_reference(console: Console, summary: Mapping[str, Any]) -> None:
     ours = {**best, "test": summary["test"]}
     names = (best["trial"], reference["config"]["method"]["name"], "ahead, points")
     table = plain_table([Column(""), *(Column(name, justify="right") for name in names)])
-    for part, key in itertools.product(("test", "val"), ("macro_recall", "accuracy")):
+    keys = ("macro_recall", "accuracy")
+    shown = [*itertools.product(("test", "val"), keys)]
+    metric = summary["metric"].removeprefix("val/")
+    if metric not in keys and not metric.endswith("loss"):
+        shown.append(("val", metric))
+    for part, key in shown:
         pair = ours[part][key], reference[part][key]
-        label = f"{'validation' if part == 'val' else part} {key.replace('_', ' ')}"
+        name = key.replace("_", " ").replace("/", " ")
+        label = f"{'validation' if part == 'val' else part} {name}"
         table.add_row(label, *map(metric_text, pair), f"{100 * (pair[0] - pair[1]):+.1f}")
     table.add_row("epochs", *(str(row["epochs"]) for row in (ours, reference)), "")
     table.add_row("seconds", *(f"{row['wall_s']:.0f}" for row in (ours, reference)), "")

@@ -1,6 +1,7 @@
 """Records a search in the driver: rows, W&B runs, and the live table."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from fer_ray.on_ray.wandb_trials import WandbTrials, was_stopped
 from fer_ray.record.plots import confusion_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
+from fer_ray.record.text import metric_name
 from fer_ray.record.trackers import NullTracker, Tracker
 from fer_ray.record.trial_table import TrialTable
 from fer_ray.record.wandb_library import WandbMode
@@ -197,14 +199,19 @@ class SearchLog(tune.Callback):
 
     def _best(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The best value of the metric, by which W&B compares trials; else it takes the last."""
-        best = best_row(rows, self._space.metric, self._space.mode)
+        best = self._chosen(rows)
         if best is None:
             return {}
         return {self._space.metric: best[self._space.metric], "best_epoch": best["epoch"]}
 
+    def _chosen(self, rows: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+        """The epoch by which a trial is compared with others."""
+        space = self._space
+        return best_row(rows, space.metric, space.mode, space.select)
+
     def _pictures(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
         """Draw the best epoch's confusion matrix and the last histogram of losses, for W&B."""
-        best = best_row(rows, self._space.metric, self._space.mode)
+        best = self._chosen(rows)
         if best is None or self._trials.mode == "disabled":
             return {}
         title = f"Validation, epoch {best['epoch']}"
@@ -222,7 +229,7 @@ class SearchLog(tune.Callback):
             return
         name = trial_name(trial.config)
         rows, failure = self._rows[name].rows, self._failures.get(name)
-        best = best_row(rows, self._space.metric, self._space.mode)
+        best = self._chosen(rows)
         self._table.update(
             name,
             status,
@@ -242,7 +249,7 @@ class SearchLog(tune.Callback):
         """What it means that a trial was stopped early; said of the first one only."""
         if was_stopped(name):
             return f"{name} was stopped on its page of W&B, after {epoch} epochs"
-        metric, stop = self._space.metric.split("/")[-1], self._space.early_terminate
+        metric, stop = metric_name(self._space.metric), self._space.early_terminate
         share = f"the best one in {stop.eta:g}" if stop else "the best"
         return (
             f"{name} was stopped early: after {epoch} epochs its {metric} was not among {share} "

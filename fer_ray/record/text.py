@@ -18,6 +18,15 @@ def metric_text(value: Number | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
 
 
+def metric_name(key: str) -> str:
+    """A metric of the validation set in words, for a column that is narrow.
+
+    >>> metric_name("val/macro_recall"), metric_name("val/natural/accuracy")
+    ('macro_recall', 'natural accuracy')
+    """
+    return key.removeprefix("val/").replace("/", " ")
+
+
 def setting_text(value: Any) -> str:
     """A hyperparameter: numbers with three significant digits.
 

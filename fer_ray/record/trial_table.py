@@ -20,6 +20,7 @@ from fer_ray.record.tables import GAP, plain_table
 from fer_ray.record.text import (
     Number,
     last_letters,
+    metric_name,
     metric_text,
     setting_text,
     short_names,
@@ -54,7 +55,7 @@ class TrialTable:
             clock: Seconds, for elapsed times.
         """
         self._lines = LogLines(console, clock)
-        self._num_trials, self._metric, self._mode = num_trials, metric.split("/")[-1], mode
+        self._num_trials, self._metric, self._mode = num_trials, metric_name(metric), mode
         self._lock = threading.Lock()  # rich draws in a thread of its own
         self._live: Live | None = None
         self._trials: dict[str, Trial] = {}
@@ -106,7 +107,7 @@ class TrialTable:
             epoch: Epochs done.
             epochs: Epochs planned.
             metric: The metric after the last epoch.
-            best: The trial's best value of the metric so far.
+            best: The value by which the trial is compared so far: its best, or its last.
             config: Sampled hyperparameters, flat with dotted keys.
             is_reference: Whether the others are compared with it; it is never the best of them.
             reason: Why it failed, if it did.
@@ -238,4 +239,4 @@ def _bar(trial: Trial) -> ProgressBar:
 
 def _number_column(name: str) -> Column:
     """A narrow column, with a line for every word of its name."""
-    return Column(name.replace("_", "\n").replace(".", ".\n"), justify="right")
+    return Column(name.replace(" ", "\n").replace("_", "\n").replace(".", ".\n"), justify="right")

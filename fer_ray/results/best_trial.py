@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_ray.config import Select
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
 from fer_ray.search.layout import (
@@ -31,12 +32,14 @@ from fer_ray.training.runtime import resolve_gpus
 _COLUMNS = ("trial", "epochs", "best_epoch", "best", "seconds", "failure")
 
 
-def trial_table(search: Folder, metric: str, mode: MetricMode) -> list[dict[str, Any]]:
+def trial_table(
+    search: Folder, metric: str, mode: MetricMode, select: Select
+) -> list[dict[str, Any]]:
     """Read the files of all trials into a table.
 
     Returns:
         A row per trial, ordered by name, the reference last: `trial`, `epochs`, `best_epoch`,
-        `best` (value of the metric), `seconds`, `failure`, `params`.
+        `best` (value of the metric in that epoch), `seconds`, `failure`, `params`.
     """
     table = []
     trials = sorted(name for name in search.names() if name.startswith("trial_"))
@@ -45,7 +48,7 @@ def trial_table(search: Folder, metric: str, mode: MetricMode) -> list[dict[str,
         if not folder.exists(PARAMS):
             continue
         rows = JsonLinesTracker(folder).rows
-        best = best_row(rows, metric, mode)
+        best = best_row(rows, metric, mode, select)
         failure = json.loads(folder.read_text(FAILURE)) if folder.exists(FAILURE) else None
         table.append(
             {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fer_ray.config import RunConfig
+from fer_ray.config import RunConfig, Select
 from fer_ray.record.storage import Folder
 from fer_ray.search.space import SearchSpace, trial_params
 from fer_ray.search.sweep import MetricMode
@@ -64,10 +64,15 @@ def checkpoints_of(search: Folder, trial: str) -> Folder:
 
 
 def best_row(
-    rows: Sequence[Mapping[str, Any]], metric: str, mode: MetricMode
+    rows: Sequence[Mapping[str, Any]], metric: str, mode: MetricMode, select: Select = "best"
 ) -> Mapping[str, Any] | None:
-    """Return the first row with the best value of a metric; `None` if no row has a value."""
-    scored = [row for row in rows if row.get(metric) is not None]
+    """Return the row by which a trial is compared with others; `None` if it has no value.
+
+    It is the first with the best value of the metric, or the `last` one: that of the epoch whose
+    networks are tested.
+    """
+    considered = rows[-1:] if select == "last" else rows
+    scored = [row for row in considered if row.get(metric) is not None]
     sign = 1 if mode == "max" else -1
     return max(scored, key=lambda row: sign * float(row[metric]), default=None)
 

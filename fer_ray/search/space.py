@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.config import RunConfig
+from fer_ray.config import RunConfig, Select
 from fer_ray.core.errors import ConfigError
 from fer_ray.methods.base import SplitMethod
 from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
@@ -127,6 +127,11 @@ class SearchSpace:
         """Return the sweep as W&B reads it: parameters by dotted key, without our own sections."""
         own = ("run", "reference")
         return {key: copy.deepcopy(value) for key, value in self.source.items() if key not in own}
+
+    @property
+    def select(self) -> Select:
+        """The epoch at which trials are compared."""
+        return self.bases[self.default_method].select
 
     @property
     def methods(self) -> list[str]:

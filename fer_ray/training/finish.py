@@ -132,6 +132,7 @@ def _summary(
     tested: Mapping[str, Any],
 ) -> dict[str, Any]:
     speeds = [row["time/images_per_s"] for row in history]
+    keys = ("macro_recall", "accuracy", "loss", run.metric.removeprefix("val/"))
     return {
         "metric": run.metric,
         "mode": run.mode,
@@ -139,7 +140,7 @@ def _summary(
         "best": {
             "epoch": row["epoch"],
             "config": run.to_dict(),
-            "val": {key: row[f"val/{key}"] for key in ("macro_recall", "accuracy", "loss")},
+            "val": {key: row[f"val/{key}"] for key in dict.fromkeys(keys)},
         },
         **tested,
         "classes": list(data.class_names),

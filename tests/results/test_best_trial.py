@@ -61,7 +61,7 @@ def test_the_table_is_read_from_the_trials_files(tmp_path: Path) -> None:
     (tmp_path / "trial_004").mkdir()  # never started
     (tmp_path / "train_runs").mkdir()
 
-    table = trial_table(Folder(tmp_path), "val/loss", "min")
+    table = trial_table(Folder(tmp_path), "val/loss", "min", "best")
 
     assert [line["trial"] for line in table] == [
         *("trial_001", "trial_002", "trial_003", "reference")
@@ -73,6 +73,8 @@ def test_the_table_is_read_from_the_trials_files(tmp_path: Path) -> None:
         (None, None),
         (2, 0.3),
     ]
+    last = trial_table(Folder(tmp_path), "val/loss", "min", "last")
+    assert [line["best"] for line in last] == [0.4, 0.5, None, 0.3]
     assert [line["seconds"] for line in table] == [6.0, 2.0, 0, 4.0]
     assert [line["failure"] for line in table] == [None, "EmptySplitError: none left", None, None]
 

@@ -30,6 +30,12 @@ def test_the_best_row_is_the_first_with_the_best_value(
     assert found["epoch"] == epoch
 
 
+@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "max"), ("val/accuracy", "max")])
+def test_runs_that_keep_the_last_epoch_are_compared_there(metric: str, mode: MetricMode) -> None:
+    assert best_row(ROWS[:4], metric, mode, "last") == ROWS[3]
+    assert best_row(ROWS, metric, mode, "last") is None
+
+
 def test_without_a_value_there_is_no_best_row() -> None:
     assert best_row([{"epoch": 1, "val/loss": None}], "val/loss", "min") is None
     assert best_row([], "val/loss", "min") is None

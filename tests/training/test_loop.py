@@ -141,7 +141,7 @@ def test_a_row_has_all_metrics() -> None:
     [("val/macro_recall", "max"), ("val/loss", "min"), ("val/recall/fear", "max")],
 )
 def test_the_first_best_epoch_is_kept_with_its_weights(metric: str, mode: str) -> None:
-    run = make_run("cross_entropy", metric=metric, mode=mode, optim__epochs=5)
+    run = make_run("cross_entropy", metric=metric, mode=mode, select="best", optim__epochs=5)
     state = new_state(run, faces(), CPU)
     seen: list[tuple[float, Tensor]] = []
     for _ in range(5):
@@ -157,7 +157,7 @@ def test_the_first_best_epoch_is_kept_with_its_weights(metric: str, mode: str) -
 def test_a_metric_that_is_nan_is_never_best() -> None:
     data = faces()
     few = data.val.take(np.flatnonzero(data.val.label != 2))
-    run = make_run("cross_entropy", metric="val/recall/fear")
+    run = make_run("cross_entropy", metric="val/recall/fear", select="best")
     state, rows = train(run, replace(data, val=few))
     assert all(math.isnan(row["val/recall/fear"]) for row in rows)
     assert state.best is None

@@ -157,7 +157,8 @@ def test_all_ranks_report_the_same_points(gloo_pair: GlooRanks) -> None:
 
 
 def test_the_best_epoch_is_chosen_at_the_operating_point() -> None:
-    run = run_with("uniform", optim__epochs=3)
+    values = {"metric": "val/macro_recall", "select": "best", "optim__epochs": 3}
+    run = run_with("uniform", **values)
     state, rows = train(run, unbalanced())
     assert state.best is not None
     for row in rows:

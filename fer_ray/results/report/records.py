@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fer_ray.config import RunConfig
 from fer_ray.record.storage import Folder
 from fer_ray.search.layout import best_row
 from fer_ray.search.sweep import MetricMode
@@ -74,11 +75,12 @@ class Trained:
 
     @property
     def shown_row(self) -> Mapping[str, Any]:
-        """The epoch whose networks are tested: that of the summary, else the best so far."""
+        """The epoch whose networks are tested: that of the summary, else the one so far."""
         if self.summary is not None:
             epoch = self.summary["best"]["epoch"]
             return next((row for row in self.rows if row["epoch"] == epoch), self.rows[-1])
-        return best_row(self.rows, self.metric, self.mode) or self.rows[-1]
+        select = self.config.get("select", RunConfig().select)
+        return best_row(self.rows, self.metric, self.mode, select) or self.rows[-1]
 
     @property
     def epochs(self) -> int:
@@ -94,7 +96,7 @@ class Tried:
         name: Of its folder.
         status: How it ended.
         params: What was sampled, by dotted key.
-        value: The best value of the metric; `None` if it has none.
+        value: The value of the metric by which it is compared; `None` if it has none.
         best_epoch: When it had that.
         epochs: Epochs done.
         planned: Epochs planned.

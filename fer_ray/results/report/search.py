@@ -3,11 +3,11 @@
 import json
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 import yaml
 
-from fer_ray.config import RunConfig
+from fer_ray.config import RunConfig, Select
 from fer_ray.core.errors import ConfigError
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
@@ -39,7 +39,7 @@ def read_search(folder: Folder, names: list[str]) -> SearchFound:
     source, overrides = _begun_with(folder)
     metric, mode = _metric(folder, source)
     with reading(folder):
-        table = _table(folder, metric, mode)
+        table = _table(folder, metric, mode, _select(folder, names, source, overrides))
     has_ended = TRIALS in names or SUMMARY in names
     tried = [_tried(folder, row, metric, has_ended=has_ended) for row in table]
     if not any(trial.epochs or trial.failure for trial in tried):
@@ -92,9 +92,21 @@ def _metric(folder: Folder, source: Mapping[str, Any]) -> tuple[str, MetricMode]
         raise RunFolderError(str(error)) from None
 
 
-def _table(folder: Folder, metric: str, mode: MetricMode) -> list[dict[str, Any]]:
+def _select(
+    folder: Folder, names: list[str], source: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Select:
+    """The epoch at which the trials are compared."""
+    run = source.get("run")
+    stored = read_summary(folder) if SUMMARY in names else overrides
+    for known in (stored, run if isinstance(run, Mapping) else {}):
+        if known.get("select") in get_args(Select):
+            return cast(Select, known["select"])
+    return RunConfig().select
+
+
+def _table(folder: Folder, metric: str, mode: MetricMode, select: Select) -> list[dict[str, Any]]:
     try:
-        return trial_table(folder, metric, mode)
+        return trial_table(folder, metric, mode, select)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunFolderError.at(
             folder,
