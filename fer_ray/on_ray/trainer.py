@@ -82,10 +82,14 @@ def _worker(config: dict[str, Any]) -> dict[str, str] | None:
 
 def quiet_ray() -> None:
     """Silence Ray's progress lines in this process; errors are still printed."""
-    import ray.train.v2._internal.execution.context as context
+    names = ["ray", "ray.tune", "ray.train"]
+    # The logger of this module is named after its file. It is none of Ray's public ones: where it
+    # is gone, there is nothing to silence.
+    with contextlib.suppress(ImportError):
+        import ray.train.v2._internal.execution.context as context
 
-    # The logger of this module is named after its file.
-    for name in ("ray", "ray.tune", "ray.train", str(context.__file__)):
+        names.append(str(context.__file__))
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
