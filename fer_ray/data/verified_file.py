@@ -4,6 +4,7 @@ The file has a header and a line per image: `index` or `path`, `label` (empty: c
 `sample` (`random` or `picked`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def verified_of(pack: Pack, place: str | None, *, refresh: bool = False) -> Veri
     if of_test.size:
         raise _of_test(f"{pack.name}: verified_labels of {pack.path[of_test[0]]}")
     return Verified(label=label, is_random=pack.verified[:, 1] == 1, given=np.array(pack.label))
+
+
+def verified_digest(place: str | None) -> str:
+    """Tell the contents of files of verified labels apart: a hash of what is at `place` now.
+
+    Empty without a file, and where it cannot be read, which opening the data reports.
+    """
+    if place is None:
+        return ""
+    try:
+        return hashlib.sha256(local_copy(place).read_bytes()).hexdigest()[:16]
+    except (OSError, DataError):
+        return ""
 
 
 def read_verified(path: Path, pack: Pack) -> Verified:
