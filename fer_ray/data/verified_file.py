@@ -91,7 +91,7 @@ def read_verified(path: Path, pack: Pack) -> Verified:
             raise _of_test(place)
         line_of[i] = line
         label[i] = _label(place, row["label"], pack)
-        is_random[i] = _sample(place, row["sample"])
+        is_random[i] = sample_of(place, row["sample"])
     return Verified(label=label, is_random=is_random, given=np.array(pack.label))
 
 
@@ -153,7 +153,12 @@ def _label(place: str, text: str, pack: Pack) -> int:
     return pack.class_names.index(name)
 
 
-def _sample(place: str, text: str) -> bool:
+def sample_of(place: str, text: str) -> bool:
+    """Whether an image was drawn by lot, by the word in its line.
+
+    Raises:
+        DataError: If it is neither `random` nor `picked`.
+    """
     if text not in _SAMPLES:
         raise DataError.at(
             f"{place}: sample",
