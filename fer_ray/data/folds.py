@@ -17,7 +17,7 @@ from fer_ray.data.packs.copies import MAX_COMPARED, near_pairs
 from fer_ray.data.packs.pack import Pack
 
 _TOLERANCE = 0.05
-_VERSION = 2
+_VERSION = 3
 SAME_PHOTO = 0.92
 """Pixel correlation above which two training images are kept on one side: cut, lit or marked
 otherwise, they show one photograph. Lower than what counts as a copy that is left out of a test,
@@ -146,7 +146,8 @@ def carved(
     path = cache_root() / "folds" / f"{key.hexdigest()[:32]}.npy"
     known = _known(path, len(train))
     if known is None:
-        if not is_large:
+        # Drawn faces have no copies, only likeness.
+        if not is_large and pack.name.partition(":")[0] != "synthetic":
             group = _with_near_copies(pack, train, group)
         known = np.stack([carve_validation(label, group, fraction, seed), _units(group)])
         _keep(path, known)
