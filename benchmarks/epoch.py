@@ -6,7 +6,8 @@ Times one epoch after warm-up (score, split, train both networks, validate): fer
 `reference_loop.py` with 0 and 2 loader processes, and only the network passes (`floor.py`). They
 take turns, and every round starts from the same networks after warm-up, so that all split the data
 alike. Then times the options of `compute`. `--cases` takes other networks on drawn faces of other
-sizes, without the reference loop. Writes `results/epoch-<hardware>.json`; with `--cases`,
+sizes, without the reference loop. The share of reading images and making views is that of
+`time/input_s`. Writes `results/epoch-<hardware>.json`; with `--cases`,
 `results/epoch-<networks>-<hardware>.json`.
 """
 
@@ -17,7 +18,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def measure_epoch(run: RunConfig, repeats: int, loaders: Sequence[int] = LOADERS
         "epoch_s": timings["fer_ray"].median,
         "images_per_s": statistics.median(speeds["fer_ray"]),
         **{f"reference_{num}_loaders_images_per_s": reference[num] for num in loaders},
+        "input_share": statistics.median(case.input_shares),
         "ratio_to_floor": report.paired_ratio(timings["fer_ray"].seconds, timings["floor"].seconds),
     }
     if reference:
@@ -150,6 +152,7 @@ class Case:
         device: Where it runs.
         warm: The state after warm-up; every loop works on a copy.
         num_labeled: Number of images that keep their label, per network; `None` if all do.
+        input_shares: Share of reading images and making views in every epoch of fer_ray's loop.
     """
 
     run: RunConfig
@@ -157,6 +160,7 @@ class Case:
     device: torch.device
     warm: TrainState
     num_labeled: list[int] | None
+    input_shares: list[float] = field(default_factory=list)
 
     @classmethod
     def warmed_up(cls, run: RunConfig) -> "Case":
@@ -179,6 +183,7 @@ class Case:
         def timed() -> int:
             row = next(fit(self.run, self.data, self.device, state))
             num_images: float = row["time/images_per_s"] * row["time/epoch_s"]
+            self.input_shares.append(row["time/input_s"] / row["time/epoch_s"])
             return round(num_images)
 
         return timed
@@ -226,6 +231,12 @@ def epoch_goals(row: report.Row) -> list[report.Goal]:
             goal="<= 1.15",
             value=row["ratio_to_floor"],
             why="beyond the passes: views, shuffling, mixture, logs",
+        ),
+        report.Goal(
+            name=f"share of input in an epoch, {row['case']}",
+            goal="<= 0.05",
+            value=row["input_share"],
+            why="reading images and making views, by time/input_s",
         ),
     ]
 

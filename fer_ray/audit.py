@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fer_ray.commands.arguments import absolute_spec, at_least, with_absolute_paths
+from fer_ray.commands.folders import check_new_file
 from fer_ray.commands.process import command
 from fer_ray.commands.tables import print_notes
 from fer_ray.config import DataConfig
@@ -19,13 +20,17 @@ from fer_ray.data.packs.pack import Pack
 from fer_ray.record.console import open_console
 from fer_ray.results.audit.apply import apply_labels
 from fer_ray.results.audit.beliefs import SOURCES
+from fer_ray.results.audit.compare import UNSETTLED, compare, write_comparison
 from fer_ray.results.audit.draw import SAMPLES, draw
 from fer_ray.results.audit.files import new_folder, write_audit
 from fer_ray.results.audit.reading import read_beliefs
 from fer_ray.results.audit.review import PAGE, write_review
 from fer_ray.results.audit.tables import (
+    agreement_table,
     answer_notes,
     change_table,
+    comparison_notes,
+    disagreement_table,
     estimate_notes,
     estimate_table,
     pair_table,
@@ -76,6 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="labels from the page: write a corrected copy of the data set's labels in its own "
         "format",
     )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar="FILE",
+        help="labels of two people: print how far they agree, and write the images that a third "
+        "look is worth (--out, default: compared.csv)",
+    )
     return parser
 
 
@@ -86,10 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     args, console = build_parser().parse_args(argv), open_console()
+    if args.compare is not None:
+        _compare(args, console)
+        return 0
     if args.run is None and (args.apply is None or args.data is None):
         raise ConfigError(
-            "RUN: expected the folder of a run, got none. Only --apply FILE --data SPEC does "
-            "without it."
+            "RUN: expected the folder of a run, got none. Only --compare FILE FILE and "
+            "--apply FILE --data SPEC do without it."
         )
     if args.apply is not None and args.review is not None:
         raise ConfigError("--apply, --review: expected one of the two, got both")
@@ -134,6 +149,28 @@ def _apply(args: argparse.Namespace, console: Console) -> None:
     console.print()
     print_notes(console, answer_notes(applied))
     console.print(f"Train on it: --data {applied.written.spec}", highlight=False, soft_wrap=True)
+
+
+def _compare(args: argparse.Namespace, console: Console) -> None:
+    if any(x is not None for x in (args.run, args.data, args.apply, args.review)):
+        raise ConfigError(
+            "--compare: expected two files and at most --out, got RUN, --data, --apply or --review "
+            "too. Take them out."
+        )
+    out = args.out or Path("compared.csv")
+    check_new_file("--out", out)
+    found = compare(*args.compare)
+    write_comparison(found, out)
+    for table in (agreement_table(found), disagreement_table(found)):
+        console.print(table)
+        console.print()
+    print_notes(console, comparison_notes(found))
+    num = len(found.pairs) - sum(pair.agrees for pair in found.pairs)
+    console.print(
+        f"{num:,} images to settle (label {UNSETTLED}), then read it as data.verified: {out}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _open(place: str, spec: str | None) -> FinishedRun:

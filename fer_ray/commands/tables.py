@@ -12,12 +12,11 @@ from rich.table import Column, Table
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
 from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.starving import first_starving
 from fer_ray.record.storage import Folder
 from fer_ray.record.tables import confusion_table, plain_table, points_table, recall_table
 from fer_ray.record.text import metric_text
 from fer_ray.training.scaling import PARTS, Point
-
-_RESCUED = "split/rescued/"
 
 
 def print_config(console: Console, run: RunConfig) -> None:
@@ -48,22 +47,18 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
 
 
 def rescue_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What to say of a run's rows if `method.min_class_fraction` has kept classes from starving.
+    """What to say of a run's rows if classes would have starved, or did.
 
     >>> rescue_notes([{"epoch": 7, "split/rescued/fear": 3.0}])[0].partition(";")[0]
     'the split would have kept hardly a label of fear (from epoch 7)'
     """
-    first: dict[str, int] = {}
-    for row in rows:
-        for key in row:
-            if key.startswith(_RESCUED):
-                first.setdefault(key.removeprefix(_RESCUED), row["epoch"])
+    first = first_starving(rows)
     if not first:
         return []
     named = ", ".join(f"{name} (from epoch {epoch})" for name, epoch in first.items())
     return [
-        f"the split would have kept hardly a label of {named}; method.min_class_fraction kept the "
-        "likeliest ones. Try a longer method.warmup_epochs or a lower threshold"
+        f"the split would have kept hardly a label of {named}; method.min_class_fraction, if above "
+        "0, kept the likeliest ones. Try a longer method.warmup_epochs or a lower threshold"
     ]
 
 

@@ -9,6 +9,18 @@ from torch import Tensor
 
 UNLABELED = UNKNOWN_TRUTH = -1
 
+SHARE_BINS = 50
+"""Bins that [0, 1] is cut into for the histograms of a row."""
+
+
+def share_counts(share: Float[Tensor, "network value"]) -> Int[Tensor, "network bin"]:
+    """How many values of every network lie in each of `SHARE_BINS` equal bins of [0, 1].
+
+    >>> share_counts(torch.tensor([[0.0, 0.019, 1.0]]))[0, [0, 49]].tolist()
+    [2, 1]
+    """
+    return torch.stack([torch.histc(row, SHARE_BINS, 0, 1) for row in share.float()]).int()
+
 
 def confusion_matrix(
     label: Int[Tensor, " sample"], pred: Int[Tensor, " sample"], num_classes: int
@@ -42,6 +54,7 @@ def epoch_metrics(
 
 def selection_metrics(
     is_labeled: Bool[Tensor, "network sample"],
+    trained_label: Int[Tensor, "network sample"],
     clean_prob: Float[Tensor, "network sample"],
     label: Int[Tensor, " sample"],
     true_label: Int[Tensor, " sample"],
@@ -50,37 +63,41 @@ def selection_metrics(
     """How the split divides, and, where the truth is known, how well (mean over networks).
 
     Args:
-        is_labeled: Who keeps the label.
+        is_labeled: Who is trained on with a label.
+        trained_label: With which: the given one, or a pseudo-label; counts where `is_labeled`.
         clean_prob: Probability that the given label is right.
         label: Labels as given; -1 where none was.
         true_label: True labels; `UNKNOWN_TRUTH` (-1) if not known.
         class_names: Names of the classes, in label order.
 
     Returns:
-        `labeled_fraction`, `labeled_fraction/<class>` (by given label), `min_class_fraction` (the
-        smallest of these of any network) and, if any truth is known,
-        `precision` (share of kept labels that are right), `recall` (share of right labels that are
-        kept) and `auroc` (of the clean probability).
+        `labeled_fraction` (of all images), `labeled_fraction/<class>` (of those with the given
+        label, how many keep it), `min_class_fraction` (the smallest of these of any network) and,
+        if any truth is known, `precision` (share of the labels trained on that are right), `recall`
+        (share of the right given labels that are kept) and `auroc` (of the clean probability).
     """
-    kept = is_labeled.double().mean(dim=0)
-    metrics = {"labeled_fraction": float(kept.mean())}
+    is_kept = is_labeled & (trained_label == label)
+    kept = is_kept.double().mean(dim=0)
+    metrics = {"labeled_fraction": float(is_labeled.double().mean())}
     for number, name in enumerate(class_names):
         metrics[f"labeled_fraction/{name}"] = float(kept[label == number].mean())
     given = [number for number in range(len(class_names)) if bool((label == number).any())]
-    shares = [is_labeled[:, label == number].double().mean(dim=1) for number in given]
+    shares = [is_kept[:, label == number].double().mean(dim=1) for number in given]
     metrics["min_class_fraction"] = float(torch.stack(shares).min())
-    known = (true_label != UNKNOWN_TRUTH) & (label != UNLABELED)
-    clean = (label == true_label)[known]
-    if not bool(clean.any()) or bool(clean.all()):
+    is_known = true_label != UNKNOWN_TRUTH
+    judged = is_known & (label != UNLABELED)
+    clean = (label == true_label)[judged]
+    can_fail = bool((is_labeled & ~is_kept & is_known).any()) or not bool(clean.all())
+    if not bool(clean.any()) or not can_fail:
         return metrics
-    picked = is_labeled[:, known].double()
-    hits = (picked * clean).sum(dim=1)
-    aurocs = [auroc(clean, row[known]) for row in clean_prob]
-    return metrics | {
-        "precision": float((hits / picked.sum(dim=1)).mean()),
-        "recall": float((hits / clean.sum()).mean()),
-        "auroc": sum(aurocs) / len(aurocs),
-    }
+    trained = is_labeled & is_known
+    hits = (trained & (trained_label == true_label)).sum(dim=1)
+    metrics["precision"] = float((hits / trained.sum(dim=1)).double().mean())
+    metrics["recall"] = float((is_kept[:, judged] & clean).sum(dim=1).double().mean() / clean.sum())
+    if not bool(clean.all()):
+        aurocs = [auroc(clean, row[judged]) for row in clean_prob]
+        metrics["auroc"] = sum(aurocs) / len(aurocs)
+    return metrics
 
 
 def auroc(is_positive: Bool[Tensor, " sample"], score: Float[Tensor, " sample"]) -> float:

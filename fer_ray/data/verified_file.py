@@ -4,6 +4,7 @@ The file has a header and a line per image: `index` or `path`, `label` (empty: c
 `sample` (`random` or `picked`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def verified_of(pack: Pack, place: str | None, *, refresh: bool = False) -> Veri
     if of_test.size:
         raise _of_test(f"{pack.name}: verified_labels of {pack.path[of_test[0]]}")
     return Verified(label=label, is_random=pack.verified[:, 1] == 1, given=np.array(pack.label))
+
+
+def verified_digest(place: str | None) -> str:
+    """Tell the contents of files of verified labels apart: a hash of what is at `place` now.
+
+    Empty without a file, and where it cannot be read, which opening the data reports.
+    """
+    if place is None:
+        return ""
+    try:
+        return hashlib.sha256(local_copy(place).read_bytes()).hexdigest()[:16]
+    except (OSError, DataError):
+        return ""
 
 
 def read_verified(path: Path, pack: Pack) -> Verified:
@@ -77,7 +91,7 @@ def read_verified(path: Path, pack: Pack) -> Verified:
             raise _of_test(place)
         line_of[i] = line
         label[i] = _label(place, row["label"], pack)
-        is_random[i] = _sample(place, row["sample"])
+        is_random[i] = sample_of(place, row["sample"])
     return Verified(label=label, is_random=is_random, given=np.array(pack.label))
 
 
@@ -139,7 +153,12 @@ def _label(place: str, text: str, pack: Pack) -> int:
     return pack.class_names.index(name)
 
 
-def _sample(place: str, text: str) -> bool:
+def sample_of(place: str, text: str) -> bool:
+    """Whether an image was drawn by lot, by the word in its line.
+
+    Raises:
+        DataError: If it is neither `random` nor `picked`.
+    """
     if text not in _SAMPLES:
         raise DataError.at(
             f"{place}: sample",

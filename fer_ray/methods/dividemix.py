@@ -161,7 +161,7 @@ class DivideMix(Dividing):
         keep, rescued = self.with_floor(keep, clean_prob, scores)
         # The label of a rescued image counts in its target as the least likely kept one would.
         clean_prob = torch.where(keep, clean_prob.clamp_min(self.clean_threshold), clean_prob)
-        memory = mixture_memory(mixtures) | {"loss_history": history}
+        memory = mixture_memory(mixtures, loss[:, rows]) | {"loss_history": history}
         memory["rescued"] = rescued["rescued"].flip(0)
         memory["prior"] = class_prior(self.prior, scores, keep)
         if self.guesses == "scored":

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fer_ray.core.bounds import bounded
+from fer_ray.core.metrics import share_counts
 from fer_ray.core.mixture import (
     Mixture,
     clean_prob_by_class,
@@ -54,8 +55,8 @@ def clean_probability(
     rows = slice(None) if bool(scores.is_labeled.all()) else scores.is_labeled
     label, num_classes = scores.label[rows], len(scores.class_names)
     clean_prob, mixtures = torch.zeros_like(scores.loss), []
-    for network, given in enumerate(scores.loss):
-        loss = normalize(given[rows], clip_quantile)
+    losses = torch.stack([normalize(given[rows], clip_quantile) for given in scores.loss])
+    for network, loss in enumerate(losses):
         whole = fit_mixture(loss)
         mixtures.append(whole)
         if mixture == "global":
@@ -65,12 +66,20 @@ def clean_probability(
         answer = scores.prob[len(scores.prob) - 1 - network, rows].argmax(dim=1)
         by_class = where_peer_agrees(by_class, whole, loss, label, answer == label)
         clean_prob[network, rows] = clean_prob_by_class(by_class, loss, label, monotone=monotone)
-    return clean_prob, mixture_memory(mixtures)
+    return clean_prob, mixture_memory(mixtures, losses)
 
 
-def mixture_memory(mixtures: Sequence[Mixture]) -> dict[str, Tensor]:
-    """The fitted components, one row per scoring network, for the picture of the losses."""
+def mixture_memory(
+    mixtures: Sequence[Mixture], losses: Float[Tensor, "network labeled"]
+) -> dict[str, Tensor]:
+    """What the picture of the losses shows, one row per scoring network.
+
+    Args:
+        mixtures: The fitted components.
+        losses: What they were fitted to; counted here, because no one else knows their scale.
+    """
     return {
+        "mixture_counts": share_counts(losses),
         "mixture_mean": torch.stack([mixture.mean for mixture in mixtures]),
         "mixture_std": torch.stack([mixture.std for mixture in mixtures]),
         "mixture_weight": torch.stack([mixture.weight for mixture in mixtures]),

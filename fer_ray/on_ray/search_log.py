@@ -13,6 +13,7 @@ from fer_ray.on_ray.trial import FAILURE_KEY
 from fer_ray.on_ray.wandb_trials import WandbTrials, was_stopped
 from fer_ray.record.plots import confusion_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.starving import first_starving
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import metric_name
 from fer_ray.record.trackers import NullTracker, Tracker
@@ -132,11 +133,22 @@ class SearchLog(tune.Callback):
             (self._folder / name).write_text(FAILURE, json.dumps(result[FAILURE_KEY]) + "\n")
             return
         row = {key: value for key, value in result.items() if key == "epoch" or "/" in key}
+        is_said = bool(first_starving(rows.rows))  # in an earlier session too
         for missing in fill_gap(rows, row["epoch"], checkpoints_of(self._folder, name)):
             wandb.log(missing)
         rows.log(row)
         wandb.log(row)
         self._show(trial, "running")
+        if not is_said:
+            self._warn_of_starving(name, rows.rows)
+
+    def _warn_of_starving(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Say the first time that a split leaves classes of a trial hardly a label."""
+        first = first_starving(rows)
+        if first and self._table is not None:
+            epoch = min(first.values())
+            names = ", ".join(key for key, value in first.items() if value == epoch)
+            self._table.note(f"note: {name}: hardly a label of {names} left at epoch {epoch}")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Finish a trial that reached its end or was stopped early."""

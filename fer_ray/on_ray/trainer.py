@@ -16,6 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.mixture import MixtureError
 from fer_ray.core.types import EmptySplitError
 from fer_ray.record.storage import Folder
@@ -23,7 +24,7 @@ from fer_ray.training.runtime import Save, train_run
 from fer_ray.training.warmup import SharedWarmup
 
 # Errors that would occur again at every retry; they end the run, which reports their names.
-PERMANENT_ERRORS = (EmptySplitError, FloatingPointError, MixtureError)
+PERMANENT_ERRORS = (ConfigError, EmptySplitError, FloatingPointError, MixtureError)
 
 _POLL_S = 5.0  # matters only if the end of a run is not announced, because its queue died before
 _COLLECTIVE_TIMEOUT_S = 1800
@@ -82,10 +83,14 @@ def _worker(config: dict[str, Any]) -> dict[str, str] | None:
 
 def quiet_ray() -> None:
     """Silence Ray's progress lines in this process; errors are still printed."""
-    import ray.train.v2._internal.execution.context as context
+    names = ["ray", "ray.tune", "ray.train"]
+    # The logger of this module is named after its file. It is none of Ray's public ones: where it
+    # is gone, there is nothing to silence.
+    with contextlib.suppress(ImportError):
+        import ray.train.v2._internal.execution.context as context
 
-    # The logger of this module is named after its file.
-    for name in ("ray", "ray.tune", "ray.train", str(context.__file__)):
+        names.append(str(context.__file__))
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -39,8 +39,11 @@ def confusion_figure(counts: Counts, class_names: Sequence[str], title: str = ""
     size = len(class_names)
     support = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
-    side = 2.0 + 0.78 * size
-    figure = _figure((side + 0.9, side))
+    cells = 0.78 * size
+    # Beside the cells: the title of an axis, names (of the rows lying, of the columns slanting; 0.1
+    # inches a letter are more than enough), and on the right the scale.
+    letters = 0.1 * max(len(name) for name in (*class_names, "(1,234)"))
+    figure = _figure((cells + letters + 2.0, max(cells, 2.2) + 0.65 * letters + 1.3))
     axes = figure.add_subplot()
     picture = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     _write_cells(axes, matrix, share)
@@ -142,9 +145,14 @@ def scaling_figure(points: Sequence[Mapping[str, Any]], title: str = "") -> "Fig
 
 
 def _figure(size: tuple[float, float]) -> "Figure":
+    """An empty figure of a size in inches whose layout makes room for all that is written.
+
+    "compressed" moves axes of a fixed shape, such as a matrix, to their labels; with "constrained"
+    the outer labels of such axes can lie outside of the figure.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size, layout="constrained")
+    return Figure(figsize=size, layout="compressed")
 
 
 def _write_cells(axes: "Axes", matrix: np.ndarray, share: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import SplitResult
 from fer_ray.training.models import FaceNetwork
 from fer_ray.training.optimizers import optimizer_tensors
@@ -59,6 +60,7 @@ class TrainState:
         split: The last split; `None` before the first.
         best: The epoch to test, if the run ended now.
         history: The rows reported, one per epoch.
+        verified: `verified_digest` of the labels that it learned from; empty without a file.
     """
 
     epoch: int
@@ -70,6 +72,7 @@ class TrainState:
     split: SplitResult | None = None
     best: Best | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    verified: str = ""
 
     @property
     def evaluated(self) -> list[FaceNetwork]:
@@ -106,6 +109,7 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
             "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
             "memory": state.memory,
             "num_steps": state.num_steps,
+            "verified": state.verified,
             "split": None if split is None else _as_dict(split),
         },
         folder / _STATE,
@@ -122,9 +126,16 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
     """Load a checkpoint into `state`, which was newly built from the same configuration.
 
     Raises:
+        ConfigError: If the file of verified labels has changed since.
         ValueError: If the folder holds no readable checkpoint, or one of other networks.
     """
     saved = _load(folder / _STATE)
+    if saved.get("verified", state.verified) != state.verified:
+        raise ConfigError(
+            f"data.verified: expected the verified labels that the run has learned from so far "
+            f"({folder}), got other ones: the file has changed since. Put it back to resume, or "
+            "start a new run"
+        )
     _load_networks(state.networks, saved["networks"], "networks", folder)
     _load_networks(state.averages, saved["averages"], "moving averages", folder)
     for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):

@@ -16,6 +16,7 @@ from torch import Tensor
 from fer_ray import __version__
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
+from fer_ray.core.metrics import UNLABELED
 from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData, noise_of
 from fer_ray.methods.peer_posterior import PeerPosterior
@@ -82,9 +83,11 @@ def finish_run(
         )
     divided = [row for row in history if "split/histogram" in row]
     if divided:
-        last = divided[-1]
+        histogram = divided[-1]["split/histogram"]
+        # A split may last for several epochs; its losses are those of the first.
+        made = next(row for row in divided if row["split/histogram"] == histogram)
         pictures["losses"] = losses_png(
-            last["split/histogram"], last.get("split/mixture"), f"Losses, epoch {last['epoch']}"
+            histogram, made.get("split/mixture"), f"Losses, epoch {made['epoch']}"
         )
     for name, png in pictures.items():
         folder.write_bytes(f"{name}.png", png)
@@ -159,8 +162,10 @@ def _curve_keys(data: FaceData) -> list[str]:
 def _split_file(run: RunConfig, data: FaceData, split: SplitResult | None) -> bytes:
     """Return the content of `split.npz`: labels and the last split, per training image.
 
-    Row k of `clean_prob`, `is_labeled`, `kept_splits` and `posterior` is what network k trained on.
-    Without a split, all given labels count as kept, `clean_prob` is NaN and `prediction` is -1.
+    Row k of `clean_prob`, `is_labeled`, `trained_label`, `kept_splits` and `posterior` is what
+    network k trained on: `is_labeled` where it believed the given label, `trained_label` with which
+    label (-1: none), pseudo-labels too. Without a split, all given labels count as kept,
+    `clean_prob` is NaN and `prediction` is -1.
     """
     num = len(data.train)
     arrays: dict[str, np.ndarray] = {
@@ -170,13 +175,16 @@ def _split_file(run: RunConfig, data: FaceData, split: SplitResult | None) -> by
         "true_label": np.asarray(data.train.true_label),
         "clean_prob": np.full((1, num), np.nan, np.float32),
         "is_labeled": np.asarray(data.train.label)[None] >= 0,
+        "trained_label": np.asarray(data.train.label)[None],
         "prediction": np.full(num, -1),
         "class_names": np.array(data.class_names),
     }
     if split is not None:
+        given = torch.from_numpy(np.array(data.train.label))
         arrays |= {
             "clean_prob": split.clean_prob.numpy(),
-            "is_labeled": split.is_labeled.numpy(),
+            "is_labeled": (split.is_labeled & (split.label == given)).numpy(),
+            "trained_label": torch.where(split.is_labeled, split.label, UNLABELED).numpy(),
             "prediction": split.memory["prediction"].numpy(),
             "threshold": split.threshold.numpy(),
             "kept_splits": split.memory["kept_splits"].numpy(),

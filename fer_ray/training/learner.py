@@ -125,11 +125,13 @@ class Learner:
     def waiting_s(self) -> float:
         """Seconds per step that gradients are exchanged after the backward pass; 0 on one rank.
 
-        DDP measures it: the mean over the first ten steps and every hundredth step after those.
+        DDP measures it: the mean over the first ten steps and every hundredth step after those. It
+        is no public figure; of a torch without it, none is reported (0).
         """
-        if self._ddp is None:
+        measured = getattr(self._ddp, "_get_ddp_logging_data", None)
+        if measured is None:
             return 0.0
-        known = self._ddp._get_ddp_logging_data()
+        known = measured()
         travels = float(known.get("avg_backward_comm_time", 0))
         overlaps = float(known.get("avg_backward_compute_comm_overlap_time", 0))
         return max(0.0, travels - overlaps) / 1e9

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fer_ray.config import RunConfig
-from fer_ray.core.metrics import selection_metrics
+from fer_ray.core.metrics import SHARE_BINS, selection_metrics, share_counts
 from fer_ray.core.mixture import normalize
 from fer_ray.core.types import Scores, SplitResult
 from fer_ray.data import FaceData, noise_of
@@ -29,7 +29,6 @@ from fer_ray.training.operating_point import read_priors, validation_figures
 from fer_ray.training.phase import Phase, plan_phase
 from fer_ray.training.state import begin_generation
 
-_HISTOGRAM_BINS = 50
 # Parts of the laps below: reading images and making views; exchanging gradients and statistics, as
 # far as it does not overlap with the backward pass; gathering losses, splitting, sending the split.
 _PARTS = ("input_s", "communication_s", "division_s")
@@ -128,7 +127,8 @@ class _Loop:
             scores = replace(scores, noise=self.noise, is_verified=self.is_verified)
             split = self.run.method.split(scores, self.state.split, epoch)
             # For the audit of labels; no method reads these.
-            kept = _kept_so_far(split, self.state.split, is_soft=self.run.method.trains_on_all)
+            is_soft = self.run.method.trains_on_all
+            kept = _kept_so_far(split, self.state.split, scores.label, is_soft=is_soft)
             memory = {**split.memory, "prediction": prediction, **kept}
             split = replace(split, memory=memory)
             return split, self._split_figures(split, scores)
@@ -157,6 +157,7 @@ class _Loop:
         """Return the figures of a split: quality, histogram of the losses, and fitted mixture."""
         quality = selection_metrics(
             split.is_labeled,
+            split.label,
             split.clean_prob,
             self.train.label,
             self.train.true_label,
@@ -169,19 +170,15 @@ class _Loop:
             figures |= {f"split/rescued/{name}": num for name, num in named if num > 0}
         if "noise_error" in split.memory:
             figures["split/noise_error"] = float(split.memory["noise_error"])
-        edges = torch.linspace(0, 1, _HISTOGRAM_BINS + 1)
-        clip = getattr(self.run.method, "clip_quantile", 1.0)
-        losses = scores.loss[:, scores.is_labeled]
-        counts = [torch.histc(normalize(row, clip), _HISTOGRAM_BINS, 0, 1) for row in losses]
-        figures["split/histogram"] = {
-            "edges": [round(float(edge), 4) for edge in edges],
-            "counts": torch.stack(counts).int().tolist(),
-        }
-        shares = [torch.histc(row, _HISTOGRAM_BINS, 0, 1) for row in split.clean_prob.float()]
-        figures["split/clean_prob"] = {
-            "edges": figures["split/histogram"]["edges"],
-            "counts": torch.stack(shares).int().tolist(),
-        }
+        # Where a mixture was fitted: of the losses, and in the scale, that it was fitted to.
+        losses = split.memory.get("mixture_counts")
+        if losses is None:
+            rows = scores.loss[:, scores.is_labeled]
+            losses = share_counts(torch.stack([normalize(row) for row in rows]))
+        edges = [round(number / SHARE_BINS, 4) for number in range(SHARE_BINS + 1)]
+        shares = share_counts(split.clean_prob)
+        figures["split/histogram"] = {"edges": edges, "counts": losses.tolist()}
+        figures["split/clean_prob"] = {"edges": edges, "counts": shares.tolist()}
         keys = ("mean", "std", "weight")
         if all(f"mixture_{key}" in split.memory for key in keys):
             figures["split/mixture"] = {
@@ -251,14 +248,20 @@ class _Loop:
 
 
 def _kept_so_far(
-    split: SplitResult, previous: SplitResult | None, *, is_soft: bool
+    split: SplitResult,
+    previous: SplitResult | None,
+    label: Int[Tensor, " sample"],
+    *,
+    is_soft: bool,
 ) -> dict[str, Tensor]:
     """In how many splits so far every network has kept an image's label, and how many there were.
 
-    A method that drops no image (`is_soft`) also keeps the labels that it holds to be right with
-    more than one half.
+    An image that got another label has not kept its own. A method that drops no image (`is_soft`)
+    also keeps the labels that it holds to be right with more than one half.
     """
-    kept = split.is_labeled | (split.clean_prob > 0.5) if is_soft else split.is_labeled
+    kept = split.is_labeled & (split.label == label)
+    if is_soft:
+        kept |= split.clean_prob > 0.5
     counts = {"kept_splits": kept.short(), "num_splits": torch.tensor(1)}
     if previous is None or "num_splits" not in previous.memory:
         return counts

@@ -8,6 +8,7 @@ import torch
 
 from fer_ray.config import RunConfig
 from fer_ray.data import FaceData
+from fer_ray.data.verified_file import verified_digest
 from fer_ray.training.checkpoint import TrainState, Weights
 from fer_ray.training.learner import INIT_STREAM, seed_for
 from fer_ray.training.models import FaceNetwork, build_network
@@ -25,6 +26,7 @@ def new_state(run: RunConfig, data: FaceData, device: torch.device) -> TrainStat
         averages=_new_averages(run, networks),
         memory=[torch.zeros(len(data.train), size, device=device) for _ in networks if size],
         num_steps=[0 for _ in networks],
+        verified=verified_digest(run.data.verified),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from fer_ray.config import RunConfig
+from fer_ray.data.verified_file import verified_digest
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import TrainState, save_checkpoint
 from fer_ray.training.distributed import rank
@@ -25,9 +26,9 @@ _COMPLETE = "complete"
 def warmup_key(run: RunConfig) -> str | None:
     """Return a key that runs share if their epochs before the first split are the same.
 
-    It is a hash of the configuration. Of the method's fields it covers only `Method.warmup_fields`,
-    those that affect the epochs before the first split. `None` if the method does not name any; its
-    runs share nothing.
+    It is a hash of the configuration and of the file of verified labels. Of the method's fields it
+    covers only `Method.warmup_fields`, those that affect the epochs before the first split. `None`
+    if the method does not name any; its runs share nothing.
     """
     method = run.method
     if method.warmup_fields is None:
@@ -35,7 +36,8 @@ def warmup_key(run: RunConfig) -> str | None:
     config = run.to_dict()
     free = {item.name for item in fields(method)} - {"name", *method.warmup_fields}
     config["method"] = {key: x for key, x in config["method"].items() if key not in free}
-    text = json.dumps(config, sort_keys=True)
+    # The file of verified labels may get another content under its old name.
+    text = json.dumps([config, verified_digest(run.data.verified)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

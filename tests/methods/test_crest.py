@@ -235,6 +235,23 @@ def test_every_generation_has_a_cosine_of_its_own() -> None:
     assert rates[5] < rates[4]
 
 
+def test_what_is_reported_is_of_the_labels_that_are_trained_on() -> None:
+    """Half of the given labels are wrong; those that join count with the label that they get."""
+    run = make_run("crest", method__generation_epochs=1, method__num_generations=3)
+    data = faces(noise=0.5)
+    state, _ = train(run, data, num_epochs=3)
+    assert state.split is not None
+    before = state.split.memory["kept_splits"][0].numpy()
+    _, rows = train(run, data, state)
+    split = state.split
+    kept, trained = split.is_labeled[0].numpy(), split.label[0].numpy()
+    assert (kept & (trained != data.train.label)).any(), "no image has a label of its own"
+    right = trained[kept] == data.train.true_label[kept]
+    assert rows[-1]["split/precision"] == pytest.approx(right.mean())
+    believed = kept & (trained == data.train.label)
+    assert np.array_equal(split.memory["kept_splits"][0].numpy(), before + believed)
+
+
 def test_ranks_admit_alike(gloo_pair: GlooRanks) -> None:
     (first, kept, memory), (second, other, others) = gloo_pair.run(generations)
     assert torch.equal(first, second)

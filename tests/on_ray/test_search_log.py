@@ -127,3 +127,32 @@ def test_a_failure_is_recorded_but_not_as_a_row(tmp_path: Path) -> None:
     assert rows == [{"epoch": 1, "val/macro_recall": 0.4}]
     assert json.loads((folder / "failure.json").read_text()) == failure
     assert json.loads((folder / "params.json").read_text()) == {"optim.learning_rate": 0.1}
+
+
+def test_a_class_that_starves_is_said_once_for_a_trial_when_it_happens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [EndedTrial({"trial": k, "optim.learning_rate": 0.1}) for k in range(2)]
+    row = {"val/macro_recall": 0.4}
+    starved = row | {"split/rescued/b": 3.0, "split/labeled_fraction/a": 0.5}
+    for session in range(2):  # the second one is the search resumed
+        log = search_log(tmp_path)
+        log.setup()
+        try:
+            log.on_trial_result(0, [], trials[0], {"epoch": 3 * session + 1, **row})
+            assert "hardly a label" not in capsys.readouterr().out
+            for epoch in (2, 3):
+                log.on_trial_result(0, [], trials[0], {"epoch": 3 * session + epoch, **starved})
+            said = capsys.readouterr().out
+        finally:
+            log.close()
+        assert said.count("hardly a label") == 1 - session
+        if not session:
+            assert "note: trial_001: hardly a label of b left at epoch 2\n" in said
+    log = search_log(tmp_path)
+    log.setup()
+    try:
+        log.on_trial_result(0, [], trials[1], {"epoch": 1, "split/labeled_fraction/a": 0.0, **row})
+        assert "trial_002: hardly a label of a left at epoch 1" in capsys.readouterr().out
+    finally:
+        log.close()

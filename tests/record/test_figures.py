@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +19,7 @@ from fer_ray.record.figures import (
 
 pytestmark = pytest.mark.lowest
 
+NAMES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 EDGES = np.linspace(0, 1, 51)
 CLEAN, NOISY = "low loss: clean", "high loss: noisy"
 
@@ -33,6 +35,15 @@ def positions(line: Line2D) -> np.ndarray:
 
 def heights(line: Line2D) -> np.ndarray:
     return np.asarray(line.get_ydata(), dtype=float)
+
+
+def overhang(figure: Figure) -> float:
+    """How far in inches what is drawn of a figure lies outside of it; 0 if nothing is cut off."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = figure.get_tightbbox(canvas.get_renderer())
+    width, height = figure.get_size_inches()
+    return float(max(0.0, -box.x0, -box.y0, box.x1 - width, box.y1 - height))
 
 
 def make_losses(num_images: int, mixture: dict[str, list[float]], seed: int = 0) -> dict[str, Any]:
@@ -59,6 +70,25 @@ def test_confusion_has_true_classes_as_rows_with_their_images() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["fear", "anger"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true (images)")
     assert axes.get_title() == "Test set"
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 8])
+@pytest.mark.parametrize("prefix", ["", "expression_of_deep_"])
+def test_no_word_of_a_confusion_matrix_is_cut_off(size: int, prefix: str) -> None:
+    names = [f"{prefix}{name}" for name in NAMES[:size]]
+    counts = np.eye(size, dtype=int) * 123_456
+    assert overhang(confusion_figure(counts.tolist(), names, "Test set")) == 0
+
+
+def test_no_word_of_the_other_figures_is_cut_off() -> None:
+    mixture = {"mean": [[0.2, 0.7]] * 2, "std": [[0.1, 0.1]] * 2, "weight": [[0.5, 0.5]] * 2}
+    histogram = {"edges": EDGES, "counts": [[100_000] * 50] * 2}
+    keys = ["val/accuracy", *(f"val/recall/{name}" for name in NAMES)]
+    assert overhang(losses_figure(histogram, mixture, "Losses, epoch 3")) == 0
+    rows = [{"epoch": number, **dict.fromkeys(keys, 0.5)} for number in range(1, 41)]
+    assert overhang(curves_figure(rows, keys, "Validation, peer_posterior")) == 0
+    points = [make_point(kind, num, 1e5) for kind in ("strong", "weak") for num in (1, 2, 4)]
+    assert overhang(scaling_figure(points, "two cores")) == 0
 
 
 def test_cells_hold_counts_and_shares_but_no_share_of_nothing() -> None:

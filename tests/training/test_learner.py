@@ -1,5 +1,6 @@
 """Networks as methods see them, and images as the loop reads them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from fer_ray.config import ComputeConfig, ModelConfig
 from fer_ray.core.augment import plain_views
@@ -25,7 +27,7 @@ from fer_ray.training.learner import (
 from fer_ray.training.models import FaceNetwork, build_network
 from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
-from tests.samples import CPU, faces, make_run
+from tests.samples import CPU, faces, make_run, train
 
 
 def network(seed: int = 0) -> FaceNetwork:
@@ -165,6 +167,21 @@ def test_sync_averages_statistics_over_ranks(gloo_pair: GlooRanks) -> None:
     assert not torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     torch.testing.assert_close(first[1], (first[0] + second[0]) / 2)
+
+
+def figures_of_ddp(is_gone: bool) -> list[float]:
+    """Seconds of waiting with and without the figures that DDP keeps to itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        if is_gone:
+            patch.delattr(DistributedDataParallel, "_get_ddp_logging_data")
+        _, rows = train(make_run("cross_entropy", optim__epochs=1), faces())
+    return [row["time/communication_s"] for row in rows]
+
+
+def test_training_goes_on_without_the_private_figures_of_ddp(gloo_pair: GlooRanks) -> None:
+    with_figures, without = (gloo_pair.run(figures_of_ddp, x) for x in (False, True))
+    assert all(math.isfinite(seconds) for rank in (*with_figures, *without) for seconds in rank)
+    assert [len(rank) for rank in without] == [1, 1]
 
 
 # --- images ---------------------------------------------------------------------------------------

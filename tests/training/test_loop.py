@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fer_ray.core.augment import plain_views
-from fer_ray.core.mixture import MixtureError
+from fer_ray.core.mixture import Mixture, MixtureError, fit_mixture
 from fer_ray.core.types import EmptySplitError, Scores, SplitResult
+from fer_ray.methods import dividemix, dividing
 from fer_ray.methods.co_divide import CoDivide
 from fer_ray.training.learner import Images, Learner
 from fer_ray.training.state import new_state
@@ -50,6 +51,41 @@ def test_a_split_gets_scores_of_every_image_in_index_order(method_calls: MethodC
     for loss, row in zip(scores.loss, logits, strict=True):
         expected = F.cross_entropy(row, images.label, reduction="none")
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("co_divide", {"method__clip_quantile": 0.9}),
+        ("dividemix", {"method__loss_history": 2}),
+        ("ada_cm", {}),
+        ("crest", {"method__generation_epochs": 2, "method__num_generations": 1}),
+    ],
+)
+def test_the_histogram_counts_the_losses_that_the_mixture_was_fitted_to(
+    method: str, settings: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same scale, whatever the method does with losses before it fits them."""
+    fitted: list[tuple[Tensor, Mixture]] = []
+
+    def noted(loss: Tensor) -> Mixture:
+        fitted.append((loss, fit_mixture(loss)))
+        return fitted[-1][1]
+
+    for module in (dividing, dividemix):
+        monkeypatch.setattr(module, "fit_mixture", noted)
+    _, rows = train(make_run(method, **settings), faces())
+    counts, mixture = rows[-1]["split/histogram"]["counts"], rows[-1]["split/mixture"]
+    num = len(counts)
+    edges = np.linspace(0, 1, len(counts[0]) + 1)
+    for k, (loss, fit) in enumerate(fitted[-num:]):
+        assert counts[k] == np.histogram(loss.double().numpy(), edges)[0].tolist()
+        assert mixture["mean"][k] == fit.mean.tolist()
+        assert mixture["std"][k] == fit.std.tolist()
+    # So the bars have the mean of the mixture; an EM step leaves that of the losses unchanged.
+    for row, mean, weight in zip(counts, mixture["mean"], mixture["weight"], strict=True):
+        middle = (edges[:-1] + edges[1:]) / 2
+        assert np.dot(mean, weight) == pytest.approx(np.average(middle, weights=row), abs=0.01)
 
 
 def test_a_split_gets_the_previous_split_and_its_memory(method_calls: MethodCalls) -> None:

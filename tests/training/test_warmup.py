@@ -9,14 +9,17 @@ import pytest
 import yaml
 
 from fer_ray.config import RunConfig
+from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData
 from fer_ray.methods import METHODS
 from fer_ray.record.storage import Folder
+from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_ray.training.loop import _Loop
 from fer_ray.training.runtime import ProcessRuntime, train_run
+from fer_ray.training.state import new_state
 from fer_ray.training.warmup import SharedWarmup, warmup_key
 from tests.gloo import GlooRanks
-from tests.samples import faces, make_run, same_weights, timeless, train
+from tests.samples import CPU, faces, make_run, same_weights, timeless, train
 
 SHARING = [name for name, kind in METHODS.items() if kind.warmup_fields is not None]
 
@@ -71,6 +74,24 @@ def test_fields_outside_warmup_fields_do_not_affect_the_warmup(name: str) -> Non
 )
 def test_another_run_has_another_key(changes: dict[str, Any]) -> None:
     assert warmup_key(make_run("co_divide", **changes)) != warmup_key(make_run("co_divide"))
+
+
+def test_verified_labels_that_changed_under_their_name_are_another_run(tmp_path: Path) -> None:
+    """No warm-up is shared with the old ones, and no checkpoint of them is gone on from."""
+    file = tmp_path / "labels.csv"
+    file.write_text("index,label,sample\n1,fear,random\n")
+    run, data = make_run("co_divide", data__verified=str(file)), faces()
+    key = warmup_key(run)
+    state, _ = train(run, data, num_epochs=1)
+    (tmp_path / "checkpoint").mkdir()
+    save_checkpoint(state, run, tmp_path / "checkpoint")
+    load_checkpoint(new_state(run, data, CPU), tmp_path / "checkpoint")
+    file.touch()
+    assert warmup_key(run) == key
+    file.write_text("index,label,sample\n1,anger,random\n")
+    assert warmup_key(run) != key
+    with pytest.raises(ConfigError, match=r"data\.verified: expected .* got other ones"):
+        load_checkpoint(new_state(run, data, CPU), tmp_path / "checkpoint")
 
 
 def test_methods_do_not_share_warmups_with_each_other() -> None:

@@ -15,8 +15,8 @@ from fer_ray.data.readers.tables import csv_rows
 from fer_ray.data.verified_file import read_verified
 from fer_ray.results.audit.draw import data_id
 
-_REPEAT, _REVIEW = "repeat_label", "review"
-_CANNOT_TELL = "cannot tell"
+_REPEAT, REVIEW = "repeat_label", "review"
+CANNOT_TELL_WORDS = "cannot tell"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +79,17 @@ def _answers(path: Path, pack: Pack) -> list[tuple[str, str]]:
     """
     answers = []
     for line, row in csv_rows(path, ("label",)):
-        review = row.get(_REVIEW, "")
+        review = row.get(REVIEW, "")
         if review and review.partition("-")[0] != data_id(pack):
             raise DataError.at(
-                f"{path}:{line}: {_REVIEW}",
+                f"{path}:{line}: {REVIEW}",
                 expected=f"a review of {pack.name} as it is now ({data_id(pack)}-...)",
                 got=repr(review),
                 remedy="The file is of another data set, or labels have changed since. Name the "
                 "data set that was reviewed.",
             )
         if row.get(_REPEAT):
-            answers.append((row["label"] or _CANNOT_TELL, row[_REPEAT]))
+            answers.append((row["label"] or CANNOT_TELL_WORDS, row[_REPEAT]))
     return answers
 
 

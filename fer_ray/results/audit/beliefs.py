@@ -37,6 +37,8 @@ class Beliefs:
             one network.
         kept: float64 [sample]; epochs that began with the label kept, mean over the networks; NaN
             if the method does not divide, and for validation images.
+        trained: int64 [sample]; the label trained on since the last split, given or admitted by the
+            method; `UNLABELED` for none, and for validation images.
         num_splits: How many times the method has divided the images.
         source: A key of `SOURCES` for every image.
     """
@@ -51,6 +53,7 @@ class Beliefs:
     posterior: np.ndarray
     agreement: np.ndarray
     kept: np.ndarray
+    trained: np.ndarray
     num_splits: int
     source: tuple[str, ...]
 

@@ -40,6 +40,7 @@ COLUMNS: Mapping[str, type] = {
     "agreement": float,
     "epochs_kept": float,
     "epochs_divided": int,
+    "trained": str,
     "verified": str,
     "source": str,
 }
@@ -105,6 +106,7 @@ def columns(beliefs: Beliefs, pack: Pack) -> dict[str, Any]:
         "agreement": _numbers(beliefs.agreement[order]),
         "epochs_kept": _numbers(beliefs.kept[order]),
         "epochs_divided": [num_splits if beliefs.is_train[i] else None for i in order],
+        "trained": [names.get(int(beliefs.trained[i])) for i in order],
         "verified": [names.get(int(beliefs.verified[i])) for i in order],
         "source": [beliefs.source[i] for i in order],
     }

@@ -127,6 +127,9 @@ def _of_train(
             kept=split["kept_splits"].mean(axis=0).astype(np.float64),
             num_splits=int(split["num_splits"]),
         )
+    if "trained_label" in split:
+        # Networks that both learn a label learn the same one.
+        part = replace(part, trained=split["trained_label"].max(axis=0).astype(np.int64))
     return replace(part, source=(source,) * len(part))
 
 
@@ -154,6 +157,7 @@ def _part(
         posterior=posterior.mean(axis=0),
         agreement=overlap.clip(0, 1),
         kept=np.full(num, np.nan),
+        trained=np.full(num, UNLABELED),
         num_splits=0,
         source=("",) * num,
     )
@@ -162,7 +166,8 @@ def _part(
 def _joined(first: Beliefs, second: Beliefs) -> Beliefs:
     keys = ("row", "is_train", "given", "verified", "is_random", "posterior", "agreement")
     arrays: dict[str, Any] = {
-        key: np.concatenate([getattr(first, key), getattr(second, key)]) for key in (*keys, "kept")
+        key: np.concatenate([getattr(first, key), getattr(second, key)])
+        for key in (*keys, "kept", "trained")
     }
     return replace(
         first,

@@ -7,6 +7,7 @@ from rich.table import Column, Table
 from fer_ray.record.tables import plain_table
 from fer_ray.results.audit.apply import Applied
 from fer_ray.results.audit.beliefs import Beliefs
+from fer_ray.results.audit.compare import Comparison
 from fer_ray.results.audit.estimates import MIN_VERIFIED, VERIFIED, Estimate, pairs
 
 _NUM_PAIRS = 8
@@ -75,6 +76,39 @@ def answer_notes(applied: Applied) -> list[str]:
         notes.append(
             f"{agreed} of {shown} faces that were shown twice got the same answer "
             f"(Cohen's kappa {applied.kappa:.2f})"
+        )
+    return notes
+
+
+def agreement_table(found: Comparison) -> Table:
+    """How often two people say every class, and how often both say it of the same image."""
+    names = ("first", "second", "both", "agreement")
+    table = plain_table([Column("class"), *(Column(name, justify="right") for name in names)])
+    for name, (first, second, both) in found.by_class.items():
+        # Of all that either of them says: 1 if they always agree on the class.
+        table.add_row(name, *map(str, (first, second, both)), f"{2 * both / (first + second):.0%}")
+    return _titled(table, f"{len(found.pairs):,} images that both have looked at")
+
+
+def disagreement_table(found: Comparison) -> Table:
+    """The pairs of classes on which two people do not agree."""
+    table = plain_table([Column("first"), Column("second"), Column("images", justify="right")])
+    for first, second, num in found.disagreements[:_NUM_PAIRS]:
+        table.add_row(first, second, f"{num:,}")
+    return _titled(table, "Where they do not agree")
+
+
+def comparison_notes(found: Comparison) -> list[str]:
+    """How far two people agree as a whole, and what only one of them has looked at."""
+    num = sum(pair.agrees for pair in found.pairs)
+    notes = [
+        f"{num:,} of {len(found.pairs):,} images have the same label in both "
+        f"({found.agreement:.1%}; Cohen's kappa {found.kappa:.2f})"
+    ]
+    if found.only_first or found.only_second:
+        notes.append(
+            f"left out are {found.only_first:,} images that only the first file has, and "
+            f"{found.only_second:,} that only the second one has"
         )
     return notes
 

@@ -1,5 +1,6 @@
 """What a run says of labels: from its files alone, for every kind of method."""
 
+import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from fer_ray.core.noise_model import NoiseModel
-from fer_ray.data import CANNOT_TELL
+from fer_ray.data import CANNOT_TELL, prepared
 from fer_ray.results.audit.estimates import estimates, pairs
+from fer_ray.results.audit.files import columns
 from fer_ray.results.audit.reading import posterior_of, read_beliefs
 from fer_ray.results.run_files import RunFolderError
 from fer_ray.results.run_folder import open_run
@@ -91,6 +93,32 @@ def test_a_method_that_divides_is_asked_for_its_clean_probabilities(
     np.testing.assert_allclose(beliefs.right[:, :num], split_of(folder)["clean_prob"], atol=1e-6)
     kept = split_of(folder)["is_labeled"].mean(axis=0)
     np.testing.assert_allclose(beliefs.kept[:num], kept)  # one split
+
+
+def test_pseudo_labels_are_in_the_files_of_a_run(tmp_path: Path, cache_dir: str) -> None:
+    """After the second generation of `crest` some images have a label that nobody gave."""
+    generations = {"method__generation_epochs": 1, "method__num_generations": 2}
+    folder = finished(
+        tmp_path, cache_dir, "crest", optim__epochs=3, method__warmup_epochs=1, **generations
+    )
+    split = split_of(folder)
+    kept, trained = split["is_labeled"][0], split["trained_label"][0]
+    assert np.array_equal(kept, trained == split["label"])
+    is_pseudo = (trained >= 0) & ~kept
+    assert is_pseudo.any()
+    last = json.loads((tmp_path / "crest-checkpoint/metrics.jsonl").read_text().splitlines()[-1])
+    right = (trained == split["true_label"])[trained >= 0]
+    assert last["split/precision"] == pytest.approx(right.mean())
+    beliefs, data = beliefs_of(folder)
+    num = len(data.train)
+    assert np.array_equal(beliefs.trained[:num], trained)
+    assert (beliefs.trained[num:] == -1).all()
+    table = columns(beliefs, prepared(SPEC))
+    named = {row: name for row, name in zip(table["index"], table["trained"], strict=True) if name}
+    expected = {
+        int(data.train.row[i]): data.class_names[trained[i]] for i in np.flatnonzero(trained >= 0)
+    }
+    assert named == expected
 
 
 def test_what_a_person_has_told_is_known(tmp_path: Path, cache_dir: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import CANNOT_TELL, NOT_VERIFIED, prepared
+from fer_ray.data.faces import UNLABELED
 from fer_ray.results.audit.beliefs import Beliefs
 from fer_ray.results.audit.draw import MIN_DISTANCE, data_id, draw, quotas
 from tests.samples import CLASS_NAMES
@@ -31,6 +32,7 @@ def made_up(num: int = 120, **changes: Any) -> Beliefs:
         "posterior": posterior,
         "agreement": np.full(num, np.nan),
         "kept": np.full(num, np.nan),
+        "trained": np.full(num, UNLABELED),
         "num_splits": 0,
         "source": ("learnt",) * num,
     }
