@@ -1,6 +1,7 @@
 """Data sets by spec: prepared once, and again as soon as any file they were made of has changed."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,68 @@ def test_an_image_replaced_under_its_old_name_is_read_again(raw: Path) -> None:
         Image.new("L", (24, 24), grey).save(path)
         touch_later(path)
     assert brightest(open_data(f"folder:{raw}")) == 47
+
+
+def test_a_second_run_of_a_script_that_crops_faces_is_noticed(raw: Path) -> None:
+    """Every file is written anew at once, under its name: nothing tells but size and time."""
+    shutil.copytree(raw / "test", raw / "val")
+    before = open_data(f"folder:{raw}", deduplicate=False)
+    for path in raw.rglob("*.png"):
+        Image.new("RGB", (24, 24)).save(path)
+    data = open_data(f"folder:{raw}", deduplicate=False)
+    assert len(data.train) + len(data.val) == len(before.train) + len(before.val)
+    assert brightest(data) == 0
+    with pytest.raises(DataError, match=r"no copy of another image, got none; .* of one shade"):
+        open_data(f"folder:{raw}")
+
+
+def test_a_file_moved_here_with_its_old_time_is_noticed(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for each in (*raw.rglob("*"), raw):
+        os.utime(each, ns=(1, 1))
+    open_data(f"folder:{raw}")
+    old = raw / "train" / "happy" / "003.png"
+    other = tmp_path / "other.png"
+    other.write_bytes(old.read_bytes())
+    os.utime(other, ns=(1, 1))
+    other.replace(old)
+    os.utime(old.parent, ns=(1, 1))
+    open_data(f"folder:{raw}")
+    assert num_prepared(capsys) == 2
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "a b"])
+def test_names_with_odd_blanks_are_stamped_too(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text("")
+    os.utime(file, ns=(1, 10**9))
+    write_stamps(tmp_path, [str(file)], since_ns=10**11)
+    assert are_unchanged(tmp_path)
+    file.write_text("1")
+    assert not are_unchanged(tmp_path)
+
+
+def test_faces_that_are_unpacked_later_take_the_place_of_photographs(tmp_path: Path) -> None:
+    root = tmp_path / "basic"
+    lines = []
+    for i, image in enumerate(drawn(63, 24)):
+        stem = f"train_{i:05d}" if i < 49 else f"test_{i:04d}"
+        lines.append(f"{stem}.jpg {i % 7 + 1}")
+        for folder, name in (("original", f"{stem}.jpg"), ("aligned", f"{stem}_aligned.jpg")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image if folder == "original" else image // 16).save(
+                root / folder / name
+            )
+    (root / "Image").mkdir()
+    (root / "EmoLabel").mkdir()
+    (root / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines))
+    (root / "original").rename(root / "Image" / "original")
+    for each in (*root.rglob("*"), root):
+        os.utime(each, ns=(1, 1))
+    assert brightest(open_data(f"raf-db:{root}")) > 40
+    (root / "aligned").rename(root / "Image" / "aligned")
+    assert brightest(open_data(f"raf-db:{root}")) < 40
 
 
 def test_one_changed_image_is_enough(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,7 +141,7 @@ def _release(root: Path) -> _Found:
         listed = f"{PurePosixPath(_LIST).name}:{number}"
         images.append(RafImage(stem, f"Image/{file}", label, listed))
     notes = () if aligned else ("there is no Image/aligned: faces are those of Image/original",)
-    return _Found(root, images, notes, (root / _LIST,))
+    return _Found(root, images, notes, (root / "Image", root / _LIST))
 
 
 def _kaggle(root: Path) -> _Found:
