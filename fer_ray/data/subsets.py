@@ -73,8 +73,12 @@ def _check_left(
     Raises:
         DataError: With the notes on copies.
     """
-    for word, rows in (("training", train), ("validation", val), ("test", test)):
-        if not rows.size:
+    for code, word, rows in (
+        (TRAIN, "training", train),
+        (VAL, "validation", val),
+        (TEST, "test", test),
+    ):
+        if not rows.size and (code == VAL or (pack.subset == code).any()):
             raise DataError.at(
                 f"{pack.name}: {word} images",
                 expected="at least one that is no copy of another image",

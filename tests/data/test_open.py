@@ -296,3 +296,31 @@ def test_a_file_that_changed_while_it_was_read_counts_as_changed(tmp_path: Path)
     assert are_unchanged(tmp_path)
     write_stamps(tmp_path, [str(file)], since_ns=10**9)
     assert not are_unchanged(tmp_path)
+
+
+@pytest.mark.parametrize("spec", ["folder:", "arrays:", "pack:", "raf-db:", "fer2013:", "expw:"])
+@pytest.mark.parametrize("place", ["x" * 300, "~nobody-here/x", "itself", "nul\0"])
+def test_a_path_that_cannot_be_is_named(spec: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    where = place if place.startswith("~") else tmp_path / place
+    with pytest.raises(DataError, match="expected") as caught:
+        open_data(f"{spec}{where}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_named_as_an_image_is_never_waited_for(raw: Path) -> None:
+    os.mkfifo(raw / "train" / "happy" / "pipe.jpg")
+    pack = prepared(f"folder:{raw}", max_missing_fraction=0.5)
+    assert [problem.path for problem in pack.problems] == ["train/happy/pipe.jpg"]
+    os.mkfifo(raw / "pipe.csv")
+    with pytest.raises(DataError, match="pipe"):
+        open_data(f"folder:{raw},labels={raw / 'pipe.csv'}")
+    for scheme in ("arrays", "fer2013", "pack", "expw", "affectnet"):
+        with pytest.raises(DataError):
+            open_data(f"{scheme}:{raw / 'pipe.csv'}")
+
+
+def test_text_that_is_not_utf_8_is_refused_with_the_remedy(raw: Path) -> None:
+    (raw / "l.csv").write_bytes("image,label\n\xe9.jpg,happy\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"l\.csv: .* not UTF-8; save it as UTF-8"):
+        open_data(f"folder:{raw},labels={raw / 'l.csv'}")

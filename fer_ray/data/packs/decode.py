@@ -74,6 +74,8 @@ def read_rgb(
         ImageError: If the file is missing, is no image, is cut short or is too large.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ImageError("unreadable", "no file, such as a folder or a pipe")
         with Image.open(path, formats=_known_formats()) as image:
             original = image.height, image.width
             if original[0] * original[1] > MAX_PIXELS:

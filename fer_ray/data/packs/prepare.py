@@ -60,6 +60,8 @@ def pack_size(records: Records, size: int | None) -> tuple[int, int]:
     sizes = []
     for path in records.path[:_SAMPLE]:
         try:
+            if not (records.root / path).is_file():  # a pipe would be waited for
+                continue
             with Image.open(records.root / path) as image:
                 sizes.append(min(image.size))
         except Exception:  # it is counted when all are decoded

@@ -259,7 +259,7 @@ def test_numbers_for_classes_need_ids_and_the_error_fills_them_in(tmp_path: Path
     records = list_records(f"folder:{root},ids=raf-db")
     assert classes(records)["train/1/1.jpg"] == "surprise"
     assert classes(records)["test/7/1.jpg"] == "neutral"
-    with pytest.raises(DataError, match=r"numbers: test/7 .*ids=affectnet"):
+    with pytest.raises(DataError, match=r"numbers: test/7 .*ids=raf-db"):
         list_records(f"folder:{root},ids=fer2013")
 
 
