@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def table_lines(path: Path, num_lines: int | None = None) -> Iterator[tuple[int,
 
 def _require_file(path: Path) -> None:
     """Refuse a pipe, which would be waited for."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "a folder or a pipe")
 
 
