@@ -3,6 +3,7 @@
 import argparse
 import ast
 import math
+import os
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -151,13 +152,13 @@ def absolute_spec(spec: str) -> str:
     words = [f"{scheme}:{_absolute(path)}"]
     for option in options:
         key, _, value = option.partition("=")
-        is_file = Path(value).expanduser().is_file()
+        is_file = value != "" and os.path.isfile(os.path.expanduser(value))
         words.append(f"{key}={_absolute(value)}" if is_file else option)
     return ",".join(words)
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).expanduser().absolute())
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import yaml
 from fer_ray.core.errors import ConfigError
 
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
+_MAX_VALUES = 100_000
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
@@ -20,12 +21,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ConfigError: If the file is missing, unreadable, not YAML (with the line) or no mapping.
     """
     try:
+        path = path.expanduser()
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+    except (OSError, UnicodeDecodeError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
         raise ConfigError(f"{path}: cannot be read: {reason}. Check the path.") from None
     try:
-        content = yaml.load(text, Loader=_StrictLoader)
+        content = _tree(yaml.load(text, Loader=_StrictLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -40,11 +43,18 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml_value(text: str, place: str) -> Any:
     """Read one value, such as the right side of `key=value`.
 
+    Numbers such as 1e-3 are numbers here, as on any command line: no word of a run looks like one.
+
     Raises:
         ConfigError: If it is not YAML.
+
+    >>> parse_yaml_value("1e-3", "--set optim.learning_rate=1e-3")
+    0.001
     """
+    if _EXPONENT.fullmatch(text.strip()):
+        return float(text)
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        return _tree(yaml.load(text, Loader=_StrictLoader))
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{place}: the value is not YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -107,6 +117,27 @@ for _kind, _construct in (
     ("str", _StrictLoader.construct_text),
 ):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct)
+
+
+def _tree(content: Any) -> Any:
+    """The content, unless aliases put it inside itself or repeat it without measure.
+
+    Raises:
+        ValueError: If they do.
+    """
+    num_values = 0
+    todo: list[tuple[Any, frozenset[int]]] = [(content, frozenset())]
+    while todo:
+        value, above = todo.pop()
+        num_values += 1
+        if id(value) in above:
+            raise ValueError("an alias (*) stands inside of what it means")
+        if num_values > _MAX_VALUES:
+            raise ValueError(f"more than {_MAX_VALUES:,} values")
+        if isinstance(value, dict | list):
+            inner = value.values() if isinstance(value, dict) else value
+            todo += [(item, above | {id(value)}) for item in inner]
+    return content
 
 
 def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:

@@ -130,8 +130,8 @@ def prepared(
 ) -> Pack:
     """The pack that a spec names, or that of its images, made in the cache if need be.
 
-    A pack in the cache is valid for exactly the files that it was made from: size and time of
-    change of every one of them count.
+    A pack in the cache is valid for exactly the files that it was made from: size, time of change
+    and inode of every one of them count.
 
     Raises:
         DataError: See `open_data`.

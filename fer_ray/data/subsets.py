@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fer_ray.data.faces import FaceData, Faces, Verified
+from fer_ray.data.faces import DataError, FaceData, Faces, Verified
 from fer_ray.data.folds import carved
 from fer_ray.data.images import take_images
 from fer_ray.data.packs.pack import NEAR_COPY, Pack
@@ -45,6 +45,7 @@ def pack_faces(
         is_val, more = carved(pack, train, val_fraction, seed)
         train, val = train[~is_val], train[is_val]
         notes += more
+    _check_left(pack, train, val, test, notes)
     data = FaceData(
         name=pack.name,
         class_names=pack.class_names,
@@ -62,6 +63,28 @@ def pack_faces(
         use_verified=use_verified,
         has_own_val=has_own_val,
     )
+
+
+def _check_left(
+    pack: Pack, train: np.ndarray, val: np.ndarray, test: np.ndarray, notes: list[str]
+) -> None:
+    """Refuse a data set of which copies leave nothing to validate or to test on.
+
+    Raises:
+        DataError: With the notes on copies.
+    """
+    for code, word, rows in (
+        (TRAIN, "training", train),
+        (VAL, "validation", val),
+        (TEST, "test", test),
+    ):
+        if not rows.size and (code == VAL or (pack.subset == code).any()):
+            raise DataError.at(
+                f"{pack.name}: {word} images",
+                expected="at least one that is no copy of another image",
+                got="; ".join(["none", *notes]),
+                remedy="See what python -m fer_ray.data inspect SPEC shows.",
+            )
 
 
 def _dropped(pack: Pack, notes: list[str]) -> np.ndarray:

@@ -51,7 +51,16 @@ def test_a_bad_yaml_file_is_named_with_the_place(
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0", 0), ("-5", -5), ("0.10", 0.1), ("1.0e-3", 0.001), ("'1e-3'", "1e-3"), ("'010'", "010")],
+    [
+        ("1e-3", 0.001),
+        ("2E5", 2e5),
+        ("0", 0),
+        ("-5", -5),
+        ("0.10", 0.1),
+        ("1.0e-3", 0.001),
+        ("'1e-3'", "1e-3"),
+        ("'010'", "010"),
+    ],
 )
 def test_numbers_that_are_what_they_look_like_are_read(text: str, value: object) -> None:
     found = parse_yaml_value(text, "--set x")
@@ -69,3 +78,12 @@ def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
         load_yaml(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
         load_yaml(tmp_path)
+
+
+def test_aliases_do_not_make_circles_or_bombs() -> None:
+    assert parse_yaml_value("[&a [1], *a]", "--set x") == [[1], [1]]
+    with pytest.raises(ConfigError, match=r"--set x: .*stands inside of what it means"):
+        parse_yaml_value("&a [*a]", "--set x")
+    bomb = "[&a0 [1]" + "".join(f", &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))
+    with pytest.raises(ConfigError, match=r"more than 100,000 values"):
+        parse_yaml_value(f"{bomb}]", "--set x")

@@ -1,6 +1,7 @@
 """Data sets by spec: prepared once, and again as soon as any file they were made of has changed."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,68 @@ def test_an_image_replaced_under_its_old_name_is_read_again(raw: Path) -> None:
         Image.new("L", (24, 24), grey).save(path)
         touch_later(path)
     assert brightest(open_data(f"folder:{raw}")) == 47
+
+
+def test_a_second_run_of_a_script_that_crops_faces_is_noticed(raw: Path) -> None:
+    """Every file is written anew at once, under its name: nothing tells but size and time."""
+    shutil.copytree(raw / "test", raw / "val")
+    before = open_data(f"folder:{raw}", deduplicate=False)
+    for path in raw.rglob("*.png"):
+        Image.new("RGB", (24, 24)).save(path)
+    data = open_data(f"folder:{raw}", deduplicate=False)
+    assert len(data.train) + len(data.val) == len(before.train) + len(before.val)
+    assert brightest(data) == 0
+    with pytest.raises(DataError, match=r"no copy of another image, got none; .* of one shade"):
+        open_data(f"folder:{raw}")
+
+
+def test_a_file_moved_here_with_its_old_time_is_noticed(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for each in (*raw.rglob("*"), raw):
+        os.utime(each, ns=(1, 1))
+    open_data(f"folder:{raw}")
+    old = raw / "train" / "happy" / "003.png"
+    other = tmp_path / "other.png"
+    other.write_bytes(old.read_bytes())
+    os.utime(other, ns=(1, 1))
+    other.replace(old)
+    os.utime(old.parent, ns=(1, 1))
+    open_data(f"folder:{raw}")
+    assert num_prepared(capsys) == 2
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "a b"])
+def test_names_with_odd_blanks_are_stamped_too(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text("")
+    os.utime(file, ns=(1, 10**9))
+    write_stamps(tmp_path, [str(file)], since_ns=10**11)
+    assert are_unchanged(tmp_path)
+    file.write_text("1")
+    assert not are_unchanged(tmp_path)
+
+
+def test_faces_that_are_unpacked_later_take_the_place_of_photographs(tmp_path: Path) -> None:
+    root = tmp_path / "basic"
+    lines = []
+    for i, image in enumerate(drawn(63, 24)):
+        stem = f"train_{i:05d}" if i < 49 else f"test_{i:04d}"
+        lines.append(f"{stem}.jpg {i % 7 + 1}")
+        for folder, name in (("original", f"{stem}.jpg"), ("aligned", f"{stem}_aligned.jpg")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image if folder == "original" else image // 16).save(
+                root / folder / name
+            )
+    (root / "Image").mkdir()
+    (root / "EmoLabel").mkdir()
+    (root / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines))
+    (root / "original").rename(root / "Image" / "original")
+    for each in (*root.rglob("*"), root):
+        os.utime(each, ns=(1, 1))
+    assert brightest(open_data(f"raf-db:{root}")) > 40
+    (root / "aligned").rename(root / "Image" / "aligned")
+    assert brightest(open_data(f"raf-db:{root}")) < 40
 
 
 def test_one_changed_image_is_enough(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,3 +296,31 @@ def test_a_file_that_changed_while_it_was_read_counts_as_changed(tmp_path: Path)
     assert are_unchanged(tmp_path)
     write_stamps(tmp_path, [str(file)], since_ns=10**9)
     assert not are_unchanged(tmp_path)
+
+
+@pytest.mark.parametrize("spec", ["folder:", "arrays:", "pack:", "raf-db:", "fer2013:", "expw:"])
+@pytest.mark.parametrize("place", ["x" * 300, "~nobody-here/x", "itself", "nul\0"])
+def test_a_path_that_cannot_be_is_named(spec: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    where = place if place.startswith("~") else tmp_path / place
+    with pytest.raises(DataError, match="expected") as caught:
+        open_data(f"{spec}{where}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_named_as_an_image_is_never_waited_for(raw: Path) -> None:
+    os.mkfifo(raw / "train" / "happy" / "pipe.jpg")
+    pack = prepared(f"folder:{raw}", max_missing_fraction=0.5)
+    assert [problem.path for problem in pack.problems] == ["train/happy/pipe.jpg"]
+    os.mkfifo(raw / "pipe.csv")
+    with pytest.raises(DataError, match="pipe"):
+        open_data(f"folder:{raw},labels={raw / 'pipe.csv'}")
+    for scheme in ("arrays", "fer2013", "pack", "expw", "affectnet"):
+        with pytest.raises(DataError):
+            open_data(f"{scheme}:{raw / 'pipe.csv'}")
+
+
+def test_text_that_is_not_utf_8_is_refused_with_the_remedy(raw: Path) -> None:
+    (raw / "l.csv").write_bytes("image,label\n\xe9.jpg,happy\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"l\.csv: .* not UTF-8; save it as UTF-8"):
+        open_data(f"folder:{raw},labels={raw / 'l.csv'}")

@@ -32,9 +32,10 @@ def has_list(source: Source) -> bool:
 
 
 def becomes_pack(source: Source) -> bool:
-    """Whether a data set has no file for other labels: drawn faces, or votes in their place."""
+    """Whether other labels are written as a pack: of drawn faces, of votes, of numbered classes."""
     is_votes = source.scheme == "fer2013" and is_ferplus_folder(source.path)
-    return source.scheme in ("pack", "synthetic") or is_votes
+    is_told = source.scheme == "folder" and bool(source.options)
+    return source.scheme in ("pack", "synthetic") or is_votes or is_told
 
 
 def fer2013_table(path: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """Decodes one image file into uint8 RGB pixels of a given size, or says why it cannot."""
 
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,8 @@ def read_rgb(
         ImageError: If the file is missing, is no image, is cut short or is too large.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ImageError("unreadable", "no file, such as a folder or a pipe")
         with Image.open(path, formats=_known_formats()) as image:
             original = image.height, image.width
             if original[0] * original[1] > MAX_PIXELS:
@@ -90,7 +93,9 @@ def read_rgb(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too large", str(error)) from None
     except Exception as error:  # Pillow's decoders raise whatever they come across
-        reason = "an empty file" if path.exists() and not path.stat().st_size else _words(error)
+        reason = _words(error)
+        if os.path.exists(path) and not os.path.getsize(path):
+            reason = "an empty file"
         raise ImageError("unreadable", reason) from None
     return rgb, original, (*done, *how)
 

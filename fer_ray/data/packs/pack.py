@@ -10,6 +10,7 @@ import numpy as np
 
 from fer_ray.data.faces import DataError
 from fer_ray.data.images import ImageRows
+from fer_ray.data.packs.check import check_arrays, check_manifest
 from fer_ray.data.records import TRAIN
 
 MANIFEST = "pack.json"
@@ -148,23 +149,26 @@ def refuse_too_many(
 
 
 def open_pack(folder: Path) -> Pack:
-    """Open a prepared data set: everything is mapped from disk, nothing is read yet.
+    """Open a prepared data set: everything is mapped from disk, no image is read yet.
 
     Raises:
-        DataError: If the folder is no pack, is of another version, or lacks a file.
+        DataError: If the folder is no pack, is of another version, lacks a file, or holds what no
+            pack can hold; names the file.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["version"] != VERSION:
-            raise ValueError(f"version {manifest['version']}, this is {VERSION}")
-        arrays = {name: _mapped(folder, name) for name in ("images", *COLUMNS)}
+        if isinstance(manifest, dict) and manifest.get("version") != VERSION:
+            raise ValueError(f"version {manifest.get('version')!r:.20}, this is {VERSION}")
+        check_manifest(manifest)
         has_verified = (folder / f"{VERIFIED}.npy").exists()
-        verified = _mapped(folder, VERIFIED) if has_verified else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        names = ("images", *COLUMNS, *([VERIFIED] if has_verified else []))
+        arrays = {name: _mapped(folder, name) for name in names}
+        check_arrays(arrays, len(manifest["class_names"]))
+    except Exception as error:  # numpy raises whatever a damaged header leads to
         raise DataError.at(
             str(folder),
             expected="a folder written by `python -m fer_ray.data prepare`",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())}",
             remedy="Prepare the data set again.",
         ) from None
     return Pack(
@@ -174,13 +178,19 @@ def open_pack(folder: Path) -> Pack:
         made_of=manifest.get("made_of", ""),
         problems=tuple(Problem(**problem) for problem in manifest["problems"]),
         notes=tuple(manifest["notes"]),
-        verified=verified,
+        verified=arrays.pop(VERIFIED, None),
         **arrays,
     )
 
 
 def _mapped(folder: Path, name: str) -> np.ndarray:
-    array: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    path = folder / f"{name}.npy"
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError("no such file")
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:
+        raise ValueError(f"{path.name}: {error}") from None
     return array
 
 

@@ -60,6 +60,8 @@ def pack_size(records: Records, size: int | None) -> tuple[int, int]:
     sizes = []
     for path in records.path[:_SAMPLE]:
         try:
+            if not (records.root / path).is_file():  # a pipe would be waited for
+                continue
             with Image.open(records.root / path) as image:
                 sizes.append(min(image.size))
         except Exception:  # it is counted when all are decoded
@@ -192,11 +194,11 @@ def is_made_of(folder: Path, records: Records, size: int | None) -> bool:
 
 
 def made_of(records: Records, size: tuple[int, int]) -> str:
-    """Digest of everything that a pack depends on; image files count by size and time of change."""
+    """Digest of everything that a pack depends on; image files count by their stamps."""
     digest = hashlib.sha256(json.dumps([VERSION, size, records.name]).encode())
     if records.pixels is None:
-        for line in stamps(str(records.root / path) for path in records.path):
-            digest.update(line.encode())
+        for entry in stamps(str(records.root / path) for path in records.path):
+            digest.update(entry.encode())
     texts = (records.path, records.listed, records.class_names, records.notes)
     digest.update(json.dumps(texts, ensure_ascii=False).encode())
     held = ("label", "true_label", "subset", "box", "row", "group", "near_train", "pixels")

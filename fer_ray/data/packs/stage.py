@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ def local_copy(place: str, *, refresh: bool = False) -> Path:
         DataError: If the URI is not understood, nothing is there or it cannot be read.
     """
     if "://" not in place:
-        return Path(place).expanduser().absolute()
+        return _own_path(place)
     try:
         folder = Folder(place)
         if folder.is_local:
@@ -39,6 +40,27 @@ def local_copy(place: str, *, refresh: bool = False) -> Path:
             got=f"{type(error).__name__}: {' '.join(str(error).split())}",
             remedy="Check the URI, and that credentials are in the environment.",
         ) from None
+
+
+def _own_path(place: str) -> Path:
+    """A path of this machine, of which the system can say whether something is there.
+
+    Raises:
+        DataError: If it cannot, such as of a name of 300 characters, or a link to itself.
+    """
+    try:
+        path = Path(place).expanduser().absolute()
+        with suppress(FileNotFoundError):
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise DataError.at(
+            place[:200],
+            expected="a path",
+            got=str(reason or error),
+            remedy="Check the path.",
+        ) from None
+    return path
 
 
 def _without_secrets(place: str) -> str:

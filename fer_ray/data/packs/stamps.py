@@ -1,4 +1,4 @@
-"""Size and time of change of what a pack was made from: it is valid for exactly that."""
+"""Size, time of change and inode of what a pack was made from: it is valid for exactly that."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,17 @@ _GRAIN_NS = 2 * 10**9
 
 
 def stamps(paths: Iterable[str]) -> Iterator[str]:
-    """A line per place: size, time of change in nanoseconds and path; what is missing has -1."""
+    """An entry per place, ended by NUL: size, time of change in nanoseconds, inode and path.
+
+    The inode tells a file that was moved here with its old time from the one that was here before.
+    What is missing has -1 throughout.
+    """
     for path in paths:
         try:
             status = os.stat(path)
-            yield f"{status.st_size} {status.st_mtime_ns} {path}\n"
-        except OSError:
-            yield f"-1 -1 {path}\n"
+            yield f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {path}\0"
+        except (OSError, ValueError):
+            yield f"-1 -1 -1 {path}\0"
 
 
 def write_stamps(folder: Path, paths: Iterable[str], since_ns: int) -> None:
@@ -30,9 +34,9 @@ def write_stamps(folder: Path, paths: Iterable[str], since_ns: int) -> None:
     """
     part = folder / f".{STAMPS}.part"
     with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        for line in stamps(paths):
-            is_old = int(line.split(" ", 2)[1]) < since_ns - _GRAIN_NS
-            file.write(line if is_old else f"-2 {line.split(' ', 1)[1]}")
+        for entry in stamps(paths):
+            is_old = int(entry.split(" ", 2)[1]) < since_ns - _GRAIN_NS
+            file.write(entry if is_old else f"-2 {entry.split(' ', 1)[1]}")
     part.replace(folder / STAMPS)
 
 
@@ -42,6 +46,9 @@ def are_unchanged(folder: Path) -> bool:
         text = (folder / STAMPS).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return False
-    lines = text.splitlines(keepends=True)
-    now = stamps(line.rstrip("\n").split(" ", 2)[2] for line in lines)
-    return all(line == other for line, other in zip(lines, now, strict=True))
+    *entries, rest = text.split("\0")  # NUL is the one character that no path has
+    fields = [entry.split(" ", 3) for entry in entries]
+    if rest or any(len(words) < 4 for words in fields):  # cut short, or of another version
+        return False
+    now = stamps(words[3] for words in fields)
+    return all(f"{entry}\0" == other for entry, other in zip(entries, now, strict=True))

@@ -108,7 +108,8 @@ def _found(path: Path, training: Path | None = None) -> tuple[list[_Image], bool
         lists = {name: folder / name for name in _LISTS}
         if training is not None:
             lists[TRAINING] = training
-        read = tuple(str(place.absolute()) for place in lists.values())
+        looked_at = (*lists.values(), *(path / name for name in _IMAGE_FOLDERS))
+        read = tuple(str(place.absolute()) for place in looked_at)
         return list(_of_lists(path, lists)), True, read
     if training is not None:
         raise DataError.at(

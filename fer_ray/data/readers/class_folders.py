@@ -2,12 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_ray.data.classes import CANONICAL, canonical_name
 from fer_ray.data.faces import DataError
+from fer_ray.data.readers.class_ids import is_id, which_ids
 from fer_ray.data.records import IMAGE_SUFFIXES
 
 _NUM_LISTED = 5
@@ -21,8 +22,9 @@ class Listing:
         path: Below the root, with slashes.
         top: Folder that holds the class folder, such as `train`; empty: the root itself.
         class_name: Canonical.
-        folders: Absolute paths of all folders that were read.
+        folders: Absolute paths of all folders and lists that were read.
         notes: What was left out.
+        listed: Where an image is listed; empty: nowhere but in its folder.
     """
 
     path: tuple[str, ...]
@@ -30,19 +32,28 @@ class Listing:
     class_name: tuple[str, ...]
     folders: tuple[str, ...]
     notes: tuple[str, ...]
+    listed: tuple[str, ...] = ()
 
     def below_class(self, i: int) -> str:
-        """Path of image i below its class folder."""
+        """Path of image i below its class folder; the whole one if a list says the class."""
+        if self.listed:
+            return self.path[i]
         return self.path[i].split("/", 2 if self.top[i] else 1)[-1]
 
 
-def list_classes(root: Path, tops: Collection[str], known: Collection[str] = CANONICAL) -> Listing:
+def list_classes(
+    root: Path,
+    tops: Collection[str],
+    known: Collection[str] = CANONICAL,
+    ids: Mapping[int, str] | None = None,
+) -> Listing:
     """List the images in the class folders of some folders; hidden files do not count.
 
     Args:
         root: The data set's folder.
         tops: Folders in it that hold class folders; empty text is the root itself.
         known: Canonical names that class folders may stand for.
+        ids: Canonical names of class folders that are named by numbers.
 
     Raises:
         DataError: If a folder cannot be read, there are no images, or class folders that hold
@@ -67,9 +78,9 @@ def list_classes(root: Path, tops: Collection[str], known: Collection[str] = CAN
             str(root),
             expected="images in folders named after expressions, such as train/happy/1.jpg",
             got="; ".join(["none", *notes]),
-            remedy="Is this the folder that holds train/, or the class folders?",
+            remedy=_remedy_without_classes(root),
         )
-    classes = _canonical(root, Counter((top, folder) for _, top, folder in found), known)
+    classes = _canonical(root, Counter((top, folder) for _, top, folder in found), known, ids)
     found.sort()
     return Listing(
         path=tuple(path for path, _, _ in found),
@@ -89,8 +100,21 @@ def left_beside(root: Path, tops: Collection[str]) -> Iterator[str]:
         yield f"left out beside {beside}: {', '.join(names[:_NUM_LISTED])}{more}"
 
 
+def _remedy_without_classes(root: Path) -> str:
+    remedy = "Is this the folder that holds train/, or the class folders?"
+    tables = sorted(path.name for path in root.glob("*.csv"))
+    if tables:
+        remedy += (
+            f" If {tables[0]} names images and labels: folder:{root},labels={root / tables[0]}."
+        )
+    return remedy
+
+
 def _canonical(
-    root: Path, num_images: Counter[tuple[str, str]], known: Collection[str]
+    root: Path,
+    num_images: Counter[tuple[str, str]],
+    known: Collection[str],
+    ids: Mapping[int, str] | None,
 ) -> dict[str, str]:
     """Canonical name of every class folder.
 
@@ -98,23 +122,44 @@ def _canonical(
         DataError: If there is none; with all such folders and their numbers of images.
     """
     names: dict[str, str] = {}
-    unknown = []
+    unknown, numbers = [], []
     for (top, folder), num in sorted(num_images.items()):
-        try:
-            names[folder] = canonical_name(folder)
-        except DataError:
-            names[folder] = ""
+        names[folder] = _name_of(folder, ids)
         if names[folder] not in known:
             unknown.append(f"{top}{'/' if top else ''}{folder} ({num} images)")
+            numbers.append(folder)
+    if unknown and all(map(is_id, numbers)):
+        raise DataError.at(
+            str(root),
+            expected="class folders whose meaning is known",
+            got=f"numbers: {', '.join(unknown)}",
+            remedy=f"{which_ids(f'folder:{root}', [int(x) for x in names if is_id(x)])}.",
+        )
+    if ids is not None and not any(is_id(folder) for folder in names):
+        raise DataError.at(
+            f"{root}: ids",
+            expected="class folders named by numbers",
+            got=", ".join(sorted(names)),
+            remedy="Take ids= out.",
+        )
     if unknown:
         raise DataError.at(
             str(root),
             expected=f"class folders named {', '.join(known)} (or happy, 4_sad and the like)",
             got=", ".join(unknown),
-            remedy="Rename these folders, or move them out. Is this the folder that holds train/, "
-            "or the class folders?",
+            remedy=f"Rename these folders, or move them out. {_remedy_without_classes(root)}",
         )
     return names
+
+
+def _name_of(folder: str, ids: Mapping[int, str] | None) -> str:
+    """Canonical name that a class folder stands for; empty if none is known."""
+    if is_id(folder):
+        return "" if ids is None else ids.get(int(folder), "")
+    try:
+        return canonical_name(folder)
+    except DataError:
+        return ""
 
 
 def _notes(loose: list[str], others: Counter[str]) -> Iterator[str]:

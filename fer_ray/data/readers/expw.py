@@ -23,6 +23,8 @@ _COLUMNS = (
     "face_box_confidence",
     "expression_label",
 )
+_IMAGES = ("image/origin", "image")
+_LISTS = ("label/label.lst", "label.lst")
 
 
 def list_expw(source: Source) -> Records:
@@ -37,7 +39,7 @@ def list_expw(source: Source) -> Records:
         DataError: If the list or the images are not there, or a line is not as it should be.
     """
     table = label_list(source)
-    folder = _existing(source.path, ("image/origin", "image"), "the images")
+    folder = _existing(source.path, _IMAGES, "the images")
     lowest = _confidence(source)
     names, lines, boxes, natives, sure = [], [], [], [], []
     for line, text in table_lines(table):
@@ -77,7 +79,10 @@ def list_expw(source: Source) -> Records:
         class_names=class_names,
         box=np.array(boxes, dtype=np.int64).reshape(-1, 4)[kept],
         row=kept.astype(np.int64),
-        sources=(str(table.absolute()),),
+        sources=tuple(
+            str(place.absolute())
+            for place in (table, *(source.path / name for name in (*_IMAGES, *_LISTS)))
+        ),
         notes=tuple(notes),
     )
     require_images(records)
@@ -93,7 +98,7 @@ def label_list(source: Source) -> Path:
     corrected = source.file("labels")
     if corrected is not None:
         return corrected
-    return _existing(source.path, ("label/label.lst", "label.lst"), "the list")
+    return _existing(source.path, _LISTS, "the list")
 
 
 def _existing(root: Path, places: tuple[str, ...], what: str) -> Path:

@@ -2,6 +2,8 @@
 
 The root holds `train/<class>/...`, and optionally `val` (or `valid`, `validation`) and `test`; or
 the class folders themselves. An image in whatever depth below a class folder is of that class.
+`ids=` says what class folders mean that are numbers. `labels=FILE` is a table of images and labels,
+which then say the class; where the images lie does not matter (`labelled_folder`).
 """
 
 import hashlib
@@ -12,13 +14,14 @@ import numpy as np
 from fer_ray.data.classes import CANONICAL
 from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.class_folders import Listing, left_beside, list_classes, visible
+from fer_ray.data.readers.class_ids import KEY, read_ids
+from fer_ray.data.readers.labelled_folder import LABELS, SPLITS, read_labels
 from fer_ray.data.records import TEST, TRAIN, VAL, Records, Source, require_images
 
-KEYS: tuple[str, ...] = ()
+KEYS: tuple[str, ...] = (LABELS, KEY)
 
 TEST_FRACTION = 0.2
 """Share of the images that test where the folder names no test images."""
-_SPLITS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 
 
 def list_folder(source: Source) -> Records:
@@ -31,10 +34,14 @@ def list_folder(source: Source) -> Records:
         DataError: If there are no images, class folders have unknown names (with all of them), or
             a class has no training image.
     """
-    root = source.path
-    tops = _split_folders(root)
-    listing = list_classes(root, tops or ("",))
-    code = {top: _SPLITS[top.lower()] for top in tops} | {"": TRAIN}
+    root, ids, table = source.path, read_ids(source), source.file(LABELS)
+    tops = _split_folders(root) if table is None else ()
+    listing = (
+        list_classes(root, tops or ("",), ids=ids)
+        if table is None
+        else read_labels(source, table, ids)
+    )
+    code = {top: SPLITS[top.lower()] for top in set(listing.top) - {""}} | {"": TRAIN}
     subset, notes = _with_test(listing, np.array([code[top] for top in listing.top]))
     class_names = tuple(name for name in CANONICAL if name in set(listing.class_name))
     label = {name: i for i, name in enumerate(class_names)}
@@ -42,7 +49,7 @@ def list_folder(source: Source) -> Records:
         name=f"{source.scheme}:{root.name}",
         root=root,
         path=listing.path,
-        listed=("",) * len(listing.path),
+        listed=listing.listed or ("",) * len(listing.path),
         label=np.array([label[name] for name in listing.class_name], dtype=np.int64),
         true_label=np.full(len(listing.path), UNKNOWN_TRUTH, dtype=np.int64),
         subset=subset,
@@ -66,9 +73,9 @@ def _split_folders(root: Path) -> tuple[str, ...]:
             str(root), expected="a folder", got="a file", remedy="Give the folder of the images."
         )
     tops = tuple(
-        entry.name for entry in visible(root) if entry.name.lower() in _SPLITS and entry.is_dir()
+        entry.name for entry in visible(root) if entry.name.lower() in SPLITS and entry.is_dir()
     )
-    codes = [_SPLITS[name.lower()] for name in tops]
+    codes = [SPLITS[name.lower()] for name in tops]
     if tops and (TRAIN not in codes or len(set(codes)) < len(codes)):
         raise DataError.at(
             str(root),

@@ -1,8 +1,8 @@
 """Takes single arrays out of an .npz file and refuses what is not as it should be."""
 
-import lzma
+import math
+import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,28 +13,72 @@ from fer_ray.data.faces import DataError
 LAYOUT = "uint8 images [N,H,W] or [N,H,W,3], labels, split (0 train, 1 val, 2 test), class_names"
 """What an .npz data set holds, for messages."""
 
-_DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_ENCRYPTED = 1
 
 
 def load_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the file.
+    """Every array of the file; what it says of itself is checked before memory is taken.
 
     Raises:
-        DataError: If the file is no .npz, is damaged, or holds pickled objects.
+        DataError: If the file is no .npz, is damaged or encrypted, holds pickled objects, or
+            declares arrays that its bytes or this machine's memory do not hold.
     """
     try:
-        with path.open("rb") as file:
-            opened = np.load(file, allow_pickle=False)
-            if not isinstance(opened, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive of named ones")
-            return {name: np.asarray(opened[name]) for name in opened.files}
-    except _DAMAGE as error:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = [x for x in archive.infolist() if x.filename.endswith(".npy")]
+            num_bytes = sum(_declared_bytes(archive, member) for member in members)
+            if num_bytes > _memory():
+                raise ValueError(f"arrays of {num_bytes / 1e9:,.0f} GB, more than memory holds")
+            return {
+                member.filename.removesuffix(".npy"): _array(archive, member) for member in members
+            }
+    except Exception as error:  # numpy and zipfile raise whatever damage leads to
         raise DataError.at(
             str(path),
             expected="an .npz file of plain arrays",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())}",
             remedy="Write it with numpy.savez_compressed; no object arrays.",
         ) from error
+
+
+def _declared_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Bytes of an array by its header.
+
+    Raises:
+        ValueError: If it is encrypted, holds objects, or has another size than its header says.
+    """
+    if member.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{member.filename} is encrypted")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"{member.filename} is of version {version}")
+        shape, _, dtype = _HEADERS[version](file)
+        start = file.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds objects, not plain numbers or text")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or start + num_bytes != member.file_size:
+        raise ValueError(
+            f"{member.filename} declares {dtype} {list(shape)}, which are {num_bytes:,} bytes, and "
+            f"holds {member.file_size - start:,}"
+        )
+    return num_bytes
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def require_array(path: Path, raw: Mapping[str, np.ndarray], name: str) -> None:

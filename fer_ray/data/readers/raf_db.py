@@ -1,7 +1,8 @@
 """Reads `raf-db:/path/basic`: the basic expressions of RAF-DB (Li et al. 2017), aligned faces.
 
 Two layouts are understood: the release (`EmoLabel/list_patition_label.txt` beside `Image/`), and
-the copy on Kaggle (`DATASET/{train,test}/{1..7}/`, with or without `train_labels.csv`). A published
+the copy on Kaggle (`DATASET/{train,test}/{1..7}/`, with or without `train_labels.csv`; `valid` in
+place of `test` too). A published
 list of wrong training labels (`noise=FILE`) becomes the label; the official one is then the truth.
 A corrected list (`labels=FILE`) becomes the label as well; nothing is said of the truth.
 """
@@ -18,7 +19,9 @@ from fer_ray.data.classes import RAF_DB
 from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.raf_db_lists import (
     CODE,
+    COLUMN,
     RafImage,
+    first_id,
     noisy_labels,
     repeated,
     stem_of,
@@ -27,7 +30,7 @@ from fer_ray.data.readers.raf_db_lists import (
 from fer_ray.data.readers.tables import csv_rows, table_lines, whole_number
 from fer_ray.data.records import TRAIN, Records, Source, canonical_labels, require_images
 
-KEYS: tuple[str, ...] = ("noise", "labels")
+KEYS: tuple[str, ...] = ("noise", "labels", COLUMN)
 
 _LIST = "EmoLabel/list_patition_label.txt"
 
@@ -50,17 +53,19 @@ def list_raf_db(source: Source) -> Records:
     root, images, notes, sources = _found(source.path)
     given = np.array([image.native for image in images], dtype=np.int64)
     truth = np.full(len(images), UNKNOWN_TRUTH, dtype=np.int64)
-    noise = source.file("noise")
+    noise, column = source.file("noise"), _column(source)
     if noise is not None:
-        truth, given = given, noisy_labels(noise, images)
+        truth, (given, more) = given, noisy_labels(noise, images, column)
+        notes += more
         is_train = np.array([image.subset == TRAIN for image in images])
         wrong = int((given != truth)[is_train].sum())
         sources += (noise,)
         notes += (f"{wrong} of {int(is_train.sum())} training labels are wrong by {noise.name}",)
     corrected = source.file("labels")
     if corrected is not None:
-        given = noisy_labels(corrected, images)
+        given, more = noisy_labels(corrected, images, column)
         sources += (corrected,)
+        notes += more
         notes += (f"training labels are those of {corrected.name}",)
     label, class_names = canonical_labels(given, RAF_DB)
     records = Records(
@@ -77,6 +82,20 @@ def list_raf_db(source: Source) -> Records:
     )
     require_images(records)
     return records
+
+
+def _column(source: Source) -> int | None:
+    """Which word of a line of `noise=` or `labels=` is the label; `None`: the second of two."""
+    if COLUMN not in source.options:
+        return None
+    if not {"noise", "labels"} & source.options.keys():
+        raise DataError.at(
+            f"{source.scheme}: {COLUMN}={source.options[COLUMN]}",
+            expected="noise=FILE or labels=FILE beside it",
+            got="neither",
+            remedy=f"Take {COLUMN}= out.",
+        )
+    return int(source.choice(COLUMN, [str(i) for i in range(2, 10)], "2"))
 
 
 def label_list(path: Path) -> Path:
@@ -109,7 +128,7 @@ def _found(path: Path) -> _Found:
         if listed:
             return _release(listed[0])
     for root in (path, path / "DATASET"):
-        if (root / "train" / "1").is_dir() and (root / "test" / "1").is_dir():
+        if (root / "train" / "1").is_dir() and (root / _top(root, "test") / "1").is_dir():
             return _kaggle(root)
     raise DataError.at(
         str(path),
@@ -128,7 +147,7 @@ def _release(root: Path) -> _Found:
             got="neither",
             remedy="Unpack aligned.zip there.",
         )
-    images, seen = [], set()
+    images, seen, last = [], set(), {}
     for number, line in table_lines(root / _LIST):
         place = f"{root / _LIST}:{number}"
         name, native = words_of(place, line)
@@ -137,11 +156,19 @@ def _release(root: Path) -> _Found:
             raise repeated(place, name)
         seen.add(stem)
         file = f"aligned/{stem}_aligned.jpg" if aligned else f"original/{stem}.jpg"
-        label = whole_number(place, "label", native, RAF_DB)
+        label = 0 if native == "0" else whole_number(place, "label", native, RAF_DB)
+        last[label] = place
         listed = f"{PurePosixPath(_LIST).name}:{number}"
         images.append(RafImage(stem, f"Image/{file}", label, listed))
-    notes = () if aligned else ("there is no Image/aligned: faces are those of Image/original",)
-    return _Found(root, images, notes, (root / _LIST,))
+    notes: tuple[str, ...] = (
+        () if aligned else ("there is no Image/aligned: faces are those of Image/original",)
+    )
+    if 0 in last and first_id(root / _LIST, last) == 0:
+        if len(last) < len(RAF_DB):
+            whole_number(last[0], "label", "0", RAF_DB)  # too few to be sure: refuses it
+        images = [image._replace(native=image.native + 1) for image in images]
+        notes += (f"{PurePosixPath(_LIST).name} has ids from 0 (surprise) to 6 (neutral)",)
+    return _Found(root, images, notes, (root / "Image", root / _LIST))
 
 
 def _kaggle(root: Path) -> _Found:
@@ -152,8 +179,9 @@ def _kaggle(root: Path) -> _Found:
             its csv says; or if one csv is missing.
     """
     beside = _beside_classes(root)
-    classes = (root / subset / str(native) for subset in CODE for native in RAF_DB)
-    folders = (*(root / subset for subset in CODE), *(x for x in classes if x.is_dir()))
+    tops = [root / _top(root, subset) for subset in CODE]
+    classes = (top / str(native) for top in tops for native in RAF_DB)
+    folders = (*tops, *(x for x in classes if x.is_dir()))
     tables = [
         (subset, folder / f"{subset}_labels.csv")
         for subset in CODE
@@ -199,7 +227,7 @@ def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[RafImage]
                 raise repeated(place, name)
             seen.add(stem)
             native = whole_number(place, "label", row["label"], RAF_DB)
-            path = f"{subset}/{native}/{name}"
+            path = f"{_top(root, subset)}/{native}/{name}"
             others = [other for other in paths_of[name] if other != path]
             if others:
                 raise DataError.at(
@@ -214,20 +242,27 @@ def _of_tables(root: Path, tables: list[tuple[str, Path]]) -> Iterator[RafImage]
 def _in_folders(root: Path) -> Iterator[tuple[str, int, str]]:
     """Split, class and path below `root` of every visible file in a class folder."""
     for subset in CODE:
+        top = _top(root, subset)
         for native in RAF_DB:
-            folder = root / subset / str(native)
+            folder = root / top / str(native)
             for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
                 if not name.startswith("."):
-                    yield subset, native, f"{subset}/{native}/{name}"
+                    yield subset, native, f"{top}/{native}/{name}"
+
+
+def _top(root: Path, subset: str) -> str:
+    """Folder of a split; that of test is called valid in copies for POSTER."""
+    names = ("test", "valid", "val") if subset == "test" else (subset,)
+    return next((name for name in names if (root / name / "1").is_dir()), subset)
 
 
 def _beside_classes(root: Path) -> tuple[str, ...]:
     """A note on what lies beside the class folders, if anything does."""
     known = set(map(str, RAF_DB))
     names = [
-        f"{subset}/{name}"
-        for subset in CODE
-        for name in sorted(os.listdir(root / subset))
+        f"{top}/{name}"
+        for top in (_top(root, subset) for subset in CODE)
+        for name in sorted(os.listdir(root / top))
         if name not in known and not name.startswith(".")
     ]
     note = "{} files or folders beside the classes 1 to 7 were left out, the first {}"

@@ -13,6 +13,9 @@ from fer_ray.data.records import TEST, TRAIN
 
 _NAME = re.compile(r"(train|test)_[0-9]+")
 CODE = {"train": TRAIN, "test": TEST}
+COLUMN = "column"
+"""Option: which word of a line is the label, if there are more than two; 2 is the second."""
+_MAX_MISSING = 0.01
 
 
 class RafImage(NamedTuple):
@@ -29,18 +32,27 @@ class RafImage(NamedTuple):
         return CODE[self.stem.partition("_")[0]]
 
 
-def noisy_labels(path: Path, images: list[RafImage]) -> np.ndarray:
-    """Labels by a noise list; ids 1 to 7, or 0 to 6 if there is a 0.
+def noisy_labels(
+    path: Path, images: list[RafImage], column: int | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels by a noise list, and notes; ids 1 to 7, or 0 to 6 if there is a 0.
+
+    A training image that is not listed keeps its official label, if they are at most 1 %.
+
+    Args:
+        path: The list.
+        images: All images.
+        column: Which word of a line is the label; see `COLUMN`.
 
     Raises:
         DataError: If a line is not as it should be, an image is listed twice or is unknown, a test
-            label is not the official one, or a training image is missing; with the line.
+            label is not the official one, or too many training images are missing; with the line.
     """
     index = {image.stem: i for i, image in enumerate(images)}
     found: dict[int, tuple[int, str]] = {}
     for number, line in table_lines(path):
         place = f"{path}:{number}"
-        name, word = words_of(place, line)
+        name, word = words_of(place, line, column)
         stem = stem_of(place, name)
         if stem not in index:
             raise DataError.at(
@@ -49,7 +61,7 @@ def noisy_labels(path: Path, images: list[RafImage]) -> np.ndarray:
         if index[stem] in found:
             raise repeated(place, name)
         found[index[stem]] = whole_number(place, "label", word, range(8)), place
-    first = _first_id(path, dict(found.values()))
+    first = first_id(path, dict(found.values()))
     given = np.array([image.native for image in images], dtype=np.int64)
     for i, (native, place) in found.items():
         value = native + 1 - first
@@ -64,17 +76,21 @@ def noisy_labels(path: Path, images: list[RafImage]) -> np.ndarray:
     missing = [
         image.stem for i, image in enumerate(images) if image.subset == TRAIN and i not in found
     ]
-    if missing:
+    num_train = sum(image.subset == TRAIN for image in images)
+    if len(missing) > _MAX_MISSING * num_train:
         raise DataError.at(
             str(path),
             expected="a label for every training image",
             got=f"none for {len(missing)} of them, such as {missing[0]}",
             remedy="Is this a list for another version of the data set?",
         )
-    return given
+    if missing:
+        few = f"{len(missing)} training images, such as {missing[0]}, are not in {path.name}"
+        return given, (f"{few}: they keep their official label",)
+    return given, ()
 
 
-def _first_id(path: Path, ids: Mapping[int, str]) -> int:
+def first_id(path: Path, ids: Mapping[int, str]) -> int:
     """0 or 1: the id of surprise; `ids` has the line where each was found last.
 
     Raises:
@@ -92,21 +108,26 @@ def _first_id(path: Path, ids: Mapping[int, str]) -> int:
     )
 
 
-def words_of(place: str, line: str) -> tuple[str, str]:
-    """Name and label in a line of a list.
+def words_of(place: str, line: str, column: int | None = None) -> tuple[str, str]:
+    """Name and label in a line of a list: two words, or more and the number of the label's.
 
     Raises:
-        DataError: If there are not two words.
+        DataError: If there are others; with the option that tells them apart, filled in.
     """
-    words = re.split(r"[\s,]+", line.strip())
-    if len(words) != 2:
-        raise DataError.at(
-            place,
-            expected="the name of an image and its label",
-            got=repr(line),
-            remedy="Repair the line.",
-        )
-    return words[0], words[1]
+    words = re.split(r"[\s,]+", line.strip().rstrip(","))
+    if len(words) == 2 and column is None:
+        return words[0], words[1]
+    if column is not None and 2 <= column <= len(words):
+        return words[0], words[column - 1]
+    options = [f"{COLUMN}={i} ({word})" for i, word in enumerate(words[1:], start=2)]
+    raise DataError.at(
+        place,
+        expected="the name of an image and its label",
+        got=repr(line[:200]),
+        remedy=f"Say which word is the label: add ,{' or ,'.join(options[:5])} to the spec."
+        if len(words) > 2
+        else "Repair the line.",
+    )
 
 
 def stem_of(place: str, name: str, subset: str = "") -> str:

@@ -1,10 +1,14 @@
 """Lists and csv files of data sets, with errors that name file and line."""
 
 import csv
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fer_ray.data.faces import DataError
+
+_NOT_UTF_8 = "text that is not UTF-8; save it as UTF-8, such as by iconv -f latin1 -t utf-8"
 
 
 def table_lines(path: Path, num_lines: int | None = None) -> Iterator[tuple[int, str]]:
@@ -14,6 +18,7 @@ def table_lines(path: Path, num_lines: int | None = None) -> Iterator[tuple[int,
         DataError: If the file cannot be read or is no text.
     """
     try:
+        _require_file(path)
         with path.open(encoding="utf-8-sig", newline=None) as file:
             for number, line in enumerate(file, start=1):
                 if num_lines is not None and number > num_lines:
@@ -21,13 +26,19 @@ def table_lines(path: Path, num_lines: int | None = None) -> Iterator[tuple[int,
                 if line.strip():
                     yield number, line.rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else _NOT_UTF_8
         raise DataError.at(
             str(path),
             expected="a text file",
             got=str(reason),
             remedy="Check the path and the file.",
         ) from None
+
+
+def _require_file(path: Path) -> None:
+    """Refuse a pipe, which would be waited for."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "a folder or a pipe")
 
 
 def csv_header(path: Path, columns: Sequence[str]) -> list[str]:
@@ -64,6 +75,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     """
     csv.field_size_limit(2**24)
     try:
+        _require_file(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = _spelled(next(reader, []), columns)
@@ -88,7 +100,8 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
                 row = dict(zip(header, (value.strip() for value in values), strict=True))
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        is_text = not isinstance(error, UnicodeDecodeError)
+        reason = error.strerror if isinstance(error, OSError) else error if is_text else _NOT_UTF_8
         raise DataError.at(
             str(path), expected="a csv file", got=str(reason), remedy="Check the path and the file."
         ) from None

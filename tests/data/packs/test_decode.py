@@ -206,3 +206,8 @@ def test_a_box_outside_the_image_is_unreadable(
 ) -> None:
     with pytest.raises(ImageError, match="face box"):
         decode(save(tmp_path / "a.png", Image.fromarray(RGB)), 40, box)
+
+
+def test_a_name_that_is_too_long_is_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="too long"):
+        decode(tmp_path / f"{'9' * 300}.jpg", 24)

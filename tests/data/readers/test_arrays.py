@@ -1,13 +1,16 @@
+import io
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fer_ray.data import DataError, FaceData, open_data
+from fer_ray.data import DataError, FaceData, list_records, open_data
 from fer_ray.data.classes import canonical_name
+from fer_ray.data.readers import npz
 from tests.paths import SHARED
 
 pytestmark = pytest.mark.lowest
@@ -285,3 +288,53 @@ def test_bad_verified_labels_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, plain() | columns)
+
+
+def zipped(path: Path, header: bytes, data: bytes, **changes: int) -> Path:
+    """An archive with one array, whose entry in the directory says something else."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", header + data)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02")
+    for place in (at + 8, 6) if "flags" in changes else ():
+        content[place] |= changes["flags"]
+    for place in (at + 10, 8) if "compression" in changes else ():
+        content[place : place + 2] = changes["compression"].to_bytes(2, "little")
+    path.write_bytes(content)
+    return path
+
+
+def header_of(descr: str, shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": descr, "fortran_order": False, "shape": shape}
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape", "changes", "message"),
+    [
+        ("|u1", (8,), {"flags": 1}, r"images\.npy is encrypted"),
+        ("|u1", (8,), {"compression": 99}, r"compression method"),
+        ("|u1", (2 * 10**12,), {}, r"declares uint8 \[2000000000000\], .* and holds 8"),
+        ("|u1", (-8,), {}, "declares"),
+        ("|O", (1,), {}, "holds objects"),
+    ],
+)
+def test_archives_are_refused_before_memory_is_taken(
+    descr: str, shape: tuple[int, ...], changes: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    path = zipped(tmp_path / "x.npz", header_of(descr, shape), bytes(8), **changes)
+    with pytest.raises(DataError, match=message) as caught:
+        list_records(f"arrays:{path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_that_no_memory_holds_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "x.npz", images=np.zeros((20, 1000, 1000), np.uint8))
+    monkeypatch.setattr(npz, "_memory", lambda: 10**7)
+    with pytest.raises(DataError, match="more than memory holds"):
+        list_records(f"arrays:{tmp_path / 'x.npz'}")

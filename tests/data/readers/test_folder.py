@@ -246,3 +246,101 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
         pytest.skip("this file system has no such names")
     with pytest.raises(DataError, match=r"sad: expected a folder .*names in UTF-8, got the name"):
         listed(tmp_path)
+
+
+def test_numbers_for_classes_need_ids_and_the_error_fills_them_in(tmp_path: Path) -> None:
+    root = touch(
+        tmp_path / "f", *(f"{top}/{i}/1.jpg" for top in ("train", "test") for i in "1234567")
+    )
+    message = r"numbers: test/1 \(1 images\).*Add folder:.*f,ids=raf-db \(1 surprise, .*7 neutral\)"
+    with pytest.raises(DataError, match=message) as caught:
+        listed(root)
+    assert f'folder:{root},ids="1:...;2:...;' in str(caught.value)
+    records = list_records(f"folder:{root},ids=raf-db")
+    assert classes(records)["train/1/1.jpg"] == "surprise"
+    assert classes(records)["test/7/1.jpg"] == "neutral"
+    with pytest.raises(DataError, match=r"numbers: test/7 .*ids=raf-db"):
+        list_records(f"folder:{root},ids=fer2013")
+
+
+@pytest.mark.parametrize(
+    "name", ["affectnet", "0:neutral;1:happy;2:sad;3:surprise;4:fear;5:disgust;6:an;7:co"]
+)
+def test_ids_may_have_a_name_or_be_written_out(name: str, tmp_path: Path) -> None:
+    root = touch(tmp_path, *(f"{top}/{i}/1.jpg" for top in ("train", "test") for i in range(8)))
+    records = list_records(f"folder:{root},ids={name}")
+    assert records.class_names[-1] == "contempt"
+    assert classes(records)["train/6/1.jpg"] == "anger"
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("rafdb", r"ids=rafdb: expected one of raf-db, affectnet, fer2013, or what"),
+        ("0:neutral;0:sad", "got '0:sad'"),
+        ("-1:sad", "got '-1:sad'"),
+        ("0:joyful", "class name: .*got 'joyful'"),
+        ("fer2013", r"ids: expected class folders named by numbers, got happy"),
+    ],
+)
+def test_ids_that_make_no_sense_are_refused(ids: str, message: str, tmp_path: Path) -> None:
+    root = touch(tmp_path, "train/happy/1.jpg", "test/happy/1.jpg")
+    with pytest.raises(DataError, match=message):
+        list_records(f"folder:{root},ids={ids}")
+
+
+def labelled(root: Path, text: str) -> Path:
+    touch(root, "all/1.jpg", "all/2.jpg", "all/3.jpg")
+    (root / "labels.csv").write_text(text)
+    return root / "labels.csv"
+
+
+def test_a_table_names_images_and_labels(tmp_path: Path) -> None:
+    table = labelled(
+        tmp_path,
+        ",pth,label,Split\n0,all/1.jpg,happy,train\n1,./all/3.jpg,Sad,Test\n2,all/2.jpg,sad,train\n",
+    )
+    with pytest.raises(
+        DataError, match=rf"If labels\.csv names .*: folder:{tmp_path},labels={table}"
+    ):
+        listed(tmp_path)
+    records = list_records(f"folder:{tmp_path},labels={table}")
+    assert classes(records) == {
+        "all/1.jpg": "happiness",
+        "all/2.jpg": "sadness",
+        "all/3.jpg": "sadness",
+    }
+    assert paths(records, TEST) == ["all/3.jpg"]
+    assert records.listed == ("labels.csv:2", "labels.csv:4", "labels.csv:3")
+    assert str(table) in records.sources
+
+
+def test_a_table_without_splits_gives_a_fifth_to_test(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "image,expression\n" + "".join(f"{i}.jpg,{i % 2}\n" for i in range(200))
+    )
+    spec = f"folder:{tmp_path},labels={tmp_path / 't.csv'}"
+    with pytest.raises(
+        DataError, match=r"numbers: 0, 1\. Add folder:.*t\.csv,ids=affectnet \(0 neutral, 1 happ"
+    ):
+        list_records(spec)
+    records = list_records(f"{spec},ids=affectnet")
+    assert 20 < len(paths(records, TEST)) < 60
+    assert classes(records)["7.jpg"] == "happiness"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"labels\.csv:1: expected a column named path"),
+        ("image,age\n1.jpg,3\n", r"expected a column named label, .* got image, age"),
+        ("image,label\n1.jpg,joyful\n", r"labels\.csv:2: label: class name: .*'joyful'"),
+        ("image,label\n1.jpg,sad\n1.jpg,sad\n", r"labels\.csv:3: expected every image once"),
+        ("image,label,split\n1.jpg,sad,dev\n", r"labels\.csv:2: expected a split, .*'dev'"),
+        ("image,label\n../1.jpg,sad\n", r"expected a path inside"),
+    ],
+)
+def test_a_bad_table_is_named_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+    table = labelled(tmp_path, text)
+    with pytest.raises(DataError, match=message):
+        list_records(f"folder:{tmp_path},labels={table}")

@@ -229,6 +229,7 @@ def replaced(lines: list[str], number: int, line: str) -> list[str]:
         (2, "train_00001.jpg 2", r"noise\.txt:2: expected every image once"),
         (2, "train_77777.jpg 2", r"noise\.txt:2: expected an image of the data set"),
         (2, "", r"a label for every training image, got none for 1 of them, such as train_00002"),
+        (2, "train_00002.jpg 1 4", r"noise\.txt:2: .*add ,column=2 \(1\) or ,column=3 \(4\)"),
         (2, "train_00002.jpg 0", r"noise\.txt:2: .*got both 0 and 7 \(.*noise\.txt:20\)"),
         (22, "test_0001.jpg 7", r"noise\.txt:22: expected the official label 2"),
     ],
@@ -283,3 +284,50 @@ def test_drawn_faces_saved_as_rafdb_are_read_in_rgb(tmp_path: Path) -> None:
     assert len(data.test) == 7
     red, green, blue = np.asarray(data.test.images).reshape(7, 3, -1).mean(axis=(0, 2))
     assert red > 1.8 * green > 3 * blue
+
+
+def test_the_user_says_which_word_of_a_list_is_the_label(tmp_path: Path) -> None:
+    root, path = release(tmp_path / "faces"), tmp_path / "noise.txt"
+    wrong = write_noise(path, "from 0")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(f"{line.split()[0]} 3 {line.split()[1]}" for line in lines))
+    records = list_records(f"raf-db:{root},noise={path},column=3")
+    stems = [Path(name).stem.removesuffix("_aligned") for name in records.path]
+    assert records.label.tolist() == [CANONICAL[(wrong | TEST)[stem]] for stem in stems]
+    for spec in (f"raf-db:{root},column=3", f"raf-db:{root},noise={path},column=4"):
+        with pytest.raises(DataError, match="column"):
+            list_records(spec)
+
+
+def test_a_noise_list_may_miss_one_in_a_hundred(tmp_path: Path) -> None:
+    train = {f"train_{i:05d}": i % 7 + 1 for i in range(200)}
+    lines = [f"{stem}.jpg {native}" for stem, native in (train | TEST).items()]
+    root, path = release(tmp_path / "faces", lines), tmp_path / "noise.txt"
+    path.write_text("\n".join(f"{stem}.jpg {i % 7 + 1}" for i, stem in enumerate(list(train)[2:])))
+    records = list_records(f"raf-db:{root},noise={path}")
+    assert records.label[:2].tolist() == [CANONICAL[1], CANONICAL[2]]
+    assert records.label[2] == CANONICAL[1]
+    assert "2 training images, such as train_00000, are not in noise.txt" in records.notes[0]
+    path.write_text("\n".join(path.read_text().splitlines()[1:]))
+    with pytest.raises(DataError, match="got none for 3 of them"):
+        list_records(f"raf-db:{root},noise={path}")
+
+
+def test_an_official_list_may_count_from_0_if_all_seven_ids_show_it(tmp_path: Path) -> None:
+    lines = [f"{stem}.jpg {native - 1}" for stem, native in (TRAIN | TEST).items()]
+    records = list_records(f"raf-db:{release(tmp_path / 'all', lines)}")
+    stems = [Path(path).stem.removesuffix("_aligned") for path in records.path]
+    assert records.label.tolist() == [CANONICAL[(TRAIN | TEST)[stem]] for stem in stems]
+    assert records.notes == ("list_patition_label.txt has ids from 0 (surprise) to 6 (neutral)",)
+    some = [line for line in lines if not line.endswith(" 3")]
+    with pytest.raises(DataError, match=r"label: expected one of 1 surprise.* got '0'"):
+        list_records(f"raf-db:{release(tmp_path / 'some', some)}")
+
+
+@pytest.mark.parametrize("with_csv", [True, False])
+def test_test_images_may_lie_in_valid(with_csv: bool, tmp_path: Path) -> None:
+    kaggle(tmp_path, with_csv=with_csv)
+    (tmp_path / "DATASET" / "test").rename(tmp_path / "DATASET" / "valid")
+    records = list_records(f"raf-db:{tmp_path}")
+    check(records)
+    assert all((records.root / path).exists() for path in records.path)
