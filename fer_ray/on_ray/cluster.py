@@ -110,19 +110,22 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def max_concurrent(workers: WorkerConfig, have: Resources) -> int:
-    """Return how many runs of this size fit on the cluster at the same time.
+def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = None) -> int:
+    """Return how many runs of this size Tune may start at the same time: as many as fit.
 
-    Tune must not start more. They would not queue: the drivers of nested runs would hold the
-    resources that the workers of other runs need.
+    Tune must not start more on a cluster that does not grow. They would not queue: the drivers of
+    nested runs would hold the resources that the workers of other runs need.
 
     Args:
         workers: Size of a run, with a number for `gpus_per_worker`.
         have: Resources of the cluster.
+        asked: A number that the user gives, because the cluster grows or others need a part of it.
 
     Raises:
         ConfigError: If not even one run fits; names what it needs and what the cluster has.
     """
+    if asked is not None:
+        return asked
     gpus_per_worker = workers.gpus_per_worker
     assert gpus_per_worker != "auto"
     cpus = workers.num_workers * workers.cpus_per_worker
@@ -133,6 +136,7 @@ def max_concurrent(workers: WorkerConfig, have: Resources) -> int:
             f"workers: {workers.num_workers} workers with {workers.cpus_per_worker:g} CPUs and "
             f"{gpus_per_worker:g} GPUs each need {cpus:g} CPUs and {gpus:g} GPUs; the cluster has "
             f"{have.cpus:g} and {have.gpus:g}. Lower workers.num_workers, workers.cpus_per_worker "
-            "or workers.gpus_per_worker, or connect to a larger cluster with --address."
+            "or workers.gpus_per_worker, or connect to a larger cluster with --address. "
+            "For a cluster that grows, give the number of trials at a time: --concurrent."
         )
     return int(fits)
