@@ -150,9 +150,9 @@ def test_the_newest_wheel_is_installed_with_the_versions_of_the_lock(
 ) -> None:
     dist = tmp_path / "fer_ray/dist"
     dist.mkdir(parents=True)
-    for age_s, wheel in enumerate(("fer_ray-0.1.0-py3-none-any.whl", "fer_ray-0.0.9-py3.whl")):
-        (dist / wheel).touch()
-        os.utime(dist / wheel, (1000 - age_s, 1000 - age_s))
+    for age_s, old in enumerate(("fer_ray-0.1.0-py3-none-any.whl", "fer_ray-0.0.9-py3.whl")):
+        (dist / old).touch()
+        os.utime(dist / old, (1000 - age_s, 1000 - age_s))
     for folder in (tmp_path / "bin", tmp_path / "fer_venv/bin"):
         stand_in(folder, "pip", 'printf "<%s>" "$@"; echo')
     (command,) = (line for line in load(name)["setup_commands"] if "PACKAGE=" in line)
