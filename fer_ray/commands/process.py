@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from fer_ray.core.errors import ConfigError
+from fer_ray.core.errors import ConfigError, StartError
 from fer_ray.core.secrets import check_no_secrets
 from fer_ray.data import DataError
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.places import StorageError
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 BAD_INPUT = (ConfigError, DataError, StorageError)
@@ -47,6 +48,9 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     except BAD_INPUT as error:
         error_paragraph(str(error))
         return EXIT_BAD_INPUT
+    except StartError as error:
+        error_paragraph(str(error))
+        return EXIT_FAILED
     except InterruptedRunError as error:
         error_paragraph(str(error))
         return EXIT_INTERRUPTED
