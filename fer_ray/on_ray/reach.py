@@ -56,7 +56,7 @@ def _head_address(address: str) -> str:
 
 def _check_answer(address: str, head: str) -> None:
     """Ask the head for the versions of the cluster; Ray's client alone would wait 40 s."""
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     errors: list[Exception] = []
 
