@@ -21,6 +21,7 @@ from fer_ray.core.bounds import bounded, check_bounds
 from fer_ray.core.complaints import complaint
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.operating_points import POINTS, check_prior
+from fer_ray.core.secrets import check_no_secrets
 from fer_ray.methods import METHODS, Method
 from fer_ray.methods.base import SplitMethod
 
@@ -74,6 +75,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        check_no_secrets(self.spec, "spec")
+        check_no_secrets(self.verified or "", "verified")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_ray.commands.arguments import run_overrides, run_parser, with_absolute_paths
+from fer_ray.commands.arguments import at_least, run_overrides, run_parser, with_absolute_paths
 from fer_ray.commands.folders import choose_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import InterruptedRunError, command
@@ -49,6 +49,13 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="number of trials (default: run_cap, else 12)",
+    )
+    parser.add_argument(
+        "--concurrent",
+        type=at_least(1),
+        metavar="N",
+        help="number of trials at a time (default: as many as fit on the cluster at the start); "
+        "trials that do not fit wait, and an autoscaled cluster grows for them",
     )
     parser.add_argument(
         "--no-shared-warmup",
@@ -164,6 +171,7 @@ def _plan(
         wandb=wandb_mode(args.wandb),
         is_resumed=args.resume,
         shares_warmup=shares_warmup(space) and not args.no_shared_warmup,
+        concurrent=args.concurrent,
     )
 
 

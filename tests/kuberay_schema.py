@@ -4,6 +4,7 @@ Written by hand from the KubeRay API (`ray.io/v1`) and Kubernetes; it also holds
 settings that must not be lost. A new field in the file needs a line here.
 """
 
+import copy
 from typing import Any
 
 Schema = dict[str, Any]
@@ -90,6 +91,9 @@ POD = fields(
         containers=each(CONTAINER),
     ),
 )
+# The head's is true, for the autoscaler beside it.
+HEAD_POD = copy.deepcopy(POD)
+HEAD_POD["properties"]["spec"]["properties"]["automountServiceAccountToken"] = TRUE
 HEAD_GROUP = fields(
     serviceType={"const": "ClusterIP"},
     rayStartParams=fields(
@@ -100,7 +104,14 @@ HEAD_GROUP = fields(
             "disable-usage-stats": {"const": "true"},
         }
     ),
-    template=POD,
+    template=HEAD_POD,
+)
+AUTOSCALER = fields(
+    version={"const": "v2"},
+    idleTimeoutSeconds={"type": "integer", "minimum": 1},
+    upscalingMode={"enum": ["Default", "Conservative", "Aggressive"]},
+    resources=fields(requests=AMOUNTS, limits=AMOUNTS),
+    securityContext=SECURITY["container"],
 )
 WORKER_GROUP = fields(
     groupName=STRING,
@@ -113,7 +124,8 @@ WORKER_GROUP = fields(
 CLUSTER = fields(
     rayVersion={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
     authOptions=fields(mode={"const": "token"}),
-    enableInTreeAutoscaling={"type": "boolean"},
+    enableInTreeAutoscaling=TRUE,
+    autoscalerOptions=AUTOSCALER,
     headGroupSpec=HEAD_GROUP,
     workerGroupSpecs=each(WORKER_GROUP),
 )

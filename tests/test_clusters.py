@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from tests.paths import ROOT
 CLUSTERS = ROOT / "clusters"
 LAUNCHERS = ["aws-gpu.yaml", "gcp-gpu.yaml", "onprem.yaml"]
 FILES = [*LAUNCHERS, "kuberay-rayjob.yaml", "slurm.sbatch", "README.md"]
+SHELLCHECK = shutil.which("shellcheck")
 DOCUMENTS: list[Any] = list(yaml.safe_load_all((CLUSTERS / "kuberay-rayjob.yaml").read_text()))
 SECRET = re.compile(
     r"AKIA[0-9A-Z]{16}|-----BEGIN|gh[opsu]_\w{20}|hf_\w{20}|xox[abp]-|AIza[\w-]{30}|[0-9a-fA-F]{32}"
@@ -134,15 +136,82 @@ def test_a_typo_in_a_launcher_file_is_refused(name: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_mounted_files_exist_and_the_token_is_private(name: str) -> None:
+def test_mounted_files_are_the_package_and_a_private_token(name: str) -> None:
     config = load(name)
-    for source in config["file_mounts"].values():
-        assert source == "~/.ray/auth_token" or (ROOT / source).exists()
-    excluded = set(config["rsync_exclude"])
-    assert not excluded & {path.name for path in (ROOT / "fer_ray").rglob("*.py")}
-    assert not excluded & {path.parent.name for path in (ROOT / "fer_ray").rglob("*.py")}
+    assert set(config["file_mounts"].values()) == {"dist", "requirements.lock", "~/.ray/auth_token"}
+    assert (ROOT / "requirements.lock").is_file()
     mount = next(key for key, value in config["file_mounts"].items() if "auth_token" in value)
     assert any(f"chmod 600 {mount}" in line for line in config["setup_commands"])
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_newest_wheel_is_installed_with_the_versions_of_the_lock(
+    name: str, tmp_path: Path
+) -> None:
+    dist = tmp_path / "fer_ray/dist"
+    dist.mkdir(parents=True)
+    for age_s, old in enumerate(("fer_ray-0.1.0-py3-none-any.whl", "fer_ray-0.0.9-py3.whl")):
+        (dist / old).touch()
+        os.utime(dist / old, (1000 - age_s, 1000 - age_s))
+    for folder in (tmp_path / "bin", tmp_path / "fer_venv/bin"):
+        stand_in(folder, "pip", 'printf "<%s>" "$@"; echo')
+    (command,) = (line for line in load(name)["setup_commands"] if "PACKAGE=" in line)
+    ran = run_bash(["-c", command], tmp_path, tmp_path / "bin")
+    assert ran.returncode == 0, ran.stderr
+    wheel, lock = dist / "fer_ray-0.1.0-py3-none-any.whl", tmp_path / "fer_ray/requirements.lock"
+    assert ran.stdout.splitlines() == [
+        f"<install><-q><-c><{lock}><{wheel}>",
+        f"<install><-q><--no-deps><--force-reinstall><{wheel}>",
+    ]
+    reference = re.search(r'^ +# (PACKAGE="fer-ray @ git.*")$', (CLUSTERS / name).read_text(), re.M)
+    assert reference is not None
+    swapped = re.sub(r"PACKAGE=\$\([^)]*\)", reference[1], command)
+    ran = run_bash(["-c", swapped], tmp_path, tmp_path / "bin")
+    assert ran.stdout.count("<fer-ray @ git+https://git.example/fer_ray@COMMIT>") == 2
+
+
+def test_the_image_is_made_of_what_a_checkout_has() -> None:
+    text = (CLUSTERS / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY --chown=1000:100 (.+) \S+$", text, re.M)
+    sources = [word for line in copied for word in line.split()]
+    assert sources == ["requirements.lock", "dist/fer_ray-*.whl", "search_spaces"]
+    assert all((ROOT / source).exists() for source in sources if "*" not in source)
+    assert all(user["runAsUser"] == 1000 for user in pod_security(DOCUMENTS[0]))
+
+
+def pod_security(node: Any) -> Iterator[dict[str, Any]]:
+    """The security settings of every pod."""
+    if isinstance(node, dict):
+        if "runAsUser" in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from pod_security(item)
+
+
+@pytest.mark.parametrize("name", ["aws-gpu.yaml", "gcp-gpu.yaml"])
+def test_workers_come_and_go_and_their_number_is_capped(name: str) -> None:
+    config = load(name)
+    worker = config["available_node_types"]["gpu_worker"]
+    assert worker["min_workers"] == 0
+    assert config["max_workers"] == worker["max_workers"]
+    assert config["idle_timeout_minutes"] == 5
+    for _, arguments in own_commands(name):
+        assert int(arguments[arguments.index("--concurrent") + 1]) == config["max_workers"]
+
+
+def test_a_forgotten_cluster_ends_itself() -> None:
+    aws, gcp = load("aws-gpu.yaml"), load("gcp-gpu.yaml")
+    assert "sudo shutdown -h +1440" in aws["initialization_commands"]
+    for kind in aws["available_node_types"].values():
+        assert kind["node_config"]["InstanceInitiatedShutdownBehavior"] == "terminate"
+    for kind in gcp["available_node_types"].values():
+        scheduling = kind["node_config"]["scheduling"]
+        assert scheduling["maxRunDuration"] == {"seconds": 86400}
+        assert scheduling["instanceTerminationAction"] == "DELETE"
+    assert DOCUMENTS[0]["spec"]["activeDeadlineSeconds"] == 86400
+    assert re.search(r"^#SBATCH --time=", (CLUSTERS / "slurm.sbatch").read_text(), re.M)
 
 
 def test_workers_are_spot_and_the_head_is_not() -> None:
@@ -230,12 +299,14 @@ def test_search_commands_name_files_and_settings_that_exist(name: str) -> None:
         assert module == "fer_ray.train" or "--space" in arguments
         if "--space" not in arguments:
             continue
-        space = ROOT / arguments[arguments.index("--space") + 1]
+        # The working folder of a job is search_spaces, that of an image or a checkout its root.
+        space = ROOT / "search_spaces" / Path(arguments[arguments.index("--space") + 1]).name
         settings = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--set"]
         run = load_yaml(space)["run"]
         RunConfig.from_dict(with_overrides(run, parse_assignments(settings)))
         assert "workers.gpus_per_worker=1" in settings
         assert arguments[arguments.index("--address") + 1] == "auto"
+        assert arguments[arguments.index("--data") + 1].startswith("pack:")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -288,11 +359,11 @@ def test_a_secret_would_be_found(text: str) -> None:
     assert SECRET.search(text)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "Dockerfile"])
 def test_all_files_name_the_installed_ray(name: str) -> None:
     text = (CLUSTERS / name).read_text()
-    named = re.findall(r"(?:rayproject/ray:|ray(?:\[\w+\])?==|rayVersion: )([\d.]+)", text)
-    assert named
+    named = re.findall(r"^ray==([\d.]+)$", (ROOT / "requirements.lock").read_text(), re.M)
+    named += re.findall(r"(?:rayproject/ray:|ray(?:\[\w+\])?==|rayVersion: )([\d.]+)", text)
     assert set(named) == {ray.__version__}
 
 
@@ -300,7 +371,7 @@ IN_EFFECT = {"RAY_AUTH_MODE=token", "GLOO_SOCKET_IFNAME=eth7", "NCCL_SOCKET_IFNA
 
 
 def stand_in(folder: Path, name: str, body: str) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(f"#!/bin/bash\n{body}\n")
     (folder / name).chmod(0o755)
 
@@ -387,3 +458,25 @@ def test_slurm_script_is_bash_and_takes_whole_nodes() -> None:
     )
     assert checked.returncode == 0, checked.stderr
     assert "#SBATCH --exclusive" in script.read_text().splitlines()
+
+
+def shell_commands(name: str) -> str:
+    """The commands that a file gives to a shell, as a script."""
+    if name.endswith(".sbatch"):
+        return (CLUSTERS / name).read_text()
+    keys = [key for key in load(name) if key.endswith("_commands")]
+    lines = [line for key in keys for line in load(name)[key]]
+    return "\n".join(["#!/bin/bash", *lines]) + "\n"
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("name", [*LAUNCHERS, "slurm.sbatch"])
+def test_shellcheck_finds_nothing(name: str) -> None:
+    assert SHELLCHECK is not None
+    # 1091: what is sourced is not here; 2012: `ls -t` sorts by age, and the names are a wheel's;
+    # 2016: a line for ~/.bashrc holds variables; 2155: the status of `$(...)` does not count.
+    command = [SHELLCHECK, "--shell=bash", "--exclude=SC1091,SC2012,SC2016,SC2155", "-"]
+    checked = subprocess.run(
+        command, input=shell_commands(name), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stdout

@@ -105,7 +105,9 @@ def complaint(command: Command, capsys: pytest.CaptureFixture[str]) -> str | Non
     try:
         args = importlib.import_module(place).build_parser().parse_args(command.arguments)
         if hasattr(args, "space"):
-            load_space(ROOT / args.space, run_overrides(args))
+            # A job on a cluster is given the folder of spaces as its working folder.
+            places = (ROOT / args.space, ROOT / "search_spaces" / args.space)
+            load_space(next(filter(Path.exists, places), args.space), run_overrides(args))
         elif hasattr(args, "assignments"):
             read_run(args)
     except SystemExit:

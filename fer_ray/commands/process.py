@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from fer_ray.core.errors import ConfigError
+from fer_ray.core.errors import ConfigError, StartError
+from fer_ray.core.secrets import check_no_secrets
 from fer_ray.data import DataError
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.places import StorageError
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 BAD_INPUT = (ConfigError, DataError, StorageError)
@@ -41,16 +43,32 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     with suppress(ValueError):  # outside of the main thread, as in tests
         signal.signal(signal.SIGTERM, interrupt)
     try:
+        _check_words(sys.argv[1:] if argv is None else argv)
         return work(argv)
     except BAD_INPUT as error:
         error_paragraph(str(error))
         return EXIT_BAD_INPUT
+    except StartError as error:
+        error_paragraph(str(error))
+        return EXIT_FAILED
     except InterruptedRunError as error:
         error_paragraph(str(error))
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         error_paragraph("interrupted")
         return EXIT_INTERRUPTED
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse secrets in URIs before a parser repeats them.
+
+    Raises:
+        ConfigError: With the option, but without the secret.
+    """
+    option = ""
+    for word in words:
+        option = word.partition("=")[0] if word.startswith("--") else option
+        check_no_secrets(word, option or "the command line")
 
 
 def _leave_garbage() -> None:

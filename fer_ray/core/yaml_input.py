@@ -1,13 +1,14 @@
 """YAML as users write it: files and values, with errors that name the place."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.core.secrets import check_no_secrets
 
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _MAX_VALUES = 100_000
@@ -18,7 +19,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        ConfigError: If the file is missing, unreadable, not YAML (with the line) or no mapping.
+        ConfigError: If the file is missing, unreadable, not YAML (with the line) or no mapping, or
+            if a URI in it holds a secret.
     """
     try:
         path = path.expanduser()
@@ -37,7 +39,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {_reason(error)}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, got {type(content).__name__}")
+    for text in _texts(content):
+        for word in text.split():
+            check_no_secrets(word, str(path))
     return content
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Mapping):
+        yield from _texts(list(node.values()))
+    elif isinstance(node, list):
+        for item in node:
+            yield from _texts(item)
 
 
 def parse_yaml_value(text: str, place: str) -> Any:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fer_ray.config import WorkerConfig
-from fer_ray.core.errors import ConfigError
+from fer_ray.core.errors import ConfigError, StartError
 from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
+from fer_ray.on_ray.reach import check_reachable, refused
+from fer_ray.record.text import error_text
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 # Resource of the processes that drive a trial's workers; with it they take no CPU from a worker.
@@ -53,18 +55,29 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
         The resources of the cluster.
 
     Raises:
-        ConfigError: If there is no cluster at the address.
+        ConfigError: If there is no cluster at the address, or it does not let us in.
+        StartError: If Ray does not start on this machine.
     """
     prepare()
     import ray
+    from ray.exceptions import RayError
 
     address = address or os.environ.get("RAY_ADDRESS")
     env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {
         "RAY_BACKEND_LOG_LEVEL": "fatal"
     }
     if address is None:
-        _start_embedded(env, nested)
+        try:
+            _start_embedded(env, nested)
+        except (RayError, OSError, RuntimeError, ValueError) as error:
+            raise StartError(
+                f"Ray does not start on this machine: {error_text(error)}. Things to check: space "
+                "in /dev/shm and in the temporary folder; a temporary folder (RAY_TMPDIR, TMPDIR) "
+                "of less than 40 letters, because Ray puts sockets there; memory and processes "
+                "that this user may have"
+            ) from None
     else:
+        check_reachable(address)
         try:
             ray.init(
                 address=address,
@@ -72,11 +85,8 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
                 log_to_driver=False,
                 runtime_env={"env_vars": env},
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"--address {address}: expected a running Ray cluster, got: {error}. Check the "
-                "address and RAY_ADDRESS; without both, Ray starts on this machine."
-            ) from None
+        except (RayError, OSError, RuntimeError, ValueError) as error:
+            raise refused(address, error_text(error)) from None
     try:
         have = ray.cluster_resources()
         yield Resources(
@@ -110,19 +120,22 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def max_concurrent(workers: WorkerConfig, have: Resources) -> int:
-    """Return how many runs of this size fit on the cluster at the same time.
+def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = None) -> int:
+    """Return how many runs of this size Tune may start at the same time: as many as fit.
 
-    Tune must not start more. They would not queue: the drivers of nested runs would hold the
-    resources that the workers of other runs need.
+    Tune must not start more on a cluster that does not grow. They would not queue: the drivers of
+    nested runs would hold the resources that the workers of other runs need.
 
     Args:
         workers: Size of a run, with a number for `gpus_per_worker`.
         have: Resources of the cluster.
+        asked: A number that the user gives, because the cluster grows or others need a part of it.
 
     Raises:
         ConfigError: If not even one run fits; names what it needs and what the cluster has.
     """
+    if asked is not None:
+        return asked
     gpus_per_worker = workers.gpus_per_worker
     assert gpus_per_worker != "auto"
     cpus = workers.num_workers * workers.cpus_per_worker
@@ -133,6 +146,7 @@ def max_concurrent(workers: WorkerConfig, have: Resources) -> int:
             f"workers: {workers.num_workers} workers with {workers.cpus_per_worker:g} CPUs and "
             f"{gpus_per_worker:g} GPUs each need {cpus:g} CPUs and {gpus:g} GPUs; the cluster has "
             f"{have.cpus:g} and {have.gpus:g}. Lower workers.num_workers, workers.cpus_per_worker "
-            "or workers.gpus_per_worker, or connect to a larger cluster with --address."
+            "or workers.gpus_per_worker, or connect to a larger cluster with --address. "
+            "For a cluster that grows, give the number of trials at a time: --concurrent."
         )
     return int(fits)

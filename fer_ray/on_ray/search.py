@@ -41,7 +41,7 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     """
     largest = resolve_gpus(largest_run(plan.space), have.gpus)
     space = plan.space.fixed({"workers.gpus_per_worker": largest.workers.gpus_per_worker})
-    concurrent = max_concurrent(largest.workers, have)
+    concurrent = max_concurrent(largest.workers, have, plan.concurrent)
     trainable = tune.with_resources(
         functools.partial(
             run_trial, space=space, folder=plan.folder, shares_warmup=plan.shares_warmup

@@ -2,8 +2,6 @@
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pyarrow import fs
@@ -20,14 +18,12 @@ class Folder:
     Names are relative to the folder and may contain slashes. Nothing is created before the first
     write.
 
-    A URI may contain options, some of them secret (`?client_secret=...`). pyarrow gets them, but
-    `str`, `repr` and errors give their names without their values. To open the folder in another
-    process, pass the object: its pickle opens the same URI again, so it contains the values.
+    A URI may have options (`?region=...`), but no secret: credentials come from the environment.
 
     >>> str(Folder("file:///data") / "runs")
     '/data/runs'
-    >>> str(Folder("mock:///data?token=abc") / "runs")
-    'mock:///data/runs?token=***'
+    >>> str(Folder("s3://data?region=eu-north-1") / "runs")
+    's3://data/runs?region=eu-north-1'
     """
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
@@ -37,7 +33,7 @@ class Folder:
             place: A path (`~` is the home directory) or a URI such as `s3://bucket/runs`.
 
         Raises:
-            StorageError: The URI is not understood, or it contains a password.
+            StorageError: The URI is not understood, or it holds a secret.
         """
         self._filesystem, self._path, self._uri = open_place(os.fspath(place))
 
@@ -54,7 +50,7 @@ class Folder:
         return f"Folder({str(self)!r})"
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
-        return type(self), (self._uri.with_values() if self._uri else self._path,)
+        return type(self), (str(self),)
 
     @property
     def name(self) -> str:
@@ -89,8 +85,7 @@ class Folder:
 
     def make(self) -> "Folder":
         """Create the folder and its parents where they are missing; returns itself."""
-        with self._hiding_values():
-            self._filesystem.create_dir(self._path, recursive=True)
+        self._filesystem.create_dir(self._path, recursive=True)
         return self
 
     def exists(self, name: str = "") -> bool:
@@ -100,8 +95,7 @@ class Folder:
     def names(self) -> list[str]:
         """Files and folders directly inside, sorted; empty if the folder is missing."""
         selector = fs.FileSelector(self._path, allow_not_found=True)
-        with self._hiding_values():
-            children = [info.base_name for info in self._filesystem.get_file_info(selector)]
+        children = [info.base_name for info in self._filesystem.get_file_info(selector)]
         return sorted(name for name in children if not name.endswith(_TEMPORARY))
 
     def write_bytes(self, name: str, data: bytes) -> None:
@@ -110,12 +104,11 @@ class Folder:
         if self.is_local:
             _replace(Path(path), data)
             return
-        with self._hiding_values():
-            try:
-                self._upload(path, data)
-            except FileNotFoundError:  # stores with real directories need them first
-                self._filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-                self._upload(path, data)
+        try:
+            self._upload(path, data)
+        except FileNotFoundError:  # stores with real directories need them first
+            self._filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+            self._upload(path, data)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of UTF-8 text as a whole."""
@@ -127,7 +120,7 @@ class Folder:
         Raises:
             FileNotFoundError: There is no such file.
         """
-        with self._hiding_values(), self._filesystem.open_input_file(self._at(name)) as file:
+        with self._filesystem.open_input_file(self._at(name)) as file:
             return bytes(file.read())
 
     def read_text(self, name: str) -> str:
@@ -141,22 +134,20 @@ class Folder:
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with everything in it; nothing happens if it is missing."""
         kind = self._info(name).type
-        with self._hiding_values():
-            if kind == fs.FileType.Directory:
-                self._filesystem.delete_dir(self._at(name))
-            elif kind != fs.FileType.NotFound:
-                self._filesystem.delete_file(self._at(name))
+        if kind == fs.FileType.Directory:
+            self._filesystem.delete_dir(self._at(name))
+        elif kind != fs.FileType.NotFound:
+            self._filesystem.delete_file(self._at(name))
 
     def copy_tree_from(self, local: str | os.PathLike[str]) -> None:
         """Copy everything inside a local directory into this folder; files are overwritten."""
         source = str(Path(local).absolute())
-        with self._hiding_values():
-            fs.copy_files(
-                source,
-                self.make().path,
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=self._filesystem,
-            )
+        fs.copy_files(
+            source,
+            self.make().path,
+            source_filesystem=fs.LocalFileSystem(),
+            destination_filesystem=self._filesystem,
+        )
 
     def download(self, name: str, local: str | os.PathLike[str]) -> Path:
         """Copy a file or a tree from this folder to a local path.
@@ -177,13 +168,12 @@ class Folder:
             raise FileNotFoundError(f"{self / name}: no such file or folder")
         directory = target if info.type == fs.FileType.Directory else target.parent
         directory.mkdir(parents=True, exist_ok=True)
-        with self._hiding_values():
-            fs.copy_files(
-                self._at(name),
-                str(target),
-                source_filesystem=self._filesystem,
-                destination_filesystem=fs.LocalFileSystem(),
-            )
+        fs.copy_files(
+            self._at(name),
+            str(target),
+            source_filesystem=self._filesystem,
+            destination_filesystem=fs.LocalFileSystem(),
+        )
         return target
 
     def check_writable(self) -> None:
@@ -207,23 +197,11 @@ class Folder:
         return f"{self._path.rstrip('/')}/{name}" if name else self._path
 
     def _info(self, name: str) -> fs.FileInfo:
-        with self._hiding_values():
-            return self._filesystem.get_file_info(self._at(name))
+        return self._filesystem.get_file_info(self._at(name))
 
     def _upload(self, path: str, data: bytes) -> None:
         with self._filesystem.open_output_stream(path) as stream:
             stream.write(data)
-
-    @contextmanager
-    def _hiding_values(self) -> Iterator[None]:
-        """Raise a store's errors without the values of the options: some repeat the whole URL."""
-        try:
-            yield
-        except Exception as error:
-            message = self._uri.hide_values(str(error)) if self._uri else str(error)
-            if message == str(error):
-                raise
-            raise type(error)(message) from None
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -35,6 +35,7 @@ class SearchPlan:
         wandb: Whether and how trials are recorded in W&B.
         is_resumed: Whether the folder holds a search to resume.
         shares_warmup: Whether trials that are equal up to their first split share their warm-up.
+        concurrent: Number of trials at a time; `None`: as many as fit on the cluster at the start.
     """
 
     space: SearchSpace
@@ -46,6 +47,7 @@ class SearchPlan:
     wandb: WandbMode
     is_resumed: bool
     shares_warmup: bool
+    concurrent: int | None = None
 
     def save(self) -> None:
         """Write the file that says what the search was started with."""

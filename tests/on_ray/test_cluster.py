@@ -37,3 +37,11 @@ def test_too_many_workers_are_refused_with_both_numbers() -> None:
     message = r"8 workers .* need 8 CPUs and 0 GPUs; the cluster has 2 and 0\. Lower .*--address"
     with pytest.raises(ConfigError, match=message):
         max_concurrent(workers, Resources(cpus=2.0, gpus=0.0, drivers=1000.0))
+
+
+def test_a_cluster_that_grows_may_begin_without_room_for_a_run() -> None:
+    workers = WorkerConfig(num_workers=1, gpus_per_worker=1.0)
+    head = Resources(cpus=4.0, gpus=0.0, drivers=16.0)
+    with pytest.raises(ConfigError, match="--concurrent"):
+        max_concurrent(workers, head)
+    assert max_concurrent(workers, head, asked=3) == 3

@@ -5,10 +5,10 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from fer_ray.core.secrets import secret_of
 from fer_ray.data.faces import DataError
 from fer_ray.data.packs.cache import cache_root
 from fer_ray.record.places import StorageError
@@ -35,7 +35,7 @@ def local_copy(place: str, *, refresh: bool = False) -> Path:
         if isinstance(error, DataError):
             raise
         raise DataError.at(
-            _without_secrets(place),
+            place if secret_of(place) is None else "a URI",
             expected="a place that can be read",
             got=f"{type(error).__name__}: {' '.join(str(error).split())}",
             remedy="Check the URI, and that credentials are in the environment.",
@@ -61,12 +61,6 @@ def _own_path(place: str) -> Path:
             remedy="Check the path.",
         ) from None
     return path
-
-
-def _without_secrets(place: str) -> str:
-    """Scheme, host and path: no password, no query that may hold a key."""
-    parts = urlsplit(place)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
 def _staged(folder: Folder, place: str, *, refresh: bool) -> Path:
