@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from fer_ray.config import RunConfig
 from fer_ray.on_ray.cluster import connect, max_concurrent
 from fer_ray.record.console import error_paragraph, open_console
 from fer_ray.record.plots import scaling_png
+from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 from fer_ray.training.scaling import SCALINGS, Point, Scaling, make_cases, make_point
@@ -140,13 +140,8 @@ def _train(run: RunConfig) -> list[dict[str, Any]]:
 
     quiet_ray()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as storage:
-        fit_on_workers(
-            run,
-            name="scale",
-            storage=Folder(storage),
-            on_report=lambda row, _: rows.append(dict(row)),
-        )
+    with scratch_folder() as folder:
+        fit_on_workers(run, folder=Folder(folder), on_report=lambda row: rows.append(dict(row)))
     return rows
 
 

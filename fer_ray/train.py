@@ -3,7 +3,6 @@
 import argparse
 import logging
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,16 +32,13 @@ from fer_ray.record.wandb_library import wandb_mode
 from fer_ray.record.wandb_run import agents_run, open_wandb, sync_hint
 from fer_ray.results.wandb_result import artifacts_of
 from fer_ray.training.finish import (
+    CHECKPOINTS,
     evaluation_device,
-    fill_gap,
     finish_run,
-    newest_checkpoint,
-    newest_history,
+    last_checkpoint,
     write_summary,
 )
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
-
-_CHECKPOINTS = "checkpoints"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -118,8 +114,7 @@ def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
                 f"{folder.name} --resume to the same command"
             ) from None
     wall_s = time.perf_counter() - started
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = newest_checkpoint(folder / _CHECKPOINTS, Path(scratch))
+    with last_checkpoint(folder / CHECKPOINTS) as checkpoint:
         summary, pictures = finish_run(run, data, checkpoint, folder, evaluation_device())
     summary["wall_s"] = wall_s
     write_summary(folder, summary)
@@ -164,18 +159,14 @@ def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> 
 
     tracker = FanOut([rows, wandb])
     quiet_ray()
-    with EpochProgress(run.optim.epochs, done=len(rows.rows)) as progress:
+    known = rows.rows[-1]["epoch"] if rows.rows else 0
+    with EpochProgress(run.optim.epochs, done=known) as progress:
 
-        def on_report(row: Mapping[str, Any], checkpoint: str) -> None:
-            del checkpoint
-            for missing in fill_gap(rows, row["epoch"], folder / _CHECKPOINTS):
-                wandb.log(missing)
+        def on_report(row: Mapping[str, Any]) -> None:
             tracker.log(row)
             progress.update(row)
 
-        fit_on_workers(run, name=_CHECKPOINTS, storage=folder, on_report=on_report)
-    with tempfile.TemporaryDirectory() as scratch:
-        rows.log_history(newest_history(folder / _CHECKPOINTS, Path(scratch)))
+        fit_on_workers(run, folder=folder, on_report=on_report, known=known)
 
 
 if __name__ == "__main__":

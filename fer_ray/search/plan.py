@@ -15,8 +15,8 @@ from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import SEARCH
 from fer_ray.search.space import SearchSpace
 
-_FORMAT = 3
-"""Version of what Tune pickles; it changes when the modules of this package move."""
+_FORMAT = 4
+"""Version of the files of a search; it changes when an older search cannot be resumed."""
 _WORKERS = "workers.num_workers"
 _DEFAULT_TRIALS = 12
 
