@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fer_ray.commands.arguments import base_parser, read_run
-from fer_ray.commands.folders import choose_folder
+from fer_ray.commands.folders import claim_folder
 from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, scaling_table
 from fer_ray.config import RunConfig
@@ -88,7 +88,17 @@ def _scale(argv: Sequence[str] | None) -> int:
         scalings=args.scaling,
     )
     check_run(run, data)
-    folder = choose_folder(args.storage, args.name, "scale", resume=False)
+    with claim_folder(args.storage, args.name, "scale", resume=False) as folder:
+        return _run_in(folder, cases, data.name, args, console)
+
+
+def _run_in(
+    folder: Folder,
+    cases: Sequence[tuple[Scaling, RunConfig]],
+    data_name: str,
+    args: argparse.Namespace,
+    console: Console,
+) -> int:
     with connect(args.address) as have:
         from fer_ray.on_ray.trainer import RunFailedError  # imports Ray, whose environment is set
 
@@ -105,10 +115,10 @@ def _scale(argv: Sequence[str] | None) -> int:
     first = cases[0][1]
     device = "GPU" if first.workers.gpus_per_worker else "CPU"
     rows = [asdict(point) for point in points]
-    content = {"data": data.name, "device": device, "epochs": args.epochs, "points": rows}
+    content = {"data": data_name, "device": device, "epochs": args.epochs, "points": rows}
     folder.write_text("config.yaml", yaml.safe_dump(first.to_dict(), sort_keys=False))
     folder.write_text("scale.json", json.dumps(content, indent=2) + "\n")
-    title = f"{first.method.label}, {first.model.name}, {data.name}"
+    title = f"{first.method.label}, {first.model.name}, {data_name}"
     folder.write_bytes("scale.png", scaling_png(rows, title))
     console.print(scaling_table(points, title))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fer_ray.config import WorkerConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
+from fer_ray.on_ray.interrupts import held
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 # Resource of the processes that drive a trial's workers; with it they take no CPU from a worker.
@@ -62,28 +63,53 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
     env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {
         "RAY_BACKEND_LOG_LEVEL": "fatal"
     }
-    if address is None:
-        _start_embedded(env, nested)
-    else:
-        try:
-            ray.init(
-                address=address,
-                logging_level="error",
-                log_to_driver=False,
-                runtime_env={"env_vars": env},
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"--address {address}: expected a running Ray cluster, got: {error}. Check the "
-                "address and RAY_ADDRESS; without both, Ray starts on this machine."
-            ) from None
     try:
+        with held(), _own_handlers():
+            if address is None:
+                _start_embedded(env, nested)
+            else:
+                _join(address, env)
         have = ray.cluster_resources()
         yield Resources(
             cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0)
         )
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray's start replaces by one that exits."""
+    from ray._private import utils
+
+    name = "set_sigterm_handler"
+    original = getattr(utils, name, None)
+    if original is None:
+        yield
+        return
+    setattr(utils, name, lambda handler: None)
+    try:
+        yield
+    finally:
+        setattr(utils, name, original)
+
+
+def _join(address: str, env: dict[str, str]) -> None:
+    """Connect to a cluster that runs."""
+    import ray
+
+    try:
+        ray.init(
+            address=address,
+            logging_level="error",
+            log_to_driver=False,
+            runtime_env={"env_vars": env},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--address {address}: expected a running Ray cluster, got: {error}. Check the "
+            "address and RAY_ADDRESS; without both, Ray starts on this machine."
+        ) from None
 
 
 def _start_embedded(env: dict[str, str], nested: bool) -> None:
