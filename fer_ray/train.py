@@ -79,16 +79,24 @@ def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
     """Train, test and print a run."""
     data = open_run_data(run, refresh=args.refresh)
     check_run(run, data)
-    name, resume = args.name or agents_run(), args.resume
-    if args.name is None and name is not None:
-        # An agent of W&B may start many runs at once, and one again that was cut off: their folders
-        # have the names of their runs.
-        resume = (Folder(args.storage) / name).exists()
+    name, resume = _chosen_name(args)
     with (
         claim_folder(args.storage, name, run.method.label, resume=resume) as folder,
         resumable(folder),
     ):
         return _run_in(folder, resume, run, data, args, output)
+
+
+def _chosen_name(args: argparse.Namespace) -> tuple[str | None, bool]:
+    """Return the name of the run's folder, if it is given, and whether the run in it goes on.
+
+    An agent of W&B may start many runs at once, and one again that was cut off: their folders have
+    the names of their runs.
+    """
+    own = agents_run()
+    if args.name is not None or own is None:
+        return args.name, args.resume
+    return own, (Folder(args.storage) / own).exists()
 
 
 def _run_in(
