@@ -30,6 +30,7 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
     """
     root = Folder(storage)
     root.check_writable()
+    is_numbered = name is None
     if name is None:
         name = _numbered(root, folder_name(stem), after=not resume)
     if re.fullmatch(r"[\w.-]+", name) is None:
@@ -38,7 +39,7 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
     if resume and not exists:
         known = ", ".join(root.names()) or "nothing"
         raise ConfigError(f"--resume: {root / name} does not exist; {root} holds {known}")
-    if exists and not resume:
+    if exists and not resume and not is_numbered:
         raise _exists(root, name)
     return root / name
 
