@@ -23,9 +23,10 @@ from fer_ray.core.noise_model import NoiseModel
 from fer_ray.data import noise_of, open_data
 from fer_ray.methods.crest import CReST
 from fer_ray.training.checkpoint import TrainState, load_checkpoint
+from fer_ray.training.checkpoints import Save
 from fer_ray.training.learner import Learners
 from fer_ray.training.loop import fit
-from fer_ray.training.runtime import ProcessRuntime, Save, open_run_data, train_run, use_device
+from fer_ray.training.runtime import ProcessRuntime, open_run_data, train_run, use_device
 from fer_ray.training.state import new_state
 
 _PLACES = ("data", "workers", "compute", "seed")

@@ -16,11 +16,11 @@ from fer_ray.data import Faces
 from fer_ray.methods.base import SplitMethod
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import load_best, load_history
+from fer_ray.training.checkpoints import Save
 from fer_ray.training.finish import finish_run
 from fer_ray.training.learner import Images, Learner, mean_prediction
 from fer_ray.training.runtime import (
     ProcessRuntime,
-    Save,
     open_run_data,
     resolve_gpus,
     train_run,

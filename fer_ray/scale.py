@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,13 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fer_ray.commands.arguments import base_parser, read_run
-from fer_ray.commands.folders import choose_folder
+from fer_ray.commands.folders import claim_folder
 from fer_ray.commands.process import InterruptedRunError, command
 from fer_ray.commands.tables import print_config, scaling_table
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.cluster import connect, max_concurrent
 from fer_ray.record.console import error_paragraph, open_console
 from fer_ray.record.plots import scaling_png
+from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.storage import Folder
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
 from fer_ray.training.scaling import SCALINGS, Point, Scaling, make_cases, make_point
@@ -88,7 +88,17 @@ def _scale(argv: Sequence[str] | None) -> int:
         scalings=args.scaling,
     )
     check_run(run, data)
-    folder = choose_folder(args.storage, args.name, "scale", resume=False)
+    with claim_folder(args.storage, args.name, "scale", resume=False) as folder:
+        return _run_in(folder, cases, data.name, args, console)
+
+
+def _run_in(
+    folder: Folder,
+    cases: Sequence[tuple[Scaling, RunConfig]],
+    data_name: str,
+    args: argparse.Namespace,
+    console: Console,
+) -> int:
     with connect(args.address) as have:
         from fer_ray.on_ray.trainer import RunFailedError  # imports Ray, whose environment is set
 
@@ -105,10 +115,10 @@ def _scale(argv: Sequence[str] | None) -> int:
     first = cases[0][1]
     device = "GPU" if first.workers.gpus_per_worker else "CPU"
     rows = [asdict(point) for point in points]
-    content = {"data": data.name, "device": device, "epochs": args.epochs, "points": rows}
+    content = {"data": data_name, "device": device, "epochs": args.epochs, "points": rows}
     folder.write_text("config.yaml", yaml.safe_dump(first.to_dict(), sort_keys=False))
     folder.write_text("scale.json", json.dumps(content, indent=2) + "\n")
-    title = f"{first.method.label}, {first.model.name}, {data.name}"
+    title = f"{first.method.label}, {first.model.name}, {data_name}"
     folder.write_bytes("scale.png", scaling_png(rows, title))
     console.print(scaling_table(points, title))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
@@ -140,13 +150,8 @@ def _train(run: RunConfig) -> list[dict[str, Any]]:
 
     quiet_ray()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as storage:
-        fit_on_workers(
-            run,
-            name="scale",
-            storage=Folder(storage),
-            on_report=lambda row, _: rows.append(dict(row)),
-        )
+    with scratch_folder() as folder:
+        fit_on_workers(run, folder=Folder(folder), on_report=lambda row: rows.append(dict(row)))
     return rows
 
 

@@ -3,9 +3,9 @@
 import argparse
 import logging
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from fer_ray.commands.arguments import (
     run_parser,
     with_absolute_paths,
 )
-from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.folders import choose_folder, claim_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
-from fer_ray.commands.process import InterruptedRunError, command
+from fer_ray.commands.process import command, resumable
+from fer_ray.commands.resuming import check_same_run, stored_run
 from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
+from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import connect, max_concurrent
 from fer_ray.record.epoch_progress import EpochProgress
 from fer_ray.record.rows import JsonLinesTracker
@@ -33,16 +35,13 @@ from fer_ray.record.wandb_library import wandb_mode
 from fer_ray.record.wandb_run import agents_run, open_wandb, sync_hint
 from fer_ray.results.wandb_result import artifacts_of
 from fer_ray.training.finish import (
+    CHECKPOINTS,
     evaluation_device,
-    fill_gap,
     finish_run,
-    newest_checkpoint,
-    newest_history,
+    last_checkpoint,
     write_summary,
 )
 from fer_ray.training.runtime import check_run, open_run_data, resolve_gpus
-
-_CHECKPOINTS = "checkpoints"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,11 +77,37 @@ def _train(argv: Sequence[str] | None) -> int:
 
 def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
     """Train, test and print a run."""
-    console = output.console
     data = open_run_data(run, refresh=args.refresh)
     check_run(run, data)
-    folder, resume = _choose_folder(args, run)
-    mode = wandb_mode(args.wandb)
+    name, resume = _chosen_name(args)
+    with (
+        claim_folder(args.storage, name, run.method.label, resume=resume) as folder,
+        resumable(folder),
+    ):
+        return _run_in(folder, resume, run, data, args, output)
+
+
+def _chosen_name(args: argparse.Namespace) -> tuple[str | None, bool]:
+    """Return the name of the run's folder, if it is given, and whether the run in it goes on.
+
+    An agent of W&B may start many runs at once, and one again that was cut off: their folders have
+    the names of their runs.
+    """
+    own = agents_run()
+    if args.name is not None or own is None:
+        return args.name, args.resume
+    return own, (Folder(args.storage) / own).exists()
+
+
+def _run_in(
+    folder: Folder,
+    resume: bool,
+    run: RunConfig,
+    data: FaceData,
+    args: argparse.Namespace,
+    output: Output,
+) -> int:
+    console, mode = output.console, wandb_mode(args.wandb)
     print_notes(console, data.notes)
     with connect(args.address) as have:
         from fer_ray.on_ray.trainer import RunFailedError  # imports Ray, whose environment is set
@@ -113,13 +138,9 @@ def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
                 output.result("stopped", folder=str(folder))
                 return 0
             wandb.finish(failed=True)
-            raise InterruptedRunError(
-                f"interrupted; all epochs so far are in {folder}. To resume, add --name "
-                f"{folder.name} --resume to the same command"
-            ) from None
+            raise
     wall_s = time.perf_counter() - started
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = newest_checkpoint(folder / _CHECKPOINTS, Path(scratch))
+    with last_checkpoint(folder / CHECKPOINTS) as checkpoint:
         summary, pictures = finish_run(run, data, checkpoint, folder, evaluation_device())
     summary["wall_s"] = wall_s
     write_summary(folder, summary)
@@ -135,28 +156,21 @@ def _run(run: RunConfig, args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _choose_folder(args: argparse.Namespace, run: RunConfig) -> tuple[Folder, bool]:
-    """Choose the run's folder; return it, and whether the run in it goes on.
-
-    An agent of W&B may start many runs at once, and one again that was cut off: their folders have
-    the names of their runs.
-    """
-    name, resume = args.name or agents_run(), args.resume
-    if args.name is None and name is not None:
-        resume = (Folder(args.storage) / name).exists()
-    return choose_folder(args.storage, name, run.method.label, resume=resume), resume
-
-
 def _read_run(args: argparse.Namespace) -> RunConfig:
-    """Read the run from file and command line; a resumed run, from its folder and command line."""
-    if args.resume and args.name is not None and args.config is None:
-        stored = Folder(args.storage) / args.name
-        if stored.exists("config.yaml"):
-            base: dict[str, Any] = yaml.safe_load(stored.read_text("config.yaml"))
-            return with_absolute_paths(
-                RunConfig.from_dict(with_overrides(base, run_overrides(args)))
-            )
-    return read_run(args)
+    """Read the run from file and command line; a resumed run, from its folder."""
+    if not args.resume:
+        return read_run(args)
+    stem = read_run(args).method.label if args.name is None else ""
+    folder = choose_folder(args.storage, args.name, stem, resume=True)
+    args.name = folder.name
+    stored = stored_run(folder)
+    if args.config is not None:
+        asked = read_run(args)
+    else:
+        words = with_overrides(stored.to_dict(), run_overrides(args))
+        asked = with_absolute_paths(RunConfig.from_dict(words))
+    check_same_run(folder, stored, asked)
+    return replace(stored, workers=asked.workers)
 
 
 def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> None:
@@ -164,18 +178,14 @@ def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> 
 
     tracker = FanOut([rows, wandb])
     quiet_ray()
-    with EpochProgress(run.optim.epochs, done=len(rows.rows)) as progress:
+    known = rows.rows[-1]["epoch"] if rows.rows else 0
+    with EpochProgress(run.optim.epochs, done=known) as progress:
 
-        def on_report(row: Mapping[str, Any], checkpoint: str) -> None:
-            del checkpoint
-            for missing in fill_gap(rows, row["epoch"], folder / _CHECKPOINTS):
-                wandb.log(missing)
+        def on_report(row: Mapping[str, Any]) -> None:
             tracker.log(row)
             progress.update(row)
 
-        fit_on_workers(run, name=_CHECKPOINTS, storage=folder, on_report=on_report)
-    with tempfile.TemporaryDirectory() as scratch:
-        rows.log_history(newest_history(folder / _CHECKPOINTS, Path(scratch)))
+        fit_on_workers(run, folder=folder, on_report=on_report, known=known)
 
 
 if __name__ == "__main__":

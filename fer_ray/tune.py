@@ -5,13 +5,14 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fer_ray.commands.arguments import at_least, run_overrides, run_parser, with_absolute_paths
-from fer_ray.commands.folders import choose_folder, wandb_directory
+from fer_ray.commands.folders import choose_folder, claim_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
-from fer_ray.commands.process import InterruptedRunError, command
+from fer_ray.commands.process import command, resumable
 from fer_ray.commands.report import report_search
 from fer_ray.commands.tables import (
     print_config,
@@ -89,23 +90,30 @@ def _tune(argv: Sequence[str] | None) -> int:
 
 def _search(plan: SearchPlan, args: argparse.Namespace, output: Output) -> int:
     """Run the search of a plan, and print what it found; with `--dry-run` only what it is."""
-    space, largest = plan.space, largest_run(plan.space)
-    _print_plan(plan, output)
     if args.dry_run:
-        params = space.default_params()
+        _print_plan(plan, output)
+        params = plan.space.default_params()
         for key, value in params.items():
             output.console.print(f"  first trial: {key} = {value}", highlight=False)
         output.result("dry_run", folder=str(plan.folder), first_trial=params)
         return 0
+    name = plan.folder.name if plan.is_resumed else args.name
+    with (
+        claim_folder(args.storage, name, plan.space.name, resume=plan.is_resumed) as folder,
+        resumable(folder),
+    ):
+        return _run_in(replace(plan, folder=folder), args, output)
+
+
+def _run_in(plan: SearchPlan, args: argparse.Namespace, output: Output) -> int:
+    _print_plan(plan, output)
+    largest = largest_run(plan.space)
     started = time.perf_counter()
     with connect(args.address, nested=largest.workers.num_workers > 1) as have:
         from fer_ray.on_ray.search import run_search  # imports Ray, now that its environment is set
 
         if not run_search(plan, have, str(wandb_directory(plan.folder))):
-            raise InterruptedRunError(
-                f"interrupted; all trials so far are in {plan.folder}. To resume, add --name "
-                f"{plan.folder.name} --resume to the same command"
-            )
+            raise KeyboardInterrupt
     return _report(plan, args, output, time.perf_counter() - started)
 
 

@@ -34,6 +34,7 @@ SCRIPTS = (
     "scale",
     "searcher",
     "audit",
+    "faults",
 )
 ON_RAY = ("search", "tuning")
 GOOD: dict[str, Any] = {

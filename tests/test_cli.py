@@ -23,10 +23,11 @@ DATA = "synthetic:train=300,test=70"
 
 @pytest.fixture(autouse=True)
 def _own_handlers() -> Iterator[None]:
-    """Commands replace the handler of SIGTERM; this restores that of the test process."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """Commands replace the handlers of signals; this restores those of the test process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

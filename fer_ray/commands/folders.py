@@ -1,10 +1,17 @@
 """Chooses the folder that a command writes to."""
 
+import random
 import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.record.claims import claimed
 from fer_ray.record.storage import Folder
+
+_JITTER_S = 0.2
 
 
 def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) -> Folder:
@@ -23,22 +30,55 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
     """
     root = Folder(storage)
     root.check_writable()
+    is_numbered = name is None
     if name is None:
-        stem = folder_name(stem)
-        numbers = _numbers(root, stem)
-        number = max(numbers, default=0) + (0 if resume and numbers else 1)
-        name = f"{stem}-{number:03d}"
+        name = _numbered(root, folder_name(stem), after=not resume)
     if re.fullmatch(r"[\w.-]+", name) is None:
         raise ConfigError(f"--name {name!r}: expected only letters, digits, '.', '_' and '-'")
     exists = (root / name).exists()
     if resume and not exists:
         known = ", ".join(root.names()) or "nothing"
         raise ConfigError(f"--resume: {root / name} does not exist; {root} holds {known}")
-    if exists and not resume:
-        raise ConfigError(
-            f"--name {name}: {root / name} exists; resume it with --resume, or use another name"
-        )
+    if exists and not resume and not is_numbered:
+        raise _exists(root, name)
     return root / name
+
+
+@contextmanager
+def claim_folder(storage: str, name: str | None, stem: str, *, resume: bool) -> Iterator[Folder]:
+    """Choose the folder of a run, and use it alone until the end of the block.
+
+    Of commands that start at the same time without a name, each gets a folder of its own. See
+    `choose_folder` for the arguments.
+
+    Raises:
+        ConfigError: If `choose_folder` does, or another command uses the folder.
+        StorageError: If the storage cannot be written to.
+    """
+    with ExitStack() as stack:
+        while True:
+            folder = choose_folder(storage, name, stem, resume=resume)
+            try:
+                stack.enter_context(claimed(folder, is_new=not resume))
+            except FileExistsError:  # made by another command since it was chosen
+                if name is not None:
+                    raise _exists(Folder(storage), name) from None
+                time.sleep(_JITTER_S * random.random())
+                continue
+            break
+        yield folder
+
+
+def _exists(root: Folder, name: str) -> ConfigError:
+    return ConfigError(
+        f"--name {name}: {root / name} exists; resume it with --resume, or use another name"
+    )
+
+
+def _numbered(root: Folder, stem: str, *, after: bool) -> str:
+    """Return the name with the highest number, or the one after it."""
+    numbers = _numbers(root, stem)
+    return f"{stem}-{max(numbers, default=0) + (after or not numbers):03d}"
 
 
 def folder_name(text: str) -> str:

@@ -1,22 +1,25 @@
 """How a command ends: exit codes, error messages, signals."""
 
 import atexit
+import errno
 import gc
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from types import FrameType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from fer_ray.core.errors import ConfigError, StartError
 from fer_ray.core.secrets import check_no_secrets
 from fer_ray.data import DataError
+from fer_ray.on_ray import interrupts
+from fer_ray.on_ray.interrupts import EXIT_INTERRUPTED
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.places import StorageError
+from fer_ray.record.storage import Folder
+from fer_ray.record.text import error_text
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BAD_INPUT = (ConfigError, DataError, StorageError)
 
 
@@ -34,14 +37,8 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
         work: The command: a function of the arguments that returns the exit code.
         argv: The arguments; `None` for those of the process.
     """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        signal.raise_signal(signal.SIGINT)
-
     atexit.register(_leave_garbage)
-    with suppress(ValueError):  # outside of the main thread, as in tests
-        signal.signal(signal.SIGTERM, interrupt)
+    interrupts.install()
     try:
         _check_words(sys.argv[1:] if argv is None else argv)
         return work(argv)
@@ -57,6 +54,33 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     except KeyboardInterrupt:
         error_paragraph("interrupted")
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        error_paragraph(f"{error_text(error)}. Make space, then go on with --name and --resume")
+        return 1
+
+
+@contextmanager
+def resumable(folder: Folder) -> Iterator[None]:
+    """Say how to go on if the command is interrupted in the block.
+
+    Raises:
+        InterruptedRunError: If it is.
+    """
+    message = (
+        f"interrupted; all epochs so far are in {folder}. To resume, add --name {folder.name} "
+        "--resume to the same command"
+    )
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(message) from None
+    except Exception as error:
+        # SIGTERM for a whole process group ends Ray before it ends the command.
+        if interrupts.is_interrupted() and not isinstance(error, InterruptedRunError):
+            raise InterruptedRunError(message) from error
+        raise
 
 
 def _check_words(words: Sequence[str]) -> None:

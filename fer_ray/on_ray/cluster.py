@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fer_ray.config import WorkerConfig
 from fer_ray.core.errors import ConfigError, StartError
 from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
+from fer_ray.on_ray.interrupts import held
 from fer_ray.on_ray.reach import check_reachable, refused
 from fer_ray.record.text import error_text
 
@@ -60,34 +61,17 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
     """
     prepare()
     import ray
-    from ray.exceptions import RayError
 
     address = address or os.environ.get("RAY_ADDRESS")
     env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {
         "RAY_BACKEND_LOG_LEVEL": "fatal"
     }
-    if address is None:
-        try:
-            _start_embedded(env, nested)
-        except (RayError, OSError, RuntimeError, ValueError) as error:
-            raise StartError(
-                f"Ray does not start on this machine: {error_text(error)}. Things to check: space "
-                "in /dev/shm and in the temporary folder; a temporary folder (RAY_TMPDIR, TMPDIR) "
-                "of less than 40 letters, because Ray puts sockets there; memory and processes "
-                "that this user may have"
-            ) from None
-    else:
-        check_reachable(address)
-        try:
-            ray.init(
-                address=address,
-                logging_level="error",
-                log_to_driver=False,
-                runtime_env={"env_vars": env},
-            )
-        except (RayError, OSError, RuntimeError, ValueError) as error:
-            raise refused(address, error_text(error)) from None
     try:
+        with held(), _own_handlers():
+            if address is None:
+                _start_embedded(env, nested)
+            else:
+                _join(address, env)
         have = ray.cluster_resources()
         yield Resources(
             cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0)
@@ -96,22 +80,66 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
         ray.shutdown()
 
 
-def _start_embedded(env: dict[str, str], nested: bool) -> None:
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray's start replaces by one that exits."""
+    from ray._private import utils
+
+    name = "set_sigterm_handler"
+    original = getattr(utils, name, None)
+    if original is None:
+        yield
+        return
+    setattr(utils, name, lambda handler: None)
+    try:
+        yield
+    finally:
+        setattr(utils, name, original)
+
+
+def _join(address: str, env: dict[str, str]) -> None:
+    """Connect to a cluster that runs."""
     import ray
+    from ray.exceptions import RayError
+
+    check_reachable(address)
+    try:
+        ray.init(
+            address=address,
+            logging_level="error",
+            log_to_driver=False,
+            runtime_env={"env_vars": env},
+        )
+    except (RayError, OSError, RuntimeError, ValueError) as error:
+        raise refused(address, error_text(error)) from None
+
+
+def _start_embedded(env: dict[str, str], nested: bool) -> None:
+    """Start a cluster of this machine alone."""
+    import ray
+    from ray.exceptions import RayError
 
     port = _free_port()
     env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    ray.init(
-        address="local",
-        include_dashboard=nested,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        resources={DRIVER: _MAX_DRIVERS},
-        logging_level="error",
-        log_to_driver=False,
-        runtime_env={"env_vars": env},
-    )
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=nested,
+            dashboard_host="127.0.0.1",
+            dashboard_port=port,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            resources={DRIVER: _MAX_DRIVERS},
+            logging_level="error",
+            log_to_driver=False,
+            runtime_env={"env_vars": env},
+        )
+    except (RayError, OSError, RuntimeError, ValueError) as error:
+        raise StartError(
+            f"Ray does not start on this machine: {error_text(error)}. Things to check: space in "
+            "/dev/shm and in the temporary folder; a temporary folder (RAY_TMPDIR, TMPDIR) of less "
+            "than 40 letters, because Ray puts sockets there; memory and processes that this user "
+            "may have"
+        ) from None
 
 
 def _free_port() -> int:

@@ -1,7 +1,8 @@
 """Runs a search on Ray Tune, from a plan to finished trials."""
 
 import functools
-import posixpath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -9,20 +10,20 @@ from ray import tune
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.cluster import Resources, max_concurrent
 from fer_ray.on_ray.search_log import SearchLog
-from fer_ray.on_ray.searcher import make_scheduler, make_searcher, reaches
+from fer_ray.on_ray.searcher import SpaceScheduler, make_scheduler, make_searcher, reaches
 from fer_ray.on_ray.trainer import quiet_ray
 from fer_ray.on_ray.trial import run_trial, trial_resources
 from fer_ray.on_ray.wandb_trials import stop_rule
-from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.wandb_run import place_of
 from fer_ray.record.wandb_sweep import begin_sweep
-from fer_ray.search.layout import WARMUP, best_row, trial_name
+from fer_ray.search.layout import REFERENCE, WARMUP, best_row, trial_name
 from fer_ray.search.plan import SearchPlan, largest_run
+from fer_ray.search.stored import StoredTrial, read_trials
 from fer_ray.search.wandb_format import search_sweep
 from fer_ray.training.runtime import resolve_gpus
 
 _MAX_FAILURES = 2
-_KEEP = 3
 
 
 def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
@@ -49,6 +50,9 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
         functools.partial(trial_resources, space=space, drivers=have.drivers),
     )
     quiet_ray()
+    plan.save()
+    stored = read_trials(plan.folder)
+    num_open = _num_open(plan, stored)
     log = SearchLog(
         space=space,
         folder=plan.folder,
@@ -56,19 +60,14 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
         num_trials=num_runs(plan),
         wandb=plan.wandb,
         wandb_dir=wandb_dir,
+        ended=[trial for trial in stored if trial.is_over],
     )
-    tuner = _restored(plan, trainable) if plan.is_resumed else None
-    if tuner is None:
-        plan.save()
-        tuner = _tuner(plan, trainable, largest, concurrent, log)
     sweep = search_sweep(plan.space, plan.folder.name)
     begin_sweep(plan.folder, sweep, plan.wandb, place_of(plan.source))
-    try:
-        grid = tuner.fit()
-    except KeyboardInterrupt:
-        return False
-    is_short = len(grid) < num_runs(plan) and not _has_reached_target(plan)
-    if is_short or not all(map(_is_over, grid)):
+    if num_open:
+        with scratch_folder() as scratch:
+            _tuner(plan, trainable, largest, concurrent, log, stored, scratch).fit()
+    if not _is_complete(plan):
         return False
     plan.folder.delete(WARMUP)
     return True
@@ -79,46 +78,53 @@ def num_runs(plan: SearchPlan) -> int:
     return plan.num_trials + (plan.space.reference is not None)
 
 
-def _has_reached_target(plan: SearchPlan) -> bool:
-    """Return whether a trial is so good that none is started after it."""
-    space = plan.space
-    for name in plan.folder.names():
-        best = None
-        if name.startswith("trial_"):
-            best = best_row(JsonLinesTracker(plan.folder / name).rows, space.metric, space.mode)
-        if best is not None and reaches(best[space.metric], space.target, space.mode):
-            return True
-    return False
+def _num_open(plan: SearchPlan, stored: Sequence[StoredTrial]) -> int:
+    """Return how many trials are still to be trained, with the reference."""
+    num_started = max((trial.number + 1 for trial in stored), default=0)
+    num_all = max(plan.num_trials, num_started) + (plan.space.reference is not None)
+    return num_all - sum(trial.is_over for trial in stored)
 
 
-def _is_over(result: Any) -> bool:
-    """Return whether a trial ended; an interrupted search has trials that did not."""
-    return bool(result.error) or bool((result.metrics or {}).get("done"))
-
-
-def _restored(plan: SearchPlan, trainable: Any) -> tune.Tuner | None:
-    """Restore the interrupted experiment; `None` if it ended before Tune saved anything."""
-    path, store = plan.folder.path, plan.folder.filesystem
-    if not tune.Tuner.can_restore(path, storage_filesystem=store):
-        return None
-    return tune.Tuner.restore(
-        path, trainable, resume_unfinished=True, resume_errored=True, storage_filesystem=store
-    )
+def _is_complete(plan: SearchPlan) -> bool:
+    """Return whether all trials have ended; an interrupted search has some that did not."""
+    space, trials = plan.space, read_trials(plan.folder)
+    if any(trial.end is None for trial in trials):
+        return False
+    best = [best_row(x.rows, space.metric, space.mode) for x in trials if x.name != REFERENCE]
+    values = [row[space.metric] for row in best if row is not None]
+    is_reached = any(reaches(value, space.target, space.mode) for value in values)
+    has_reference = space.reference is None or len(best) < len(trials)
+    return has_reference and (is_reached or len(best) >= plan.num_trials)
 
 
 def _tuner(
-    plan: SearchPlan, trainable: Any, largest: RunConfig, concurrent: int, log: SearchLog
+    plan: SearchPlan,
+    trainable: Any,
+    largest: RunConfig,
+    concurrent: int,
+    log: SearchLog,
+    stored: Sequence[StoredTrial],
+    scratch: Path,
 ) -> tune.Tuner:
+    """Make the tuner of the trials that have not ended.
+
+    Tune's own state goes to a scratch folder: a search is resumed from the files of its trials.
+    """
     space = plan.space
+    searcher = make_searcher(space, plan.num_trials, largest.seed)
+    searcher.recall(stored)
+    scheduler = make_scheduler(space.early_terminate, largest.optim.epochs)
+    if isinstance(scheduler, SpaceScheduler):
+        scheduler.recall(stored, space.metric, space.mode)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             metric=space.metric,
             mode=space.mode,
-            num_samples=num_runs(plan),
+            num_samples=_num_open(plan, stored),
             max_concurrent_trials=concurrent,
-            search_alg=make_searcher(space, plan.num_trials, largest.seed),
-            scheduler=make_scheduler(space.early_terminate, largest.optim.epochs),
+            search_alg=searcher,
+            scheduler=scheduler,
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
             # With one worker the loop ends with its trial. A process that drives workers may still
@@ -126,15 +132,12 @@ def _tuner(
             reuse_actors=largest.workers.num_workers == 1,
         ),
         run_config=tune.RunConfig(
-            name=plan.folder.name,
-            storage_path=posixpath.dirname(plan.folder.path),
-            storage_filesystem=plan.folder.filesystem,
+            name="tune",
+            storage_path=str(scratch),
             verbose=0,
             callbacks=[log],
             stop=stop_rule,
             failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=_KEEP),
-            sync_config=tune.SyncConfig(sync_period=5),
         ),
     )
 

@@ -1,7 +1,7 @@
 """Records a search in the driver: rows, W&B runs, and the live table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from fer_ray.config import RunConfig
 from fer_ray.on_ray.trial import FAILURE_KEY
 from fer_ray.on_ray.wandb_trials import WandbTrials, was_stopped
 from fer_ray.record.plots import confusion_png, losses_png
-from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.starving import first_starving
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import metric_name
@@ -20,17 +20,19 @@ from fer_ray.record.trackers import NullTracker, Tracker
 from fer_ray.record.trial_table import TrialTable
 from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import (
+    DRAW,
+    END,
     FAILURE,
     PARAMS,
     best_row,
-    checkpoints_of,
     is_reference,
     run_of,
     sampled,
     trial_name,
 )
 from fer_ray.search.space import SearchSpace
-from fer_ray.training.finish import fill_gap
+from fer_ray.search.stored import StoredTrial
+from fer_ray.training.checkpoints import CheckpointError
 
 TrialEnd = Literal["done", "stopped", "failed", "infeasible"]
 
@@ -50,6 +52,7 @@ class SearchLog(tune.Callback):
         num_trials: int,
         wandb: WandbMode,
         wandb_dir: str,
+        ended: Sequence[StoredTrial] = (),
     ) -> None:
         self._settings: dict[str, Any] = {
             "space": space,
@@ -58,6 +61,7 @@ class SearchLog(tune.Callback):
             "num_trials": num_trials,
             "wandb": wandb,
             "wandb_dir": wandb_dir,
+            "ended": list(ended),
         }
         self._restore()
 
@@ -88,6 +92,16 @@ class SearchLog(tune.Callback):
             self._settings["num_trials"], metric=self._space.metric, mode=self._space.mode
         )
         self._table.__enter__()
+        for stored in self._settings["ended"]:
+            self._show_ended(stored)
+
+    def _show_ended(self, stored: StoredTrial) -> None:
+        """Show a trial that had ended before the search was resumed."""
+        folder = self._folder / stored.name
+        self._rows[stored.name] = JsonLinesTracker(folder)
+        if folder.exists(FAILURE):
+            self._failures[stored.name] = json.loads(folder.read_text(FAILURE))
+        self._show(stored, self._status(stored))
 
     def close(self) -> None:
         """Close everything that is open; in W&B, trials that did not end are marked as failed."""
@@ -96,18 +110,6 @@ class SearchLog(tune.Callback):
         if self._table is not None:
             self._table.__exit__(None, None, None)
             self._table = None
-
-    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-        """Show the trials that had ended before the search was resumed."""
-        del iteration, info
-        for trial in trials:
-            name = trial_name(trial.config)
-            if trial.is_finished() and name not in self._rows:
-                folder = self._folder / name
-                self._rows[name] = JsonLinesTracker(folder)
-                if folder.exists(FAILURE):
-                    self._failures[name] = json.loads(folder.read_text(FAILURE))
-                self._show(trial, self._status(trial))
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         """Update the table, so that it shows progress while processes start."""
@@ -134,10 +136,9 @@ class SearchLog(tune.Callback):
             return
         row = {key: value for key, value in result.items() if key == "epoch" or "/" in key}
         is_said = bool(first_starving(rows.rows))  # in an earlier session too
-        for missing in fill_gap(rows, row["epoch"], checkpoints_of(self._folder, name)):
-            wandb.log(missing)
-        rows.log(row)
-        wandb.log(row)
+        if not rows.rows or row["epoch"] > rows.rows[-1]["epoch"]:  # a resumed trial repeats one
+            rows.log(row)
+            wandb.log(row)
         self._show(trial, "running")
         if not is_said:
             self._warn_of_starving(name, rows.rows)
@@ -163,7 +164,7 @@ class SearchLog(tune.Callback):
         failure = {"kind": type(error).__name__, "message": str(error)[-2000:]}
         self._failures[trial_name(trial.config)] = failure
         (self._folder / trial_name(trial.config)).write_text(FAILURE, json.dumps(failure) + "\n")
-        self._finish(trial, "failed")
+        self._finish(trial, "failed", retry=True)
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Close everything."""
@@ -191,14 +192,18 @@ class SearchLog(tune.Callback):
         if name not in self._rows:
             folder = self._folder / name
             resume = folder.exists("metrics.jsonl")
+            folder.delete(FAILURE)
+            folder.delete(END)
             folder.write_text(PARAMS, json.dumps(sampled(trial.config)) + "\n")
+            draw = {key: value for key, value in trial.config.items() if key != "trial"}
+            folder.write_text(DRAW, json.dumps(draw) + "\n")
             config = yaml.safe_dump(self._run(trial).to_dict(), sort_keys=False)
             folder.write_text("config.yaml", config)
             self._rows[name] = JsonLinesTracker(folder)
             self._wandb[name] = self._trials.open(name, self._run(trial), resume=resume)
         return self._rows[name], self._wandb.get(name, NullTracker())
 
-    def _finish(self, trial: Any, status: TrialEnd) -> None:
+    def _finish(self, trial: Any, status: TrialEnd, *, retry: bool = False) -> None:
         name = trial_name(trial.config)
         rows, wandb = self._open(trial)
         self._show(trial, status)
@@ -208,6 +213,11 @@ class SearchLog(tune.Callback):
             pictures=self._pictures(rows.rows),
         )
         self._wandb.pop(name, None)
+        # What a full disk has stopped may go on.
+        retry = retry or self._failures.get(name, {}).get("kind") == CheckpointError.__name__
+        value = (trial.last_result or {}).get(self._space.metric)
+        end = plain({"status": status, "value": None if retry else value, "retry": retry})
+        (self._folder / name).write_text(END, json.dumps(end) + "\n")
 
     def _best(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The best value of the metric, by which W&B compares trials; else it takes the last."""

@@ -2,16 +2,15 @@
 
 import contextlib
 import logging
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
-from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, LoggingConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
@@ -20,15 +19,26 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.core.mixture import MixtureError
 from fer_ray.core.types import EmptySplitError
 from fer_ray.record.storage import Folder
-from fer_ray.training.runtime import Save, train_run
+from fer_ray.training.checkpoints import CheckpointError, Checkpoints, Save
+from fer_ray.training.distributed import rank
+from fer_ray.training.finish import CHECKPOINTS, unlogged_rows
+from fer_ray.training.handover import from_rank_zero
+from fer_ray.training.runtime import train_run
 from fer_ray.training.warmup import SharedWarmup
 
 # Errors that would occur again at every retry; they end the run, which reports their names.
-PERMANENT_ERRORS = (ConfigError, EmptySplitError, FloatingPointError, MixtureError)
+PERMANENT_ERRORS = (
+    ConfigError,
+    EmptySplitError,
+    FloatingPointError,
+    MixtureError,
+    CheckpointError,
+)
 
 _POLL_S = 5.0  # matters only if the end of a run is not announced, because its queue died before
 _COLLECTIVE_TIMEOUT_S = 1800
-_KEEP = 3
+# Ray Train's own folder in that of a run; the run keeps its state itself.
+_RAY = "ray_train"
 
 
 class RunFailedError(RuntimeError):
@@ -43,39 +53,33 @@ class RunFailedError(RuntimeError):
 
 
 class TrainRuntime:
-    """A Ray Train worker: rows and checkpoints go through `ray.train.report`."""
+    """A Ray Train worker: rows go through `ray.train.report`, checkpoints to the run's folder."""
 
-    @contextmanager
-    def checkpoint(self) -> Iterator[Path | None]:
+    def __init__(self, folder: Folder) -> None:
+        self._checkpoints = Checkpoints(folder / CHECKPOINTS)
+
+    def checkpoint(self) -> AbstractContextManager[Path | None]:
         """Open the checkpoint to resume from, after a lost worker or an earlier command."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            yield None
-            return
-        with checkpoint.as_directory() as folder:
-            yield Path(folder)
+        return self._checkpoints.newest()
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Report the row on all ranks, on rank zero with a checkpoint."""
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = None
-            if ray.train.get_context().get_world_rank() == 0:
-                save(Path(folder))
-                checkpoint = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(
-                dict(row),
-                checkpoint=checkpoint,
-                checkpoint_dir_name=f"epoch_{row['epoch']:04d}",
-            )
+        """Write the checkpoint on rank zero, then report the row on all ranks."""
+
+        def write() -> None:
+            if rank() == 0:
+                self._checkpoints.write(row["epoch"], save)
+
+        from_rank_zero(write)  # no rank waits for one that could not write
+        ray.train.report(dict(row))
 
 
 def _worker(config: dict[str, Any]) -> dict[str, str] | None:
     """Run on every worker. A permanent error is returned, so that Train does not retry."""
     quiet_ray()
     try:
-        run, folder = config["run"], config["warmup"]
-        warmup = SharedWarmup(folder, run) if folder is not None else None
-        train_run(run, TrainRuntime(), warmup=warmup)
+        run, shared = config["run"], config["warmup"]
+        warmup = SharedWarmup(shared, run) if shared is not None else None
+        train_run(run, TrainRuntime(config["folder"]), warmup=warmup)
     except PERMANENT_ERRORS as error:
         return {"kind": type(error).__name__, "message": str(error)}
     return None
@@ -104,37 +108,67 @@ class _Relay(UserCallback):
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """Send rank zero's row and the path of its checkpoint."""
-        del run_context
+        """Send rank zero's row."""
+        del run_context, checkpoint
         handle = None if self._introduced else ray.get_runtime_context().current_actor
         self._introduced = True
-        self._queue.put((metrics[0], checkpoint.path if checkpoint else None, handle))
+        self._queue.put((metrics[0], handle))
+
+
+class _Rows:
+    """Passes every epoch's row on once and in order, also those that only a checkpoint has.
+
+    A worker that is lost after it has written a checkpoint does not report its last row.
+    """
+
+    def __init__(
+        self, folder: Folder, known: int, on_report: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self._folder, self._known, self._on_report = folder / CHECKPOINTS, known, on_report
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Pass a row on, after those before it that are missing; a known one is ignored."""
+        if row["epoch"] > self._known + 1:
+            self.fill(row["epoch"] - 1)
+        if row["epoch"] > self._known:
+            self._on_report(row)
+            self._known = row["epoch"]
+
+    def fill(self, last: int) -> None:
+        """Pass on what is missing up to an epoch."""
+        for row in unlogged_rows(self._known, self._folder):
+            if row["epoch"] <= last:
+                self._on_report(row)
+                self._known = row["epoch"]
 
 
 def fit_on_workers(
     run: RunConfig,
     *,
-    name: str,
-    storage: Folder,
-    on_report: Callable[[Mapping[str, Any], str], None],
+    folder: Folder,
+    on_report: Callable[[Mapping[str, Any]], None],
+    known: int = 0,
     max_failures: int = 2,
     warmup: Folder | None = None,
 ) -> None:
-    """Train a run on `run.workers` processes; the same name and storage resume it.
+    """Train a run on `run.workers` processes; it starts from the newest checkpoint in its folder.
 
     Args:
         run: What to train, with a number for `workers.gpus_per_worker`.
-        name: Name of Ray Train's folder.
-        storage: Folder that contains it.
-        on_report: Called in this thread with each row and the path of its checkpoint.
+        folder: The run's folder.
+        on_report: Called in this thread with each epoch's row, once and in order.
+        known: Last epoch whose row is known already.
         max_failures: How often lost workers are replaced.
         warmup: Folder of the warm-ups that runs share; `None` for no sharing.
 
     Raises:
         RunFailedError: If one of `PERMANENT_ERRORS` ended the run.
     """
+    rows = _Rows(folder, known, on_report)
+    rows.fill(run.optim.epochs)
+    folder.delete(_RAY)  # nothing of it is needed, and it could be damaged
     queue = Queue(maxsize=8, actor_options={"num_cpus": 0})
-    trainer = _trainer(run, name, storage, queue, max_failures, warmup)
+    trainer = _trainer(run, folder, queue, max_failures, warmup)
     outcome: dict[str, Any] = {}
     is_left = threading.Event()
 
@@ -158,9 +192,9 @@ def fit_on_workers(
                 continue
             if report is None:
                 break
-            row, path, handle = report
+            row, handle = report
             controller = handle or controller
-            on_report(row, path)
+            rows.take(row)
     except BaseException:
         # Stopped from outside, by Tune (SystemExit) or by the user (KeyboardInterrupt).
         _abort(controller)
@@ -173,6 +207,8 @@ def fit_on_workers(
     failure = outcome["result"].return_value
     if failure:
         raise RunFailedError(failure["kind"], failure["message"])
+    rows.fill(run.optim.epochs)
+    folder.delete(_RAY)
 
 
 def _abort(controller: Any) -> None:
@@ -187,8 +223,7 @@ def _abort(controller: Any) -> None:
 
 def _trainer(
     run: RunConfig,
-    name: str,
-    storage: Folder,
+    folder: Folder,
     queue: Queue,
     max_failures: int,
     warmup: Folder | None,
@@ -200,7 +235,7 @@ def _trainer(
         resources["GPU"] = gpus
     return TorchTrainer(
         _worker,
-        train_loop_config={"run": run, "warmup": warmup},
+        train_loop_config={"run": run, "folder": folder, "warmup": warmup},
         torch_config=TorchConfig(
             backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
         ),
@@ -210,12 +245,11 @@ def _trainer(
             resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=storage.path,
-            storage_filesystem=storage.filesystem,
+            name=_RAY,
+            storage_path=folder.path,
+            storage_filesystem=folder.filesystem,
             callbacks=[_Relay(queue)],
             failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=3),
-            checkpoint_config=CheckpointConfig(num_to_keep=_KEEP),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )

@@ -1,9 +1,8 @@
 """A trial of a search: where its loop runs, and which resources it reserves."""
 
 import functools
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,13 @@ from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import DRIVER
 from fer_ray.on_ray.trainer import PERMANENT_ERRORS, RunFailedError, fit_on_workers, quiet_ray
+from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
-from fer_ray.search.layout import (
-    TRAIN_NAME,
-    TRAIN_RUNS,
-    WARMUP,
-    is_reference,
-    run_of,
-    trial_name,
-    worst_value,
-)
+from fer_ray.search.layout import WARMUP, is_reference, run_of, trial_name, worst_value
 from fer_ray.search.space import SearchSpace
-from fer_ray.training.finish import newest_checkpoint
-from fer_ray.training.runtime import Save, open_run_data, train_run
+from fer_ray.training.checkpoints import Checkpoints, Save
+from fer_ray.training.finish import CHECKPOINTS, unlogged_rows
+from fer_ray.training.runtime import open_run_data, train_run
 from fer_ray.training.warmup import SharedWarmup
 
 FAILURE_KEY = "failure"
@@ -33,25 +26,19 @@ FAILURE_KEY = "failure"
 
 
 class TuneRuntime:
-    """A trial with one worker: the loop runs inside the Tune trial, which keeps the checkpoints."""
+    """A trial with one worker: the loop runs inside the Tune trial."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self._checkpoints = Checkpoints(folder / CHECKPOINTS)
 
-    @contextmanager
-    def checkpoint(self) -> Iterator[Path | None]:
-        """Open the newest checkpoint on file; a driver that was killed may not have known of it."""
-        if not any(name.startswith("checkpoint_") for name in self._folder.names()):
-            yield None
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            yield newest_checkpoint(self._folder, Path(scratch))
+    def checkpoint(self) -> AbstractContextManager[Path | None]:
+        """Open the newest checkpoint in the trial's folder."""
+        return self._checkpoints.newest()
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Report the row and its checkpoint to Tune."""
-        with tempfile.TemporaryDirectory() as folder:
-            save(Path(folder))
-            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(folder))
+        """Write the checkpoint, then report the row to Tune."""
+        self._checkpoints.write(row["epoch"], save)
+        tune.report(dict(row))
 
 
 def run_trial(
@@ -66,35 +53,38 @@ def run_trial(
         shares_warmup: Whether trials share their warm-ups.
     """
     run = run_of(space, config)
-    name = trial_name(config)
+    own = folder / trial_name(config)
     shared = folder / WARMUP if shares_warmup and not is_reference(config) else None
-    epoch = 0
     quiet_ray()
-
-    def report_row(row: Mapping[str, Any], checkpoint: str) -> None:
-        nonlocal epoch
-        epoch = row["epoch"]
-        with tempfile.TemporaryDirectory() as marker:
-            Path(marker, "train_checkpoint.txt").write_text(checkpoint, encoding="utf-8")
-            tune.report(dict(row), checkpoint=tune.Checkpoint.from_directory(marker))
-
     try:
+        known = known_epoch(own)
         if run.workers.num_workers == 1:
+            for row in unlogged_rows(known, own / CHECKPOINTS):
+                tune.report(row)
             warmup = SharedWarmup(shared, run) if shared is not None else None
-            data = _open_once(run.data)
-            train_run(run, TuneRuntime(folder / name), data=data, warmup=warmup)
+            train_run(run, TuneRuntime(own), data=_open_once(run.data), warmup=warmup)
         else:
             fit_on_workers(
                 run,
-                name=TRAIN_NAME,
-                storage=folder / TRAIN_RUNS / name,
-                on_report=report_row,
+                folder=own,
+                known=known,
+                on_report=lambda row: tune.report(dict(row)),
                 warmup=shared,
             )
     except PERMANENT_ERRORS as error:
         _report_failure(run, type(error).__name__, str(error))
     except RunFailedError as error:
         _report_failure(run, error.kind, str(error))
+
+
+def known_epoch(folder: Folder) -> int:
+    """Return the epoch up to which Tune needs no row of a trial, because all of them are logged.
+
+    The last row that is logged does not count: a command may have been killed before it decided
+    whether the trial goes on.
+    """
+    rows = JsonLinesTracker(folder).rows
+    return max(0, rows[-1]["epoch"] - 1) if rows else 0
 
 
 @functools.lru_cache(maxsize=1)

@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from fer_ray.config import Select
@@ -17,14 +15,14 @@ from fer_ray.search.layout import (
     PARAMS,
     REFERENCE,
     best_row,
-    checkpoints_of,
 )
 from fer_ray.search.plan import SearchPlan
 from fer_ray.search.sweep import MetricMode
 from fer_ray.training.finish import (
+    CHECKPOINTS,
     evaluation_device,
     finish_run,
-    newest_checkpoint,
+    last_checkpoint,
     write_summary,
 )
 from fer_ray.training.runtime import resolve_gpus
@@ -130,8 +128,7 @@ def _test(plan: SearchPlan, row: Mapping[str, Any]) -> dict[str, Any]:
     reference = plan.space.reference if row["trial"] == REFERENCE else None
     run = reference or plan.space.run_config(row["params"])
     run = resolve_gpus(run, 1.0 if device.type == "cuda" else 0.0)
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = newest_checkpoint(checkpoints_of(plan.folder, row["trial"]), Path(scratch))
+    with last_checkpoint(folder / CHECKPOINTS) as checkpoint:
         summary, _ = finish_run(run, plan.data, checkpoint, folder, device)
     write_summary(folder, summary | {"wall_s": row["seconds"]})
     return summary

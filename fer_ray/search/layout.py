@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_ray.config import RunConfig, Select
-from fer_ray.record.storage import Folder
 from fer_ray.search.space import SearchSpace, trial_params
 from fer_ray.search.sweep import MetricMode
 
 SEARCH = "search.yaml"
 """The space and the overrides that the search was started with."""
-TRAIN_RUNS = "train_runs"
-"""Ray Train's folders, for trials with several workers."""
 WARMUP = "warmup"
 """Warm-ups that trials share; deleted at the end of the search."""
 FAILURE = "failure.json"
 PARAMS = "params.json"
-TRAIN_NAME = "train"
+DRAW = "draw.json"
+"""What Optuna drew for a trial; a resumed search gives it back to Optuna."""
+END = "end.json"
+"""How a trial ended, with its last value of the metric; without it, a trial goes on."""
 DEFAULT = "trial_001"
 """Name of the trial with the default configuration, which is always the first."""
 REFERENCE = "reference"
@@ -55,12 +55,6 @@ def sampled(config: Mapping[str, Any]) -> dict[str, Any]:
     {'optim.epochs': 3}
     """
     return {key: value for key, value in trial_params(config).items() if key != "trial"}
-
-
-def checkpoints_of(search: Folder, trial: str) -> Folder:
-    """Return the folder of a trial's checkpoints: its own, or that of its Ray Train run."""
-    nested = search / TRAIN_RUNS / trial / TRAIN_NAME
-    return nested if nested.exists() else search / trial
 
 
 def best_row(

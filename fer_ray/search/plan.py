@@ -15,8 +15,8 @@ from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import SEARCH
 from fer_ray.search.space import SearchSpace
 
-_FORMAT = 3
-"""Version of what Tune pickles; it changes when the modules of this package move."""
+_FORMAT = 4
+"""Version of the files of a search; it changes when an older search cannot be resumed."""
 _WORKERS = "workers.num_workers"
 _DEFAULT_TRIALS = 12
 
@@ -76,8 +76,17 @@ def load_search(
     """
     if not folder.exists(SEARCH):
         raise ConfigError(f"--resume: {folder} holds no search; start one without --resume")
-    stored = yaml.safe_load(folder.read_text(SEARCH))
-    if stored.get("format") != _FORMAT:
+    try:
+        stored = yaml.safe_load(folder.read_text(SEARCH))
+        is_whole = isinstance(stored, dict) and {"format", "space", "overrides"} <= stored.keys()
+    except (yaml.YAMLError, UnicodeDecodeError):
+        is_whole = False
+    if not is_whole:
+        raise ConfigError(
+            f"--resume: {folder / SEARCH}: expected what the search was started with, got a file "
+            "that is damaged or of an older version; start a new search"
+        )
+    if stored["format"] != _FORMAT:
         raise ConfigError(
             f"--resume: {folder} was started with another version of fer_ray, whose unfinished "
             "trials this version cannot resume; finish it with that version or start a new search"

@@ -2,10 +2,12 @@
 
 A checkpoint is complete: networks, optimizers, the last split, the best networks so far, and every
 row reported. Random numbers need no saved state, because generators derive from (seed, epoch,
-network, rank). Files hold only tensors and plain values and load with `weights_only=True`.
+network, rank). Files hold only tensors and plain values and load with `weights_only=True`. The last
+file to be written, `files.json`, lists the others with their sizes and checksums.
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,6 +30,9 @@ _STATE = "state.pt"
 _BEST = "best.pt"
 _HISTORY = "metrics.jsonl"
 _CONFIG = "config.yaml"
+FILES = "files.json"
+"""The list of a checkpoint's files, written last: without it, a checkpoint is not whole."""
+_CHUNK = 2**24
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +125,41 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in state.history)
     (folder / _HISTORY).write_text(lines, encoding="utf-8")
     (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), "utf-8")
+    files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir())}
+    (folder / FILES).write_text(json.dumps(files) + "\n", encoding="utf-8")
+
+
+def find_damage(folder: Path) -> str | None:
+    """Compare the files of a checkpoint with the list that was written with them.
+
+    Returns:
+        What is wrong with the first file that is not as it was written; `None` if all are.
+    """
+    try:
+        files = dict(json.loads((folder / FILES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return f"{folder / FILES}: expected the list of the checkpoint's files, got none"
+    for name, written in files.items():
+        path = folder / name
+        try:
+            found = _fingerprint(path)
+        except OSError:
+            return f"{path}: expected a file of the checkpoint, got none"
+        if found != written:
+            return (
+                f"{path}: expected {written[0]} bytes as they were written, got {found[0]} bytes "
+                "that differ"
+            )
+    return None
+
+
+def _fingerprint(path: Path) -> list[int]:
+    """Return the size of a file in bytes and the CRC-32 of its content."""
+    size = checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(_CHUNK):
+            size, checksum = size + len(part), zlib.crc32(part, checksum)
+    return [size, checksum]
 
 
 def load_checkpoint(state: TrainState, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 import io
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from fer_ray.core.types import SplitResult
 from fer_ray.data import FaceData, noise_of
 from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.record.plots import confusion_csv, confusion_png, curves_png, losses_png
-from fer_ray.record.rows import JsonLinesTracker, plain
+from fer_ray.record.rows import plain
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import Best, load_best, load_history, load_split
+from fer_ray.training.checkpoints import Checkpoints
 from fer_ray.training.environment import environment
 from fer_ray.training.evaluation import evaluate
 from fer_ray.training.learner import Images, Learner
@@ -35,6 +36,8 @@ SPLIT = "split.npz"
 """File of what a run knows of its training images."""
 TEST = "test.npz"
 """File of what a run's networks say of the test images."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints."""
 
 
 def finish_run(
@@ -232,49 +235,34 @@ def _mean_posterior(
     return mean / mean.sum(dim=2, keepdim=True).clamp_min(1e-12)
 
 
-def newest_checkpoint(checkpoints: Folder, scratch: Path) -> Path:
-    """Return the newest complete checkpoint of a run, as a folder on this machine.
+@contextmanager
+def last_checkpoint(checkpoints: Folder) -> Iterator[Path]:
+    """Open the newest checkpoint of a run that has ended, as a folder on this machine.
 
     Args:
         checkpoints: The folder that holds the run's checkpoints.
-        scratch: Where a checkpoint in an object store is downloaded to.
 
     Raises:
-        ConfigError: If there is no complete checkpoint.
+        ConfigError: If no checkpoint is whole.
     """
-    for name in sorted(checkpoints.names(), reverse=True):
-        folder = checkpoints / name
-        if name.startswith(("epoch_", "checkpoint_")) and folder.exists("config.yaml"):
-            return folder.local_path if folder.is_local else checkpoints.download(name, scratch)
-    raise ConfigError(
-        f"{checkpoints}: expected a checkpoint, got none, because the run ended before its first "
-        "epoch did; start it again"
-    )
+    with Checkpoints(checkpoints).newest() as folder:
+        if folder is None:
+            raise ConfigError(
+                f"{checkpoints}: expected a checkpoint, got none, because the run ended before its "
+                "first epoch did; start it again"
+            )
+        yield folder
 
 
-def newest_history(checkpoints: Folder, scratch: Path) -> list[dict[str, Any]]:
-    """Load the rows of a run's newest checkpoint.
+def unlogged_rows(known: int, checkpoints: Folder) -> list[dict[str, Any]]:
+    """Return the rows after epoch `known` that are in a run's newest checkpoint.
 
-    Raises:
-        ConfigError: If there is no complete checkpoint.
+    A checkpoint carries the rows of its epochs. A command that was killed may have written it
+    without logging the last of them.
     """
-    return load_history(newest_checkpoint(checkpoints, scratch))
-
-
-def fill_gap(rows: JsonLinesTracker, epoch: int, checkpoints: Folder) -> list[dict[str, Any]]:
-    """Log the rows before `epoch` that a killed command saved in a checkpoint but did not log.
-
-    Returns:
-        These rows.
-    """
-    known = rows.rows[-1]["epoch"] if rows.rows else 0
-    if epoch <= known + 1:
-        return []
-    with tempfile.TemporaryDirectory() as scratch:
-        history = newest_history(checkpoints, Path(scratch))
-    missing = [row for row in history if known < row["epoch"] < epoch]
-    rows.log_history(missing)
-    return missing
+    with Checkpoints(checkpoints).newest() as folder:
+        history = [] if folder is None else load_history(folder)
+    return [row for row in history if row["epoch"] > known]
 
 
 def evaluation_device() -> torch.device:

@@ -1,9 +1,7 @@
 """Trains a run in any runtime: a plain process, a Tune trial, or Ray Train workers."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,14 +11,14 @@ import torch
 from fer_ray.config import RunConfig, needs_noise
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData, noise_of, open_data
+from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from fer_ray.training.checkpoints import Checkpoints, Save
 from fer_ray.training.distributed import rank
 from fer_ray.training.loop import fit
 from fer_ray.training.operating_point import read_priors
 from fer_ray.training.state import new_networks, new_state
 from fer_ray.training.warmup import SharedWarmup
-
-Save = Callable[[Path], None]
 
 
 @runtime_checkable
@@ -45,24 +43,14 @@ class ProcessRuntime:
         self._folder = folder
         self._log = log
 
-    @contextmanager
-    def checkpoint(self) -> Iterator[Path | None]:
-        """Open the newest complete checkpoint; it is `None` if there is none."""
-        found = sorted(self._folder.glob("epoch_*"))
-        yield found[-1] if found else None
+    def checkpoint(self) -> AbstractContextManager[Path | None]:
+        """Open the newest checkpoint; it is `None` if there is none."""
+        return Checkpoints(Folder(self._folder), keep=1).newest()
 
     def report(self, row: Mapping[str, Any], save: Save) -> None:
         """Save a checkpoint, then delete the old one, so that one of them survives a kill."""
         if rank() == 0:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for torn in self._folder.glob(".new-*"):  # left by a process killed while saving
-                shutil.rmtree(torn)
-            fresh = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
-            save(fresh)
-            old = sorted(self._folder.glob("epoch_*"))
-            fresh.rename(self._folder / f"epoch_{row['epoch']:04d}")
-            for folder in old:
-                shutil.rmtree(folder)
+            Checkpoints(Folder(self._folder), keep=1).write(row["epoch"], save)
         if self._log is not None:
             self._log(row)
 

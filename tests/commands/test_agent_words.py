@@ -101,7 +101,6 @@ def test_an_interrupted_run_of_an_agent_goes_on(
     monkeypatch.setitem(os.environ, "WANDB_SWEEP_ID", "sweep7")
     monkeypatch.setitem(os.environ, "WANDB_RUN_ID", "run7")
     args = train.build_parser().parse_args(["--storage", str(tmp_path)])
-    folder, resume = train._choose_folder(args, RunConfig())
-    assert (folder.name, resume) == ("run7", False)
-    folder.write_text("config.yaml", "")
-    assert train._choose_folder(args, RunConfig())[1]
+    assert train._chosen_name(args) == ("run7", False)
+    (tmp_path / "run7").mkdir()
+    assert train._chosen_name(args) == ("run7", True)

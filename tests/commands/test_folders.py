@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_ray.commands.folders import choose_folder
+from fer_ray.commands import folders
+from fer_ray.commands.folders import choose_folder, claim_folder
 from fer_ray.core.errors import ConfigError
+from fer_ray.record.storage import Folder
 
 
 def make(storage: Path, *names: str) -> str:
@@ -55,3 +57,17 @@ def test_an_existing_folder_is_resumed_and_never_overwritten(tmp_path: Path) -> 
         choose_folder(storage, "mine", "train", resume=False)
     with pytest.raises(ConfigError, match=r"yours does not exist; .* holds mine"):
         choose_folder(storage, "yours", "train", resume=True)
+
+
+def test_a_number_that_another_command_takes_first_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = ["run-001", "run-001", "run-002"]
+
+    def numbered(root: Folder, stem: str, *, after: bool) -> str:
+        (tmp_path / "run-001").mkdir(exist_ok=True)  # meanwhile
+        return numbers.pop(0)
+
+    monkeypatch.setattr(folders, "_numbered", numbered)
+    with claim_folder(str(tmp_path), None, "run", resume=False) as folder:
+        assert folder.name == "run-002"

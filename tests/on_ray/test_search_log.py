@@ -1,7 +1,8 @@
 """The driver's record of a search, with stand-ins for Tune's trials."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 
 from fer_ray.on_ray.search_log import SearchLog
 from fer_ray.record.storage import Folder
-from fer_ray.search.layout import trial_name
 from fer_ray.search.reading import parse_space
+from fer_ray.search.stored import StoredTrial, read_trials
 
 pytestmark = pytest.mark.lowest
 
@@ -22,13 +23,10 @@ class EndedTrial:
     """The part of Tune's trial that a callback reads."""
 
     config: dict[str, Any]
-    status: str = "TERMINATED"
-
-    def is_finished(self) -> bool:
-        return self.status in ("TERMINATED", "ERROR")
+    last_result: dict[str, Any] = field(default_factory=dict)
 
 
-def search_log(folder: Path) -> SearchLog:
+def search_log(folder: Path, ended: Sequence[StoredTrial] = ()) -> SearchLog:
     raw = {
         "run": {"optim": {"epochs": EPOCHS}},
         "method": "random",
@@ -41,6 +39,7 @@ def search_log(folder: Path) -> SearchLog:
         num_trials=4,
         wandb="disabled",
         wandb_dir=str(folder / "wandb"),
+        ended=ended,
     )
 
 
@@ -50,6 +49,8 @@ def leave(folder: Path, number: int, recalls: list[float], failure: str | None =
     path.mkdir()
     rows = [{"epoch": e, "val/macro_recall": r} for e, r in enumerate(recalls, start=1)]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (path / "draw.json").write_text(json.dumps({"optim.learning_rate": 0.1}))
+    (path / "end.json").write_text(json.dumps({"status": "x", "value": 0.1, "retry": False}))
     if failure is not None:
         content = {"kind": failure, "message": "it could not go on"}
         (path / "failure.json").write_text(json.dumps(content))
@@ -62,16 +63,9 @@ def test_a_resumed_search_shows_the_trials_that_had_ended(
     leave(tmp_path, 1, [0.2])
     leave(tmp_path, 2, [0.9], failure="EmptySplitError")
     leave(tmp_path, 4, [0.1])
-    numbers = (0, 1, 2, 4)
-    trials = [EndedTrial({"trial": number, "optim.learning_rate": 0.1}) for number in numbers]
-    trials.append(EndedTrial({"trial": 3, "optim.learning_rate": 0.2}, status="PENDING"))
-    log = search_log(tmp_path)
+    log = search_log(tmp_path, read_trials(Folder(tmp_path)))
     log.setup()
-    try:
-        for iteration in range(2):
-            log.on_step_begin(iteration, trials)
-    finally:
-        log.close()
+    log.close()
 
     output = capsys.readouterr().out.splitlines()
     shown = [line.split(":")[0] for line in output if line.startswith("trial_")]
@@ -86,7 +80,6 @@ def test_a_resumed_search_shows_the_trials_that_had_ended(
     assert text.count("was stopped early") == 1  # in words, of the first one
     assert "trial_002 was stopped early: after 1 epochs" in text
     assert text.count("EmptySplitError: it could not go on") == 1
-    assert not (tmp_path / trial_name(trials[-1].config)).exists()
 
 
 @pytest.mark.parametrize(
@@ -102,11 +95,11 @@ def test_the_status_of_a_trial_follows_from_its_files(
     failure: str | None, recalls: list[float], end: str, tmp_path: Path
 ) -> None:
     leave(tmp_path, 0, recalls, failure)
-    log, trial = search_log(tmp_path), EndedTrial({"trial": 0, "optim.learning_rate": 0.1})
+    (stored,) = read_trials(Folder(tmp_path))
+    log = search_log(tmp_path, [stored])
     log.setup()
     try:
-        log.on_step_begin(0, [trial])
-        assert log._status(trial) == end
+        assert log._status(stored) == end
     finally:
         log.close()
 
@@ -156,3 +149,22 @@ def test_a_class_that_starves_is_said_once_for_a_trial_when_it_happens(
         assert "trial_002: hardly a label of a left at epoch 1" in capsys.readouterr().out
     finally:
         log.close()
+
+
+def test_a_trial_that_ended_says_how_and_one_that_repeats_its_last_row_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    log, trial = search_log(tmp_path), EndedTrial({"trial": 0, "optim.learning_rate": 0.1})
+    log.setup()
+    try:
+        for epoch, recall in ((1, 0.3), (2, 0.4), (2, 0.9)):
+            trial.last_result = {"epoch": epoch, "val/macro_recall": recall}
+            log.on_trial_result(0, [], trial, trial.last_result)
+        assert not (tmp_path / "trial_001" / "end.json").exists()
+        log.on_trial_complete(0, [], trial)
+    finally:
+        log.close()
+    (stored,) = read_trials(Folder(tmp_path))
+    assert [row["val/macro_recall"] for row in stored.rows] == [0.3, 0.4]
+    assert stored.end == {"status": "done", "value": 0.9, "retry": False}
+    assert stored.config == {"trial": 0, "optim.learning_rate": 0.1}

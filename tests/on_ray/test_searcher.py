@@ -1,5 +1,6 @@
 """Optuna and ASHA are set up as the file of the search space says."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.layout import REFERENCE_CONFIG, is_reference, sampled
 from fer_ray.search.reading import parse_space
 from fer_ray.search.space import SearchSpace
+from fer_ray.search.stored import StoredTrial
 
 pytestmark = pytest.mark.lowest
 
@@ -197,3 +199,63 @@ def test_no_trial_is_stopped_after_the_last_rung(last: float | None, decision: s
             row = {"epoch": epoch, "val/accuracy": value}
             decisions.append(str(scheduler.on_trial_result(None, trial, row)))
     assert decisions == ["CONTINUE"] * 5 + [decision]
+
+
+@pytest.mark.parametrize("search", ["random", "bayes", "grid"])
+@pytest.mark.parametrize("num_over", [0, 2, 5])
+def test_a_resumed_search_draws_what_an_undisturbed_one_draws(search: str, num_over: int) -> None:
+    near = {"around": "optim.learning_rate", "spread": 0.5}
+    parameters: dict[str, Any] = {
+        "optim.learning_rate": {"min": 0.01, "max": 0.1},
+        "optim.momentum": {"values": [0.9, 0.5, 0.1]},
+        "optim.weight_decay": {"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1},
+        "method.penalty_weight": near,
+    }
+    if search == "grid":
+        parameters = {"optim.epochs": {"values": [12, 3, 5, 6, 7, 8, 9, 10, 11]}}
+    space = parse_space({"method": search, "parameters": parameters}, "file")
+    whole, drawn = make_searcher(space, 9, seed=4), []
+
+    def value(number: int) -> float:
+        return number * 0.37 % 1
+
+    for number in range(9):
+        drawn.append(whole.suggest(str(number)))
+        whole.on_trial_complete(str(number), {"val/macro_recall": value(number)})
+    stored = [
+        StoredTrial(
+            name=f"trial_{number + 1:03d}",
+            config=json.loads(json.dumps(drawn[number])),
+            rows=[],
+            end={"status": "done", "value": value(number), "retry": False}
+            if number < num_over
+            else None,
+        )
+        for number in range(num_over + 1)  # the last of them did not end
+    ]
+    resumed = make_searcher(space, 9, seed=4)
+    resumed.recall(stored)
+    for number in range(num_over, 9):
+        assert resumed.suggest(str(number)) == drawn[number]
+        resumed.on_trial_complete(str(number), {"val/macro_recall": value(number)})
+
+
+def test_a_resumed_search_judges_trials_as_before() -> None:
+    stored = [
+        StoredTrial(
+            name=f"trial_00{number + 1}",
+            config={"trial": number},
+            rows=[{"epoch": epoch, "val/accuracy": value} for epoch in (1, 2)],
+            end=None if is_open else {"status": "stopped", "value": value, "retry": False},
+        )
+        for number, value, is_open in ((0, 0.9, False), (1, 0.5, True))
+    ]
+    scheduler = make_scheduler(EarlyTerminate(min_iter=2, eta=2.0), num_epochs=9)
+    assert isinstance(scheduler, SpaceScheduler)
+    scheduler.set_search_properties("val/accuracy", "max")
+    scheduler.recall(stored, "val/accuracy", "max")
+    trials = [ScheduledTrial("x", {"trial": 1}), ScheduledTrial("y", {"trial": 2})]
+    for trial, value, decision in zip(trials, (0.5, 0.95), ("STOP", "CONTINUE"), strict=True):
+        scheduler.on_trial_add(None, trial)
+        row = {"epoch": 2, "val/accuracy": value}
+        assert scheduler.on_trial_result(None, trial, row) == decision

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from fer_ray.on_ray.search_log import SearchLog
 from fer_ray.on_ray.wandb_trials import _STOPPED, stop_rule
 from fer_ray.record.storage import Folder
@@ -68,31 +66,6 @@ def test_trials_are_runs_of_the_sweep_and_the_reference_is_not(
     known = read_sweep(folder)
     assert known is not None
     assert known.runs == {"trial_001": "x-001-trial_001"}
-
-
-def test_an_epoch_that_a_killed_driver_did_not_see_arrives_too(
-    server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space, folder = parse_space(RAW, "file"), Folder(tmp_path / "x-001")
-    begin_sweep(folder, search_sweep(space, "x-001"), "online", WandbPlace(), timeout_s=6.0)
-    saved = [row(epoch, 0.1 * epoch) for epoch in (1, 2)]
-    monkeypatch.setattr("fer_ray.training.finish.newest_history", lambda *_: saved)
-    log = SearchLog(
-        space=space,
-        folder=folder,
-        class_names=("a", "b"),
-        num_trials=1,
-        wandb="disabled",
-        wandb_dir=str(tmp_path),
-    )
-    trial = EndedTrial({"trial": 0, "optim.learning_rate": 0.1})
-    log.setup()
-    try:
-        log.on_trial_result(0, [], trial, row(1, 0.1))
-        log.on_trial_result(0, [], trial, row(3, 0.3))
-    finally:
-        log.close()
-    assert [sent["epoch"] for sent in server.history("x-001-trial_001")] == [1, 2, 3]
 
 
 def test_a_trial_that_is_stopped_on_its_page_ends_alone() -> None:

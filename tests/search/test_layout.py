@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from fer_ray.record.storage import Folder
-from fer_ray.search.layout import best_row, checkpoints_of, trial_name, worst_value
+from fer_ray.search.layout import best_row, trial_name, worst_value
 from fer_ray.search.sweep import MetricMode
 
 ROWS: list[dict[str, Any]] = [
@@ -50,11 +49,3 @@ def test_nothing_is_worse_than_the_worst_value(value: float) -> None:
 def test_trials_are_counted_from_one() -> None:
     assert trial_name({"trial": 0}) == "trial_001"
     assert trial_name({"trial": 1233}) == "trial_1234"
-
-
-def test_checkpoints_of_several_workers_are_in_ray_trains_folder(tmp_path: Any) -> None:
-    search = Folder(tmp_path)
-    assert str(checkpoints_of(search, "trial_001")) == f"{tmp_path}/trial_001"
-    (tmp_path / "train_runs" / "trial_001" / "train").mkdir(parents=True)
-    assert str(checkpoints_of(search, "trial_001")).endswith("train_runs/trial_001/train")
-    assert str(checkpoints_of(search, "trial_002")) == f"{tmp_path}/trial_002"

@@ -61,9 +61,17 @@ def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
 def test_a_search_of_an_older_version_is_refused(tmp_path: Path) -> None:
     """Tune's pickles name modules that have moved since."""
     folder = start_search(tmp_path)
-    old = {"space": SOURCE, "overrides": OVERRIDES}
+    old = {"space": SOURCE, "overrides": OVERRIDES, "format": 3}
     folder.write_text("search.yaml", yaml.safe_dump(old))
     with pytest.raises(ConfigError, match=r"started with another version of fer_ray.*new search$"):
+        load_search(folder, SOURCE, OVERRIDES, "file")
+
+
+@pytest.mark.parametrize("content", ["", "space: [", "space: {}", "[1]"])
+def test_a_damaged_file_of_a_search_is_named(content: str, tmp_path: Path) -> None:
+    folder = start_search(tmp_path)
+    folder.write_text("search.yaml", content)
+    with pytest.raises(ConfigError, match=r"/search\.yaml: expected what .* damaged"):
         load_search(folder, SOURCE, OVERRIDES, "file")
 
 

@@ -31,7 +31,7 @@ def test_a_killed_process_resumes_exactly(tmp_path: Path) -> None:
 
     with pytest.raises(KilledError):
         train_run(run, ProcessRuntime(tmp_path / "cut", log))
-    (tmp_path / "cut" / ".new-left-by-a-kill").mkdir()
+    (tmp_path / "cut" / "epoch_0004").mkdir()  # left by a kill while it was written
     train_run(run, ProcessRuntime(tmp_path / "cut", log))
     assert timeless([dict(row) for row in rows]) == timeless([dict(row) for row in whole])
     states = [load_best(tmp_path / name / "epoch_0004") for name in ("whole", "cut")]
@@ -44,15 +44,6 @@ def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
     run = make_run("cross_entropy", data__spec=SPEC, workers__gpus_per_worker=0.0)
     train_run(run, ProcessRuntime(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_0004"]
-
-
-def test_the_newest_checkpoint_is_resumed(tmp_path: Path) -> None:
-    for name in ("epoch_0002", "epoch_0010"):
-        (tmp_path / name).mkdir()
-    with ProcessRuntime(tmp_path).checkpoint() as folder:
-        assert folder == tmp_path / "epoch_0010"
-    with ProcessRuntime(tmp_path / "none").checkpoint() as folder:
-        assert folder is None
 
 
 @pytest.mark.parametrize(

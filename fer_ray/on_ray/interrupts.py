@@ -1,0 +1,76 @@
+"""Ctrl-C and SIGTERM: both raise `KeyboardInterrupt`, also while Ray starts; twice ends at once."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+EXIT_INTERRUPTED = 130
+
+
+class _Signals:
+    """What has come so far in this process.
+
+    Attributes:
+        is_held: Whether an interruption waits for the end of `held`.
+        num_interrupts: How often the process was interrupted.
+        is_terminated: Whether SIGTERM has come.
+    """
+
+    is_held = False
+    num_interrupts = 0
+    is_terminated = False
+
+
+def install() -> None:
+    """Handle Ctrl-C and SIGTERM, with which schedulers stop jobs, from now on."""
+    _Signals.num_interrupts, _Signals.is_terminated = 0, False
+    _set_handlers()
+
+
+def is_interrupted() -> bool:
+    """Return whether the process was interrupted, so that errors of what ends are no errors."""
+    return _Signals.num_interrupts > 0 or _Signals.is_terminated
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let an interruption wait until the end of the block, which starts processes.
+
+    Raises:
+        KeyboardInterrupt: At the end, if the process was interrupted meanwhile.
+    """
+    before = _Signals.num_interrupts
+    _Signals.is_held = True
+    try:
+        yield
+    finally:
+        _Signals.is_held = False
+        _set_handlers()  # Ray and its C++ library have set their own for SIGTERM
+    if _Signals.num_interrupts > before:
+        raise KeyboardInterrupt
+
+
+def _set_handlers() -> None:
+    with suppress(ValueError):  # outside of the main thread, as in tests
+        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    _Signals.num_interrupts += 1
+    if _Signals.num_interrupts > 1:
+        print("\ninterrupted twice: ended at once; --resume goes on", file=sys.stderr, flush=True)
+        os._exit(EXIT_INTERRUPTED)  # Ray's processes end with the one that started them
+    if not _Signals.is_held:
+        raise KeyboardInterrupt
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now: Tune has a handler of its own while it runs."""
+    del number, frame
+    _Signals.is_terminated = True
+    signal.raise_signal(signal.SIGINT)
