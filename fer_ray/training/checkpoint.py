@@ -125,7 +125,8 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in state.history)
     (folder / _HISTORY).write_text(lines, encoding="utf-8")
     (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), "utf-8")
-    files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir())}
+    written = (folder / name for name in (_STATE, _BEST, _HISTORY, _CONFIG))
+    files = {path.name: _fingerprint(path) for path in written if path.exists()}
     (folder / FILES).write_text(json.dumps(files) + "\n", encoding="utf-8")
 
 

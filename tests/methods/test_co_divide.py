@@ -103,6 +103,7 @@ def test_monotone_never_calls_a_smaller_loss_less_clean() -> None:
 def test_the_mixture_is_remembered_for_its_picture() -> None:
     memory = CoDivide().split(scores(0), None, 4).memory
     assert {key: tuple(value.shape) for key, value in memory.items()} == {
+        "mixture_counts": tuple(memory["mixture_counts"].shape),
         "mixture_mean": (2, 2),
         "mixture_std": (2, 2),
         "mixture_weight": (2, 2),

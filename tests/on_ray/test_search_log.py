@@ -30,6 +30,7 @@ def search_log(folder: Path, ended: Sequence[StoredTrial] = ()) -> SearchLog:
     raw = {
         "run": {"optim": {"epochs": EPOCHS}},
         "method": "random",
+        "metric": {"name": "val/macro_recall", "goal": "maximize"},
         "parameters": {"optim.learning_rate": {"values": [0.1, 0.2]}},
     }
     return SearchLog(

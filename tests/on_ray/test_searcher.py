@@ -92,7 +92,7 @@ def test_trials_with_other_methods_share_what_both_have() -> None:
         params = sampled(searcher.suggest(str(number)))
         weights += [params["method.penalty_weight"]] if len(params) == 3 else []
         value = params.get("method.penalty_weight", 0.0)
-        searcher.on_trial_complete(str(number), {"val/macro_recall": value})
+        searcher.on_trial_complete(str(number), {"val/natural/accuracy": value})
     assert np.mean(weights[-5:]) > 0.8
 
 
@@ -137,11 +137,11 @@ def test_the_reference_is_one_more_trial_that_optuna_does_not_know() -> None:
             reference = both.suggest("r")
             assert is_reference(reference)
             assert both.suggest("r") == reference  # asked again after a failure
-            both.on_trial_result("r", {"val/macro_recall": 0.9, "training_iteration": 1})
-            both.on_trial_complete("r", {"val/macro_recall": 0.9})
+            both.on_trial_result("r", {"val/natural/accuracy": 0.9, "training_iteration": 1})
+            both.on_trial_complete("r", {"val/natural/accuracy": 0.9})
         assert found[-1] == alone.suggest(f"a{number}")
         for searcher in (alone, both):
-            value = {"val/macro_recall": found[-1]["optim.momentum"]}
+            value = {"val/natural/accuracy": found[-1]["optim.momentum"]}
             searcher.on_trial_complete(f"a{number}", value)
     assert [params["trial"] for params in found] == list(range(9))
 
@@ -221,7 +221,7 @@ def test_a_resumed_search_draws_what_an_undisturbed_one_draws(search: str, num_o
 
     for number in range(9):
         drawn.append(whole.suggest(str(number)))
-        whole.on_trial_complete(str(number), {"val/macro_recall": value(number)})
+        whole.on_trial_complete(str(number), {"val/natural/accuracy": value(number)})
     stored = [
         StoredTrial(
             name=f"trial_{number + 1:03d}",
@@ -237,7 +237,7 @@ def test_a_resumed_search_draws_what_an_undisturbed_one_draws(search: str, num_o
     resumed.recall(stored)
     for number in range(num_over, 9):
         assert resumed.suggest(str(number)) == drawn[number]
-        resumed.on_trial_complete(str(number), {"val/macro_recall": value(number)})
+        resumed.on_trial_complete(str(number), {"val/natural/accuracy": value(number)})
 
 
 def test_a_resumed_search_judges_trials_as_before() -> None:

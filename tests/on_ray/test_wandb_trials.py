@@ -16,8 +16,9 @@ from tests.on_ray.test_search_log import EndedTrial
 from tests.wandb_stub import WandbStub
 
 RAW = {
-    "run": {"optim": {"epochs": 3}},
+    "run": {"optim": {"epochs": 3}, "select": "best"},
     "method": "random",
+    "metric": {"name": "val/macro_recall", "goal": "maximize"},
     "reference": {"method": "cross_entropy"},
     "parameters": {"optim.learning_rate": {"values": [0.1, 0.2]}},
 }
