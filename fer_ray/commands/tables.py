@@ -47,7 +47,7 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
 
 
 def rescue_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What to say of a run's rows if classes would have starved, or did.
+    """What to say of a run's rows if classes would have starved.
 
     >>> rescue_notes([{"epoch": 7, "split/rescued/fear": 3.0}])[0].partition(";")[0]
     'the split would have kept hardly a label of fear (from epoch 7)'
@@ -57,8 +57,8 @@ def rescue_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         return []
     named = ", ".join(f"{name} (from epoch {epoch})" for name, epoch in first.items())
     return [
-        f"the split would have kept hardly a label of {named}; method.min_class_fraction, if above "
-        "0, kept the likeliest ones. Try a longer method.warmup_epochs or a lower threshold"
+        f"the split would have kept hardly a label of {named}; method.min_class_fraction kept the "
+        "likeliest ones. Try a longer method.warmup_epochs or a lower threshold"
     ]
 
 

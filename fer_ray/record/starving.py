@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_RESCUED, _KEPT = "split/rescued/", "split/labeled_fraction/"
+_RESCUED = "split/rescued/"
 
 
 def starving(row: Mapping[str, Any]) -> list[str]:
-    """Classes whose labels only the floor (`method.min_class_fraction`) kept, or that kept none.
+    """Classes whose labels only the floor (`method.min_class_fraction`) kept.
+
+    A class that keeps none is no sign: `peer_posterior` teaches posteriors in place of labels.
 
     >>> starving({"split/rescued/fear": 3.0, "split/labeled_fraction/anger": 0.0})
-    ['fear', 'anger']
+    ['fear']
     """
-    rescued = [key.removeprefix(_RESCUED) for key in row if key.startswith(_RESCUED)]
-    empty = [key.removeprefix(_KEPT) for key in row if key.startswith(_KEPT) and row[key] == 0]
-    return list(dict.fromkeys(rescued + empty))
+    return [key.removeprefix(_RESCUED) for key in row if key.startswith(_RESCUED)]
 
 
 def first_starving(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -146,7 +146,7 @@ def test_a_class_that_starves_is_said_once_for_a_trial_when_it_happens(
     log = search_log(tmp_path)
     log.setup()
     try:
-        log.on_trial_result(0, [], trials[1], {"epoch": 1, "split/labeled_fraction/a": 0.0, **row})
+        log.on_trial_result(0, [], trials[1], {"epoch": 1, "split/rescued/a": 1.0, **row})
         assert "trial_002: hardly a label of a left at epoch 1" in capsys.readouterr().out
     finally:
         log.close()
