@@ -29,6 +29,7 @@ from PIL import Image
 from rich.console import Console
 
 from fer_ray.record.tables import recall_table
+from fer_ray.record.text import metric_name
 from fer_ray.record.trial import TrialStatus
 from fer_ray.record.trial_table import TrialTable
 
@@ -156,9 +157,9 @@ def _draw_trials(axes: Axes, summary: Mapping[str, Any], trials: Sequence[Trial]
             axes.plot(epochs[-1], values[-1], "x", color=_STOPPED, zorder=3)
     axes.plot([], [], color=_OTHERS, label="the other trials")
     axes.plot([], [], "x", color=_STOPPED, label="stopped early")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right")
     axes.set_title("Search: validation images, labels as noisy as in training", fontsize=10)
-    name = metric.removeprefix("val/").replace("_", " ")
+    name = metric_name(metric).replace("_", " ")
     axes.set(xlabel="epoch", ylabel=f"{name}, %", ylim=(0, None))
     axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
