@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ from filelock import FileLock
 
 from fer_ray.data.faces import DataError, FaceData
 from fer_ray.data.packs.cache import CACHE_VARIABLE, cache_root
-from fer_ray.data.packs.pack import VERSION, Pack, open_pack
+from fer_ray.data.packs.pack import MANIFEST, VERSION, Pack, open_pack
 from fer_ray.data.packs.stamps import are_unchanged, write_stamps
 from fer_ray.data.records import Records, Source, parse_source
 from fer_ray.data.subsets import pack_faces
@@ -95,13 +96,26 @@ def split_spec(spec: str) -> tuple[str, str]:
     scheme, _, rest = spec.strip().partition(":")
     if scheme not in SCHEMES:
         near = difflib.get_close_matches(scheme, SCHEMES, n=1)
+        meant = near[0] if near else _spec_of_path(spec.strip())
         raise DataError.at(
             f"data {spec!r}",
             expected=f"one of {', '.join(SCHEMES)} before the colon",
             got=repr(scheme),
-            remedy=f"Did you mean {near[0]!r}?" if near else "Example: synthetic:train=4000.",
+            remedy=f"Did you mean {meant!r}?" if meant else "Example: synthetic:train=4000.",
         )
     return scheme, rest
+
+
+def _spec_of_path(path: str) -> str | None:
+    """What a file or folder is probably meant as, by its name and what lies in it."""
+    place = Path(path)
+    with suppress(OSError, ValueError):  # such as a name that is too long
+        if place.is_file():
+            scheme = {".npz": "arrays", ".csv": "fer2013"}.get(place.suffix.lower())
+            return None if scheme is None else f"{scheme}:{path}"
+        if place.is_dir():
+            return f"pack:{path}" if (place / MANIFEST).exists() else f"folder:{path}"
+    return None
 
 
 def list_records(spec: str, *, refresh: bool = False) -> Records:

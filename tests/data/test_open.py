@@ -1,6 +1,7 @@
 """Data sets by spec: prepared once, and again as soon as any file they were made of has changed."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -324,3 +325,19 @@ def test_text_that_is_not_utf_8_is_refused_with_the_remedy(raw: Path) -> None:
     (raw / "l.csv").write_bytes("image,label\n\xe9.jpg,happy\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"l\.csv: .* not UTF-8; save it as UTF-8"):
         open_data(f"folder:{raw},labels={raw / 'l.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("place", "scheme"),
+    [("faces.npz", "arrays"), ("fer2013.csv", "fer2013"), ("raw", "folder"), ("packed", "pack")],
+)
+def test_a_path_without_a_scheme_is_answered_with_the_spec(
+    place: str, scheme: str, raw: Path, tmp_path: Path
+) -> None:
+    for name in ("faces.npz", "fer2013.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "pack.json").touch()
+    path = tmp_path / place
+    with pytest.raises(DataError, match=f"Did you mean '{scheme}:{re.escape(str(path))}'"):
+        open_data(str(path))
