@@ -8,6 +8,7 @@ This file is longer than others, because it is the one page that shows every key
 import copy
 import functools
 import json
+import math
 import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -175,6 +176,10 @@ class WorkerConfig:
 
     Attributes:
         num_workers: Number of worker processes.
+        min_workers: Fewest workers that a run begins or goes on with. Where a host is lost, it goes
+            on from its last epoch with as many as there is room for, and with more when there is
+            room again; its numbers are then no longer those of an undisturbed run. null: it needs
+            all of them.
         cpus_per_worker: CPUs of a worker; also its number of torch threads if it has no GPU.
         gpus_per_worker: GPUs of a worker. A fraction puts several one-worker trials on a device;
             `auto` is 1 if there are as many GPUs as workers, else 0.
@@ -187,18 +192,29 @@ class WorkerConfig:
     """
 
     num_workers: int = bounded(1, "[1, inf)")
+    min_workers: int | None = bounded(None, "[1, inf)")
     cpus_per_worker: float = bounded(1.0, "(0, inf)")
     gpus_per_worker: float | Literal["auto"] = bounded("auto", "[0, inf)")
     parallel: Literal["auto", "images", "networks"] = "auto"
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(
+                f"min_workers: expected at most num_workers ({self.num_workers}), got "
+                f"{self.min_workers}"
+            )
         gpus = self.gpus_per_worker
         if gpus != "auto" and self.num_workers > 1 and gpus != int(gpus):
             raise ValueError(
                 f"gpus_per_worker: expected whole GPUs with {self.num_workers} workers, because "
                 f"NCCL refuses two ranks on one device; got {gpus}"
             )
+
+    @property
+    def sizes(self) -> range:
+        """Numbers of workers that a run may have while it lasts."""
+        return range(self.min_workers or self.num_workers, self.num_workers + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,8 +307,11 @@ class RunConfig:
         check_bounds(self)
         check_metric(self.metric)
         self._check_warmup()
-        batch, num_workers = self.optim.batch_size, self.workers.num_workers
-        teams = self.num_teams(num_workers)
+        for num_workers in self.workers.sizes:
+            self._check_workers(num_workers)
+
+    def _check_workers(self, num_workers: int) -> None:
+        batch, teams = self.optim.batch_size, self.num_teams(num_workers)
         if teams == 1 and self.workers.parallel == "networks" and num_workers > 1:
             raise ValueError(
                 f"workers.parallel: networks train at the same time on an even number of workers "
@@ -301,9 +320,10 @@ class RunConfig:
             )
         sharing = num_workers // teams
         if batch % sharing:
+            every = math.lcm(*(num // self.num_teams(num) for num in self.workers.sizes))
             raise ValueError(
                 f"optim.batch_size: {batch} images a step do not divide among {sharing} workers; "
-                f"take a multiple of {sharing}"
+                f"take a multiple of {every}"
             )
         if batch < 2 * sharing:
             raise ValueError(

@@ -110,3 +110,18 @@ def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooRanks, tmp_
     assert rows == expected
     assert (folder / "summary.json").exists()
     assert command.leftovers() == []
+
+
+@pytest.mark.ray
+def test_a_run_goes_on_with_fewer_workers_and_with_more_again(
+    launch: Launch, tmp_path: Path
+) -> None:
+    command = launch("tests.elastic", tmp_path / "run")
+    assert command.wait() == 0, command.output
+
+    found = json.loads(command.output.splitlines()[-1])
+    epochs, workers = found["epochs"], found["workers"]
+    assert epochs == list(range(1, len(epochs) + 1))
+    changes = [num for num, before in zip(workers, [0, *workers], strict=False) if num != before]
+    assert changes == [2, 1, 2]
+    assert command.leftovers() == []

@@ -166,15 +166,17 @@ def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = N
         return asked
     gpus_per_worker = workers.gpus_per_worker
     assert gpus_per_worker != "auto"
-    cpus = workers.num_workers * workers.cpus_per_worker
-    gpus = workers.num_workers * gpus_per_worker
-    fits = have.cpus // cpus if not gpus else min(have.cpus // cpus, have.gpus // gpus)
-    if fits < 1:
+    room = have.cpus // workers.cpus_per_worker
+    if gpus_per_worker:
+        room = min(room, have.gpus // gpus_per_worker)
+    fewest = workers.sizes[0]
+    if room < fewest:
+        cpus, gpus = fewest * workers.cpus_per_worker, fewest * gpus_per_worker
         raise ConfigError(
-            f"workers: {workers.num_workers} workers with {workers.cpus_per_worker:g} CPUs and "
+            f"workers: {fewest} workers with {workers.cpus_per_worker:g} CPUs and "
             f"{gpus_per_worker:g} GPUs each need {cpus:g} CPUs and {gpus:g} GPUs; the cluster has "
             f"{have.cpus:g} and {have.gpus:g}. Lower workers.num_workers, workers.cpus_per_worker "
             "or workers.gpus_per_worker, or connect to a larger cluster with --address. "
             "For a cluster that grows, give the number of trials at a time: --concurrent."
         )
-    return int(fits)
+    return max(1, int(room // workers.num_workers))

@@ -13,6 +13,7 @@ import ray.train
 from ray.train import FailureConfig, LoggingConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
@@ -37,6 +38,8 @@ PERMANENT_ERRORS = (
 
 _POLL_S = 5.0  # matters only if the end of a run is not announced, because its queue died before
 _COLLECTIVE_TIMEOUT_S = 1800
+# How often a run that may have more workers than it has looks for room. It begins its epoch anew.
+_RESIZE_S = 60.0
 # Ray Train's own folder in that of a run; the run keeps its state itself.
 _RAY = "ray_train"
 
@@ -167,7 +170,9 @@ def fit_on_workers(
     rows = _Rows(folder, known, on_report)
     rows.fill(run.optim.epochs)
     folder.delete(_RAY)  # nothing of it is needed, and it could be damaged
-    queue = Queue(maxsize=8, actor_options={"num_cpus": 0})
+    # Beside this process: anywhere else it could be lost with a host of workers.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(maxsize=8, actor_options={"num_cpus": 0, "scheduling_strategy": here})
     trainer = _trainer(run, folder, queue, max_failures, warmup)
     outcome: dict[str, Any] = {}
     is_left = threading.Event()
@@ -230,6 +235,7 @@ def _trainer(
 ) -> TorchTrainer:
     gpus = run.workers.gpus_per_worker
     assert gpus != "auto"
+    sizes = run.workers.sizes
     resources = {"CPU": run.workers.cpus_per_worker}
     if gpus:
         resources["GPU"] = gpus
@@ -240,7 +246,8 @@ def _trainer(
             backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
         ),
         scaling_config=ScalingConfig(
-            num_workers=run.workers.num_workers,
+            num_workers=(sizes[0], sizes[-1]) if len(sizes) > 1 else sizes[0],
+            elastic_resize_monitor_interval_s=_RESIZE_S,
             use_gpu=bool(gpus),
             resources_per_worker=resources,
         ),

@@ -58,7 +58,8 @@ def label_noise(run: FinishedRun) -> LabelNoise:
     left_out = np.array([1 - kept[:, label == k].mean() for k in classes])
     if "transition" in split:
         joint = split["prior"][:, None] * split["transition"]
-        wrong, source = 1 - joint.diagonal() / joint.sum(axis=0), "verified labels"
+        wrong = 1 - joint.diagonal() / joint.sum(axis=0)
+        source = "verified labels" if run.has_verified_noise else "the networks' own predictions"
     else:
         wrong = np.array([1 - clean[:, label == k].mean() for k in classes])
         source = "the method's own probabilities"

@@ -14,6 +14,7 @@ from torch import Tensor
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.operating_points import check_prior
+from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import error_text
 from fer_ray.results.run_files import (
@@ -70,6 +71,13 @@ class FinishedRun:
     def version(self) -> str:
         """Version of fer_ray that finished the run."""
         return str(self.summary["version"])
+
+    @property
+    def has_verified_noise(self) -> bool:
+        """Whether the method went by the noise matrix of verified labels."""
+        method = self.config.method
+        wants = isinstance(method, PeerPosterior) and method.noise == "verified"
+        return wants and self.verified is not None
 
     def prior(
         self, choice: str | Mapping[str, float] | None = None

@@ -115,7 +115,8 @@ class _Loop:
         for images in (self.train, self.val):
             for key, seconds in images.stopwatch.read().items():
                 row[f"time/{key}"] += seconds
-        return row | {"time/images_per_s": num_images / clock.times["time/epoch_s"]}
+        speed = num_images / clock.times["time/epoch_s"]
+        return row | {"time/images_per_s": speed, "time/num_workers": world_size()}
 
     def _divide(self, epoch: int) -> tuple[SplitResult, dict[str, Any]]:
         """Score every image with every network, split on rank zero, send the split to all ranks."""

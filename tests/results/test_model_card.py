@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from fer_ray.config import RunConfig
 from fer_ray.core.intervals import wilson
 from fer_ray.data import FaceData
 from fer_ray.results.model_card import data_name, label_noise, model_card
@@ -54,15 +56,22 @@ def test_noise_is_that_of_the_last_split(run_and_data: RunAndData) -> None:
     assert table["fear"][2] == f"{100 * noise.wrong[2]:.1f} %"
 
 
-def test_verified_labels_tell_the_noise(run_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("verified", "source"),
+    [(torch.full((4,), 0.25), "verified labels"), (None, "the networks' own predictions")],
+)
+def test_a_noise_matrix_is_said_with_its_source(
+    verified: torch.Tensor | None, source: str, run_folder: Path
+) -> None:
     split = dict(np.load(run_folder / "split.npz"))
     transition = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
     split |= {"transition": transition, "prior": np.array([0.4, 0.2, 0.2, 0.2])}
     np.savez(run_folder / "split.npz", **split)
-    noise = label_noise(open_run(run_folder))
+    run = replace(open_run(run_folder), config=RunConfig(), verified=verified)
+    noise = label_noise(run)
     assert noise.wrong[0] == pytest.approx(1 - 0.28 / 0.34)
     assert noise.wrong[1:] == pytest.approx(1 - 0.14 / 0.22)
-    assert "by verified labels" in model_card(open_run(run_folder))
+    assert f"by {source}" in model_card(run, "trained")
 
 
 def test_a_method_that_believes_all_labels_knows_no_noise(

@@ -9,8 +9,8 @@ from fer_ray.data.faces import NOT_VERIFIED, UNLABELED
 
 POSTERIOR, METHOD, LEARNT, UNSEEN = "posterior", "clean_prob", "learnt", "unseen"
 SOURCES: Mapping[str, str] = {
-    POSTERIOR: "the posteriors by which the run taught its networks: what each of them said of an "
-    "image while it learned from it, given how labels are wrong; a mean over epochs",
+    POSTERIOR: "the posterior of the true class, given how labels are wrong: the mean of those by "
+    "which the run taught its networks and of what the tested networks say",
     METHOD: "clean probabilities by which the method divided the images the last time; suggestions "
     "are what the tested networks say, which have learned from these images",
     LEARNT: "what the tested networks say, which have LEARNED these very labels: an error that is "

@@ -1,7 +1,7 @@
 """Reads what a finished run says of labels, from its files and its data set.
 
-What the run has kept of its training images (`split.npz`) counts; where it has kept too little, its
-networks are asked again.
+What the run has kept of its training images (`split.npz`) counts, and what its networks say of them
+now.
 """
 
 import io
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fer_ray.config import RunConfig
 from fer_ray.core.losses import sharpen
-from fer_ray.core.noise_model import NoiseModel
+from fer_ray.core.noise_model import NoiseModel, from_predictions
 from fer_ray.data import FaceData, Faces, Verified
 from fer_ray.data.faces import NOT_VERIFIED, UNLABELED
 from fer_ray.methods.peer_posterior import PeerPosterior
@@ -41,8 +41,10 @@ def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
     """
     split = read_split(run, data)
     learners = _learners(run, data)
-    train = _of_train(run.config, data, split, learners)
-    noise, temperature = _noise(run.config, split)
+    faces = _as_given(data)
+    said = _predicted(learners, faces, run.config)
+    noise, temperature = _noise(run, split, said, faces)
+    train = _of_train(data, split, said, posterior_of(said, faces, noise, temperature))
     said = _predicted(learners, data.val, run.config)
     told = posterior_of(said, data.val, noise, temperature)
     val = _part(data.class_names, data.val, data.verified_val, told)
@@ -105,17 +107,28 @@ def posterior_of(
 
 
 def _of_train(
-    config: RunConfig,
     data: FaceData,
     split: Mapping[str, np.ndarray],
-    learners: list[Learner],
+    said: Float[np.ndarray, "network sample class"],
+    told: Float[np.ndarray, "network sample class"],
 ) -> Beliefs:
+    """The training images.
+
+    Args:
+        data: The data set.
+        split: What the run has kept of them.
+        said: What the tested networks say.
+        told: Their posterior under the noise of the method, if it went by one.
+    """
     faces = _as_given(data)
     if "posterior" in split:
-        prob, source = split["posterior"].astype(np.float64), POSTERIOR
-        prob /= prob.sum(axis=2, keepdims=True)
+        kept = split["posterior"].astype(np.float64)
+        kept /= kept.sum(axis=2, keepdims=True)
+        # Better than either: what networks said while they learned was said of distorted views,
+        # what they say at the end has learned from their own posteriors.
+        prob, source = (kept + told) / 2, POSTERIOR
     else:
-        prob, source = _predicted(learners, faces, config), LEARNT
+        prob, source = said, LEARNT
     part = _part(data.class_names, faces, data.verified, prob)
     clean = split["clean_prob"].astype(np.float64)
     if source == LEARNT and np.isfinite(clean).all():
@@ -183,11 +196,24 @@ def _as_given(data: FaceData) -> Faces:
     return replace(data.train, label=np.asarray(label))
 
 
-def _noise(config: RunConfig, split: Mapping[str, np.ndarray]) -> tuple[NoiseModel | None, float]:
-    """The noise that the method ended with, if it went by one, and the temperature before it."""
-    method = config.method
+def _noise(
+    run: FinishedRun,
+    split: Mapping[str, np.ndarray],
+    said: Float[np.ndarray, "network sample class"],
+    faces: Faces,
+) -> tuple[NoiseModel | None, float]:
+    """The noise by which the method went, and the temperature of predictions before it.
+
+    Where nothing is verified, the noise is estimated anew: the networks know more now than they did
+    after warm-up, when the method estimated it.
+    """
+    method = run.config.method
     if not isinstance(method, PeerPosterior) or "transition" not in split or method.noise == "none":
         return None, 1.0
+    if not run.has_verified_noise:
+        is_open = faces.label != UNLABELED
+        prob = torch.from_numpy(said.mean(axis=0)[is_open])
+        return from_predictions(prob, torch.from_numpy(faces.label[is_open])), 1.0
     transition, prior = (torch.from_numpy(split[key]).double() for key in ("transition", "prior"))
     return NoiseModel(transition=transition, prior=prior), method.temperature
 
