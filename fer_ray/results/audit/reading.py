@@ -26,6 +26,8 @@ from fer_ray.results.run_folder import FinishedRun
 from fer_ray.training.finish import SPLIT, evaluation_device
 from fer_ray.training.learner import Images, Learner, mean_prediction, resolve_compute
 
+_TINY = 1e-6
+
 
 def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
     """Read what a run says of its training and validation images.
@@ -44,7 +46,9 @@ def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
     faces = _as_given(data)
     said = _predicted(learners, faces, run.config)
     noise, temperature = _noise(run, split, said, faces)
-    train = _of_train(data, split, said, posterior_of(said, faces, noise, temperature))
+    train = _of_train(
+        data, split, said, _kept(split, faces, noise), posterior_of(said, faces, noise, temperature)
+    )
     said = _predicted(learners, data.val, run.config)
     told = posterior_of(said, data.val, noise, temperature)
     val = _part(data.class_names, data.val, data.verified_val, told)
@@ -110,6 +114,7 @@ def _of_train(
     data: FaceData,
     split: Mapping[str, np.ndarray],
     said: Float[np.ndarray, "network sample class"],
+    kept: Float[np.ndarray, "network sample class"] | None,
     told: Float[np.ndarray, "network sample class"],
 ) -> Beliefs:
     """The training images.
@@ -118,12 +123,11 @@ def _of_train(
         data: The data set.
         split: What the run has kept of them.
         said: What the tested networks say.
-        told: Their posterior under the noise of the method, if it went by one.
+        kept: The posteriors that the method taught, if it did.
+        told: The posterior of the tested networks.
     """
     faces = _as_given(data)
-    if "posterior" in split:
-        kept = split["posterior"].astype(np.float64)
-        kept /= kept.sum(axis=2, keepdims=True)
+    if kept is not None:
         # Better than either: what networks said while they learned was said of distorted views,
         # what they say at the end has learned from their own posteriors.
         prob, source = (kept + told) / 2, POSTERIOR
@@ -144,6 +148,25 @@ def _of_train(
         # Networks that both learn a label learn the same one.
         part = replace(part, trained=split["trained_label"].max(axis=0).astype(np.int64))
     return replace(part, source=(source,) * len(part))
+
+
+def _kept(
+    split: Mapping[str, np.ndarray], faces: Faces, noise: NoiseModel | None
+) -> Float[np.ndarray, "network sample class"] | None:
+    """The posteriors that the method taught, as they are under this noise; `None`: there are none.
+
+    By Bayes' rule, another T changes them by the ratio of its columns.
+    """
+    if "posterior" not in split:
+        return None
+    kept = split["posterior"].astype(np.float64)
+    if noise is not None:
+        old, new = split["transition"], noise.transition.numpy().clip(_TINY)
+        ratio = np.where(old > _TINY, new / old.clip(_TINY), 1.0)
+        change = ratio[:, faces.label.clip(0)].T
+        kept = np.where((faces.label == UNLABELED)[:, None], kept, kept * change)
+    total: np.ndarray = kept.sum(axis=2, keepdims=True)
+    return kept / total
 
 
 def _part(
