@@ -57,10 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=some_path, required=True, metavar="DIR", help="folder of the pack"
     )
     one.add_argument(
-        "--threads",
+        "--processes",
         type=at_least(1),
         metavar="N",
-        help="threads that decode (default: one per core)",
+        help="processes that decode (default: one per core)",
     )
     one.set_defaults(work=_prepare)
 
@@ -120,7 +120,7 @@ def _prepare(args: argparse.Namespace, console: Console) -> None:
             args.size,
             args.out,
             max_missing_fraction=args.max_missing_fraction,
-            num_threads=args.threads,
+            num_processes=args.processes,
             announce=progress.announce,
             advance=progress.advance,
             advance_copies=progress.advance_copies,

@@ -46,10 +46,16 @@ class _Parts(NamedTuple):
         return _Parts(*(part[start : start + num] for part in self))
 
 
-def exact_groups(images: UInt8[np.ndarray, "sample ..."]) -> Int64[np.ndarray, " sample"]:
+def exact_groups(
+    images: UInt8[np.ndarray, "sample ..."], checksums: Int[np.ndarray, " sample"] | None = None
+) -> Int64[np.ndarray, " sample"]:
     """Number the images that are the same in every pixel.
 
     Images are hashed one by one (BLAKE2b, 16 bytes), so a memory map is never held as a whole.
+
+    Args:
+        images: May be a memory map.
+        checksums: Equal for equal images; those without an equal are then not read.
 
     Returns:
         0, 1, ... in order of first occurrence; -1: there is no other such image.
@@ -59,7 +65,12 @@ def exact_groups(images: UInt8[np.ndarray, "sample ..."]) -> Int64[np.ndarray, "
     """
     seen: dict[bytes, int] = {}
     first = np.empty(len(images), dtype=np.int64)
-    for i in range(len(images)):
+    may_be_copy = np.ones(len(images), dtype=bool)
+    if checksums is not None:
+        _, place, count = np.unique(checksums, return_inverse=True, return_counts=True)
+        may_be_copy = count[place] > 1
+    first[~may_be_copy] = np.flatnonzero(~may_be_copy)
+    for i in np.flatnonzero(may_be_copy).tolist():
         pixels = np.ascontiguousarray(images[i])
         first[i] = seen.setdefault(hashlib.blake2b(pixels.data, digest_size=16).digest(), i)
     is_copy = np.bincount(first, minlength=len(images))[first] > 1

@@ -57,7 +57,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     records = write_folder(tmp_path / "faces", 600)
     (tmp_path / "faces" / "00017.png").unlink()
     for name, threads in (("one", 1), ("two", 3)):
-        prepare(records, 20, tmp_path / name, num_threads=threads)
+        prepare(records, 20, tmp_path / name, num_processes=threads)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
@@ -202,7 +202,7 @@ def slow(records: Any, out: Path, log: Path) -> None:
         return fast(records, size, i)
 
     building_module.decode_one = one
-    prepare(records, 20, out, num_threads=2)
+    prepare(records, 20, out, num_processes=1)
 
 
 def numbers(log: Path) -> list[int]:
