@@ -37,9 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument("spec", metavar="SPEC", help="data set, such as raf-db:/path/basic")
     images.add_argument(
         "--size",
-        type=int,
+        type=_pixels,
         metavar="PIXELS",
-        help="height and width of the images (default: 112, or their own where that is smaller)",
+        help="height and width of the images, 16 to 1024 (default: 112, or their own where that is "
+        "smaller)",
     )
     images.add_argument(
         "--max-missing-fraction",
@@ -93,6 +94,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     three.set_defaults(work=_corrupt)
     return parser
+
+
+def _pixels(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of 16 to 1024 pixels, got {text!r}; leave it out for the "
+            "default: 112, or what the images have where that is smaller"
+        ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -145,6 +145,8 @@ class Building:
                 **optional,
             },
         )
+        with (self._work / "images.npy").open("rb") as file:
+            os.fsync(file.fileno())  # before anything says that the pack is whole
         write_manifest(
             self._work,
             name=records.name,

@@ -157,9 +157,10 @@ def test_another_data_set_is_not_written_over(tmp_path: Path) -> None:
         prepare(records, 40, tmp_path / "other")
 
 
-@pytest.mark.parametrize("size", [15, 1025])
+@pytest.mark.parametrize("size", [-1, 0, 15, 1025])
 def test_a_size_out_of_range_is_refused(size: int, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"16 to 1024 pixels, got {size}"):
+    message = rf"--size\): expected 16 to 1024 pixels, got {size}\. .* default: 112, or what the"
+    with pytest.raises(DataError, match=message):
         prepare(write_folder(tmp_path / "faces", 3), size, tmp_path / "pack")
 
 
