@@ -21,7 +21,14 @@ PROGRAM = (
 
 
 def main() -> None:
-    """Serve until there is no more to do."""
+    """Serve until there is no more to do, or nobody to answer to."""
+    try:
+        _serve()
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else is printed goes to standard error
     warnings.simplefilter("ignore")
