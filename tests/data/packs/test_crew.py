@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fer_ray.data import DataError
-from fer_ray.data.packs import crew
+from fer_ray.data.packs import chunks, crew
 from fer_ray.data.packs import prepare as prepare_module
 from fer_ray.data.packs.building import Building
 from fer_ray.data.packs.chunks import Target
@@ -59,6 +60,43 @@ def test_other_processes_make_the_same_bytes_and_end(
 
 def _target(tmp_path: Path) -> Target:
     return Target(images="", offset=0, marks=str(tmp_path), shape=(3, 20, 20))
+
+
+def test_a_chunk_that_did_not_reach_the_disk_is_not_done(tmp_path: Path) -> None:
+    images = tmp_path / "all"
+    images.write_bytes(bytes(10 + 3 * 1200))
+    target = Target(images=str(images), offset=10, marks=str(tmp_path), shape=(3, 20, 20))
+
+    def one(place: int) -> Any:
+        return np.full((3, 20, 20), 7 + place, dtype=np.uint8), (20, 20), ()
+
+    made = chunks.make_chunk(target, 1, 2, one)
+    assert target.read(1, 2) == made | {"sizes": [[20, 20]] * 2}
+    assert target.read(2, 1) is None
+    assert images.read_bytes() == bytes(1210) + bytes([7]) * 1200 + bytes([8]) * 1200
+    with images.open("r+b") as file:
+        file.truncate(3000)
+    assert target.read(1, 2) is None
+    chunks.make_chunk(target, 1, 2, one)
+    target.mark(1).write_text(target.mark(1).read_text()[:20])
+    assert target.read(1, 2) is None
+
+
+def test_the_time_announced_counts_the_search_for_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def seconds(sample: np.ndarray, num_rows: int, num_among: int) -> float:
+        asked.append((num_rows, num_among))
+        return 1000.0 * num_rows
+
+    monkeypatch.setattr(prepare_module, "seconds_to_compare", seconds)
+    records = write_folder(tmp_path / "faces", 31)
+    assert prepare_module.estimate(records, (20, 20), 2).seconds > 15_000
+    known = replace(records, near_train=np.zeros(31, dtype=np.float32))
+    assert prepare_module.estimate(known, (20, 20), 2).seconds < 1000
+    assert asked == [(15, 16), (0, 0)]
 
 
 def test_the_end_of_a_process_amid_a_chunk_is_told(
