@@ -6,13 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from fer_ray.commands.arguments import add_prior, parse_prior
 from fer_ray.commands.folders import check_new_file
 from fer_ray.commands.process import command
 from fer_ray.core.errors import ConfigError
-from fer_ray.record.console import error_paragraph
+from fer_ray.record.console import error_paragraph, open_console
 from fer_ray.results.exporting import (
     SUFFIXES,
     TOLERANCE,
@@ -70,7 +68,7 @@ def _export(argv: Sequence[str] | None) -> int:
         error_paragraph(str(error))
         return 1
     out.with_name(_CARD).write_text(text, encoding="utf-8")
-    Console().print(
+    open_console().print(
         f"{out}: differs from fer_ray.predict by at most {difference:.1e} in 100 drawn faces "
         f"(allowed: {TOLERANCE:g})\ncard: {out.with_name(_CARD)}",
         highlight=False,

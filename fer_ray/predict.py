@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fer_ray.commands.arguments import add_prior, parse_prior
 from fer_ray.commands.folders import check_new_file
 from fer_ray.commands.process import command
+from fer_ray.record.console import open_console
 from fer_ray.results.pictures import list_pictures
 from fer_ray.results.predict_files import Outcome, predict_files
 from fer_ray.results.prediction_files import FORMATS, choose_format, open_table
@@ -74,7 +75,7 @@ def _predict(argv: Sequence[str] | None) -> int:
         check_new_file("--out", args.out)
     predictor = load(args.run, prior=parse_prior(args.prior), device=args.device)
     paths = list_pictures(args.images, sys.stdin, column=args.path_column)
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     try:
         with open_table(args.out, kind, predictor.classes) as write, _progress(console) as bar:
             task = bar.add_task("predicting", total=len(paths))

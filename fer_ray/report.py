@@ -6,9 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from fer_ray.commands.process import command
+from fer_ray.record.console import open_console
 from fer_ray.record.storage import Folder
 from fer_ray.results.report.writing import check_new, write_new, write_own
 
@@ -46,7 +45,7 @@ def _report(argv: Sequence[str] | None) -> int:
     else:
         check_new(args.out)
         place = write_new(folder, args.out)
-    Console().print(f"report: {place}", highlight=False, markup=False, soft_wrap=True)
+    open_console().print(f"report: {place}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

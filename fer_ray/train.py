@@ -22,7 +22,7 @@ from fer_ray.commands.arguments import (
 from fer_ray.commands.folders import choose_folder, claim_folder, wandb_directory
 from fer_ray.commands.output import Output, command_output
 from fer_ray.commands.process import command, resumable
-from fer_ray.commands.resuming import check_same_run, stored_run
+from fer_ray.commands.resuming import check_same_run, check_verified, stored_run
 from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.data import FaceData
@@ -107,6 +107,7 @@ def _run_in(
     args: argparse.Namespace,
     output: Output,
 ) -> int:
+    check_verified(folder, run.data.verified, resume=resume)
     console, mode = output.console, wandb_mode(args.wandb)
     print_notes(console, data.notes)
     with connect(args.address) as have:

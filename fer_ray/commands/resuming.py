@@ -4,10 +4,12 @@ import yaml
 
 from fer_ray.config import RunConfig, flat_values
 from fer_ray.core.errors import ConfigError
+from fer_ray.data.verified_file import verified_digest
 from fer_ray.record.storage import Folder
 
 _CONFIG = "config.yaml"
 _WORKERS = "workers."
+_VERIFIED = "verified.digest"
 
 
 def stored_run(folder: Folder) -> RunConfig:
@@ -50,4 +52,28 @@ def check_same_run(folder: Folder, stored: RunConfig, asked: RunConfig) -> None:
         raise ConfigError(
             f"--resume: {', '.join(changed)} differs from what {folder} was started with; leave it "
             "out, or start a new run"
+        )
+
+
+def check_verified(folder: Folder, place: str | None, *, resume: bool) -> None:
+    """Refuse to go on with other verified labels than the run was started with.
+
+    Their digest is kept in the run's folder when it is started. It is not there for runs of earlier
+    versions: their workers compare it with that of the checkpoint.
+
+    Args:
+        folder: The run's.
+        place: The file of verified labels (`data.verified`).
+        resume: Whether the run goes on.
+
+    Raises:
+        ConfigError: If the file has changed since.
+    """
+    now = verified_digest(place)
+    if not resume and now:
+        folder.write_text(_VERIFIED, f"{now}\n")
+    elif now and folder.exists(_VERIFIED) and folder.read_text(_VERIFIED).strip() != now:
+        raise ConfigError(
+            f"data.verified: expected the verified labels that {folder} was started with, got "
+            f"other ones: {place} has changed since. Put it back to resume, or start a new run"
         )

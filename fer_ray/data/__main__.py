@@ -37,9 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument("spec", metavar="SPEC", help="data set, such as raf-db:/path/basic")
     images.add_argument(
         "--size",
-        type=int,
+        type=_pixels,
         metavar="PIXELS",
-        help="height and width of the images (default: 112, or their own where that is smaller)",
+        help="height and width of the images, 16 to 1024 (default: 112, or their own where that is "
+        "smaller)",
     )
     images.add_argument(
         "--max-missing-fraction",
@@ -57,10 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=some_path, required=True, metavar="DIR", help="folder of the pack"
     )
     one.add_argument(
-        "--threads",
+        "--processes",
         type=at_least(1),
         metavar="N",
-        help="threads that decode (default: one per core)",
+        help="processes that decode (default: one per core)",
     )
     one.set_defaults(work=_prepare)
 
@@ -95,6 +96,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _pixels(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of 16 to 1024 pixels, got {text!r}; leave it out for the "
+            "default: 112, or what the images have where that is smaller"
+        ) from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     return command(_run, argv)
@@ -120,7 +131,7 @@ def _prepare(args: argparse.Namespace, console: Console) -> None:
             args.size,
             args.out,
             max_missing_fraction=args.max_missing_fraction,
-            num_threads=args.threads,
+            num_processes=args.processes,
             announce=progress.announce,
             advance=progress.advance,
             advance_copies=progress.advance_copies,

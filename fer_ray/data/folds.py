@@ -15,9 +15,11 @@ from fer_ray.data.faces import UNLABELED
 from fer_ray.data.packs.cache import cache_root
 from fer_ray.data.packs.copies import MAX_COMPARED, near_pairs
 from fer_ray.data.packs.pack import Pack
+from fer_ray.record.console import open_console, print_plain
 
 _TOLERANCE = 0.05
 _VERSION = 3
+_MANY = 100_000
 SAME_PHOTO = 0.92
 """Pixel correlation above which two training images are kept on one side: cut, lit or marked
 otherwise, they show one photograph. Lower than what counts as a copy that is left out of a test,
@@ -175,7 +177,10 @@ def _group_notes(unit: Int[np.ndarray, " train"], *, is_large: bool) -> Iterator
             "validation"
         )
     if is_large:
-        yield f"near copies among {len(unit):,} training images were not looked for"
+        yield (
+            f"near copies among {len(unit):,} training images were not looked for, because there "
+            f"are more than {MAX_COMPARED:,}"
+        )
 
 
 def _with_near_copies(pack: Pack, train: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -183,6 +188,11 @@ def _with_near_copies(pack: Pack, train: np.ndarray, group: np.ndarray) -> np.nd
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    if len(train) > _MANY:
+        print_plain(
+            open_console(stderr=True),
+            f"looking once for near copies among {len(train):,} training images; it takes minutes",
+        )
     pairs, _ = near_pairs(pack.images, SAME_PHOTO, rows=train, max_pairs=10**7)
     unit, near = _units(group), np.searchsorted(train, pairs)
     edges = np.concatenate([np.stack([unit[near[:, 0]], unit[near[:, 1]]]), [unit, unit]], axis=1)

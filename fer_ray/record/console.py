@@ -14,10 +14,13 @@ _WIDE = 10_000
 _FOLD, _INDENT = 80, 4 * " "
 
 
-def open_console() -> Console:
-    """A console on standard output; where that is no terminal, no table is cut at a width."""
-    console = Console()
-    if not console.is_terminal:
+def open_console(*, stderr: bool = False) -> Console:
+    """A console on standard output, or error; where that is no terminal, nothing is cut or folded.
+
+    What counts is where the text goes: colours may be forced for a file too (`FORCE_COLOR`).
+    """
+    console = Console(stderr=stderr)
+    if not (console.is_terminal and console.file.isatty()):
         console.width = _WIDE
     return console
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fer_ray.data import DataError
+from fer_ray.data.formats import IMAGE_SUFFIXES
 from fer_ray.data.readers.class_folders import files_below
 from fer_ray.data.readers.tables import csv_rows
-from fer_ray.data.records import IMAGE_SUFFIXES
 
 STDIN = "-"
 _PHOTO_SCALE, _PHOTO_ASPECT = 2.0, 1.3

@@ -68,3 +68,36 @@ def test_a_damaged_configuration_is_named(content: str, storage: Path) -> None:
     (storage / "cross_entropy-001" / "config.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"001/config\.yaml: expected the configuration .* copy"):
         resumed(storage, "--name", "cross_entropy-001")
+
+
+def test_changed_verified_labels_are_refused_before_any_worker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_workers(*args: object) -> None:
+        raise RuntimeError("Ray was started")
+
+    monkeypatch.setattr(train, "connect", no_workers)
+    labels = tmp_path / "verified.csv"
+    labels.write_text("index,label,sample\n3,neutral,random\n")
+    words = ["--storage", str(tmp_path), "--name", "mine", "--wandb", "disabled"]
+    settings = [f"data.verified={labels}", "method.name=cross_entropy", "optim.epochs=1"]
+    spec = "synthetic:train=70,test=35,size=24"
+    start = [*words, "--data", spec]
+    for value in settings:
+        start += ["--set", value]
+    with pytest.raises(RuntimeError, match="Ray was started"):
+        train.main(start)
+    folder = tmp_path / "mine"
+    run = RunConfig.from_dict(
+        with_overrides({}, {**STARTED, "data.spec": spec, "data.verified": str(labels)})
+    )
+    (folder / "config.yaml").write_text(yaml.safe_dump(run.to_dict()))
+    with pytest.raises(RuntimeError, match="Ray was started"):
+        train.main([*words, "--resume"])  # the same labels
+    labels.write_text("index,label,sample\n3,anger,random\n")
+    capsys.readouterr()
+    assert train.main([*words, "--resume"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: data.verified: expected the verified labels that")
+    assert "verified.csv has changed since. Put it back to resume" in " ".join(error.split())
+    assert "\n\n" not in error

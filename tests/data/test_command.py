@@ -127,8 +127,12 @@ def test_inspect_shows_the_noise_that_verified_labels_show(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["prepare", "synthetic", "--out", "p", "--threads", "-1"], "whole number of at least 1"),
+        (["prepare", "synthetic", "--out", "p", "--processes", "-1"], "whole number of at least 1"),
         (["corrupt", "synthetic", "--out", "p", "--seed", "-1"], "whole number of at least 0"),
+        (
+            ["prepare", "synthetic", "--out", "p", "--size", "1.5"],
+            "of 16 to 1024 pixels, got '1.5'",
+        ),
         (["prepare", "synthetic", "--out", ""], "expected a path, got an empty word"),
         (["inspect", "synthetic", "--out", " "], "expected a path, got an empty word"),
     ],

@@ -159,7 +159,9 @@ def test_among_too_many_only_equal_copies_are_groups(
 ) -> None:
     monkeypatch.setattr("fer_ray.data.folds.MAX_COMPARED", 59)
     _, notes = carved(pack_with_near_copies(tmp_path), np.arange(60), 0.3, 0)
-    assert notes == ["near copies among 60 training images were not looked for"]
+    assert notes == [
+        "near copies among 60 training images were not looked for, because there are more than 59"
+    ]
 
 
 def test_what_was_carved_is_found_without_scikit_learn(

@@ -1,11 +1,11 @@
 """A pack under construction: decoded in chunks, continued where a killed process stopped."""
 
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from fer_ray.data.images import take_images
+from fer_ray.data.packs.chunks import CHUNK, Box, Target, make_chunk
 from fer_ray.data.packs.copies import exact_groups, near_train
-from fer_ray.data.packs.decode import ImageError, decode, fit
+from fer_ray.data.packs.crew import make_chunks
+from fer_ray.data.packs.decode import decode, fit
 from fer_ray.data.packs.pack import (
     VERIFIED,
     Problem,
@@ -24,9 +26,6 @@ from fer_ray.data.packs.pack import (
     write_manifest,
 )
 from fer_ray.data.records import Records
-
-_CHUNK = 256
-"""Images that are decoded, written and marked as done together."""
 
 Advance = Callable[[int], None]
 """Told how many more images are done."""
@@ -53,7 +52,7 @@ class Building:
         self._all, self._marks = work / "all.npy", work / "done"
         self._shape = (len(records), records.num_channels, *size)
 
-    def run(self, num_threads: int, digest: str, max_missing_fraction: float) -> None:
+    def run(self, num_processes: int, digest: str, max_missing_fraction: float) -> None:
         """Everything up to the manifest."""
         self._marks.mkdir(parents=True, exist_ok=True)
         whole = self._work / "images.npy"
@@ -63,55 +62,59 @@ class Building:
             part = self._all.with_suffix(".part")
             np.lib.format.open_memmap(part, "w+", np.uint8, self._shape)
             part.rename(self._all)
-        self._offset = np.load(self._all, mmap_mode="r").offset
-        starts = range(0, len(self._records), _CHUNK)
-        with ThreadPoolExecutor(num_threads) as pool:
-            futures = [pool.submit(self._chunk, start) for start in starts]
-            try:
-                for future in as_completed(futures):
-                    self._advance(future.result())
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        marks = [self._mark(start) for start in starts]
+        marks = self._make(num_processes)
         records = self._records
         problems = {
-            int(i): Problem(path=records.path[int(i)], listed=records.listed[int(i)], **why)
-            for mark in marks
-            for i, why in mark["problems"].items()
+            i: Problem(path=records.path[i], listed=records.listed[i], **why)
+            for start, mark in marks.items()
+            for place, why in mark["problems"].items()
+            for i in [int(self._order[start + int(place)])]
         }
         listed = [problems[i] for i in sorted(problems)]
         refuse_too_many(records.name, listed, len(records), max_missing_fraction)
-        self._finish(digest, marks, problems)
+        self._finish(digest, [marks[start] for start in sorted(marks)], problems)
 
-    def _mark(self, start: int) -> dict[str, Any]:
-        mark: dict[str, Any] = json.loads((self._marks / f"{start}.json").read_text("utf-8"))
-        return mark
+    def _make(self, num_processes: int) -> dict[int, dict[str, Any]]:
+        """The marks of all chunks, by place of the first image; those that lack are made.
 
-    def _chunk(self, start: int) -> int:
-        """Decode a chunk, write it through to the disk, then mark it; or find it marked.
-
-        One with problems is tried again: the data set may have been completed since.
+        A chunk with problems is tried again: the data set may have been completed since.
         """
-        rows = self._order[start : start + _CHUNK]
-        mark = self._marks / f"{start}.json"
-        if mark.exists() and not self._mark(start)["problems"]:
-            return len(rows)
-        images = np.zeros((len(rows), *self._shape[1:]), dtype=np.uint8)
-        sizes, done, problems = np.zeros((len(rows), 2), dtype=int), Counter[str](), {}
-        for place, i in enumerate(rows.tolist()):
-            try:
-                images[place], sizes[place], how = decode_one(self._records, self._size, i)
-                done.update(how)
-            except ImageError as error:
-                problems[i] = {"kind": error.kind, "reason": str(error)}
-        with self._all.open("r+b") as file:
-            os.pwrite(file.fileno(), images.data, self._offset + start * images[0].nbytes)
-            os.fsync(file.fileno())
-        part = mark.with_suffix(".part")
-        part.write_text(json.dumps({"sizes": sizes.tolist(), "done": done, "problems": problems}))
-        part.rename(mark)
-        return len(rows)
+        images = np.load(self._all, mmap_mode="r")
+        target = Target(
+            images=str(self._all),
+            offset=images.offset,
+            marks=str(self._marks),
+            shape=self._shape[1:],
+        )
+        marks, todo = {}, []
+        for start in range(0, len(self._records), CHUNK):
+            num = len(self._rows(start))
+            mark = target.read(start, num)
+            if mark is None or mark["problems"]:
+                todo.append(start)
+            else:
+                marks[start] = mark
+                self._advance(num)
+        made = make_chunks(target, todo, partial(self._own, target), self._files, num_processes - 1)
+        with closing(made):
+            for start, mark in made:
+                marks[start] = mark
+                self._advance(len(self._rows(start)))
+        return marks
+
+    def _rows(self, start: int) -> np.ndarray:
+        return self._order[start : start + CHUNK]
+
+    def _own(self, target: Target, start: int) -> dict[str, Any]:
+        rows = self._rows(start).tolist()
+        one = partial(decode_one, self._records, self._size)
+        return make_chunk(target, start, len(rows), lambda place: one(rows[place]))
+
+    def _files(self, start: int) -> tuple[list[str], list[Box | None]]:
+        rows = self._rows(start).tolist()
+        root = str(self._records.root)
+        paths = [os.path.join(root, self._records.path[i]) for i in rows]
+        return paths, [box_of(self._records, i) for i in rows]
 
     def _finish(
         self, digest: str, marks: list[dict[str, Any]], problems: dict[int, Problem]
@@ -120,6 +123,7 @@ class Building:
         records, order = self._records, self._order
         usable = np.flatnonzero(~np.isin(order, list(problems)))
         rows = order[usable]
+        checksums = np.concatenate([mark["checksums"] for mark in marks])
         images = self._usable_images(usable)
         subset = records.subset[rows].astype(np.int64)
         row = records.row_numbers
@@ -133,7 +137,7 @@ class Building:
                 "subset": subset,
                 "row": row[rows].astype(np.int64),
                 "path": np.array([records.path[i] for i in rows], dtype=np.str_),
-                "group": exact_groups(images) if group is None else group[rows],
+                "group": exact_groups(images, checksums[usable]) if group is None else group[rows],
                 "near_train": near_train(images, subset, self._advance_copies)
                 if near is None
                 else near[rows],
@@ -141,6 +145,8 @@ class Building:
                 **optional,
             },
         )
+        with (self._work / "images.npy").open("rb") as file:
+            os.fsync(file.fileno())  # before anything says that the pack is whole
         write_manifest(
             self._work,
             name=records.name,
@@ -179,11 +185,15 @@ def decode_one(
             return fit(rgb, records.num_channels, size), original, ()
         channels = np.atleast_3d(pixels).transpose(2, 0, 1)
         return np.broadcast_to(channels, (records.num_channels, *size)), original, ()
-    box = None
-    if records.box is not None and records.box[i].any():
-        left, top, right, bottom = records.box[i].tolist()
-        box = (left, top, right, bottom)
-    return decode(records.root / records.path[i], size[0], box)
+    return decode(os.path.join(records.root, records.path[i]), size[0], box_of(records, i))
+
+
+def box_of(records: Records, i: int) -> Box | None:
+    """Left, top, right and bottom of the face in image i; `None`: the whole image."""
+    if records.box is None or not records.box[i].any():
+        return None
+    left, top, right, bottom = records.box[i].tolist()
+    return left, top, right, bottom
 
 
 def _notes(

@@ -1,19 +1,25 @@
 """Decodes one image file into uint8 RGB pixels of a given size, or says why it cannot."""
 
 import functools
+import io
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fer_ray.data.records import IMAGE_FORMATS
+from fer_ray.data.formats import IMAGE_FORMATS
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: no face needs them, and a few would fill the
 memory."""
 
+_READ_WHOLE = 4 * 2**20
+"""Bytes of a file up to which it is read at once."""
+_MAY_TURN = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp", "transparency"})
+"""What Pillow notes of a file that may say that it is to be turned, or is transparent."""
 _MAX_8_BITS, _MAX_12_BITS = 255, 4095
 
 LUMA = np.array([19595, 38470, 7471])
@@ -29,7 +35,7 @@ class ImageError(Exception):
 
 
 def decode(
-    path: Path, size: int, box: tuple[int, int, int, int] | None = None
+    path: str | Path, size: int, box: tuple[int, int, int, int] | None = None
 ) -> tuple[UInt8[np.ndarray, "3 size size"], tuple[int, int], tuple[str, ...]]:
     """Read one image: the face's square, or the middle square, scaled to `size`.
 
@@ -49,12 +55,13 @@ def decode(
     """
     rgb, original, done = read_rgb(path, size if box is None else None)
     pixels = square(rgb, size, box)
-    is_flat = bool((pixels == pixels[:, :1, :1]).all())
+    line = pixels[0, 0].tobytes()  # nearly always enough to know
+    is_flat = line.count(line[:1]) == size and bool((pixels == pixels[:, :1, :1]).all())
     return pixels, original, (*done, "flat") if is_flat else done
 
 
 def read_rgb(
-    path: Path, size: int | None = None
+    path: str | Path, size: int | None = None
 ) -> tuple[Image.Image, tuple[int, int], tuple[str, ...]]:
     """Read one image file into 8-bit RGB.
 
@@ -74,16 +81,16 @@ def read_rgb(
     Raises:
         ImageError: If the file is missing, is no image, is cut short or is too large.
     """
+    done: list[str] = []
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ImageError("unreadable", "no file, such as a folder or a pipe")
-        with Image.open(path, formats=_known_formats()) as image:
+        with _open_file(path) as file, Image.open(file, formats=_known_formats()) as image:
             original = image.height, image.width
             if original[0] * original[1] > MAX_PIXELS:
                 raise ImageError("too large", f"{original[1]} x {original[0]} pixels")
-            own = IMAGE_FORMATS.get(path.suffix.lower(), frozenset())
-            done = [] if image.format in own else ["misnamed"]
-            if size is not None:
+            suffix = os.path.splitext(path)[1].lower()
+            if image.format not in IMAGE_FORMATS.get(suffix, ()):
+                done.append("misnamed")
+            if size is not None and min(original) >= 4 * size:  # no smaller image has a half
                 image.draft(None, (2 * size, 2 * size))
             rgb, how = to_rgb(image)
     except ImageError:
@@ -92,12 +99,33 @@ def read_rgb(
         raise ImageError("missing", "no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too large", str(error)) from None
-    except Exception as error:  # Pillow's decoders raise whatever they come across
-        reason = _words(error)
-        if os.path.exists(path) and not os.path.getsize(path):
-            reason = "an empty file"
+    except UnidentifiedImageError:  # its own words hold an address of the memory
+        is_empty = not os.path.getsize(path)
+        reason = "an empty file" if is_empty else f"cannot identify image file {str(path)!r}"
         raise ImageError("unreadable", reason) from None
+    except Exception as error:  # Pillow's decoders raise whatever they come across
+        raise ImageError("unreadable", _words(error)) from None
     return rgb, original, (*done, *how)
+
+
+def _open_file(path: str | Path) -> io.BytesIO | io.BufferedReader:
+    """A regular file, opened; a small one is read at once, which is cheaper than in many pieces.
+
+    Raises:
+        ImageError: If it is something else. A pipe is not waited for.
+        OSError: If it cannot be opened.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("unreadable", "no file, such as a folder or a pipe")
+        if status.st_size > _READ_WHOLE:
+            return os.fdopen(os.dup(number), "rb")
+        with os.fdopen(number, "rb", buffering=0, closefd=False) as file:
+            return io.BytesIO(file.readall())
+    finally:
+        os.close(number)
 
 
 @functools.cache
@@ -105,11 +133,14 @@ def _known_formats() -> tuple[str, ...]:
     """What this Pillow can read of `IMAGE_FORMATS`; it finds MPO by opening a JPEG."""
     Image.init()
     wanted = set().union(*IMAGE_FORMATS.values()) - {"MPO"}
-    return tuple(sorted(wanted & Image.OPEN.keys()))
+    return tuple(sorted(wanted & Image.OPEN.keys(), key=lambda name: (name != "JPEG", name)))
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """The image in 8-bit RGB and upright, and what had to be done to it."""
+    if image.mode == "RGB" and _is_plain_jpeg(image):
+        image.load()
+        return image, ()
     done: tuple[str, ...] = ()
     if image.mode.startswith("I"):
         image, done = Image.fromarray(_from_16_bits(np.asarray(image))), ("16 bits",)
@@ -124,6 +155,11 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     elif image.mode in ("L", "1"):
         done = ("grey",)
     return ImageOps.exif_transpose(image).convert("RGB"), done
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    """Whether nothing in the file can say that it is to be turned or is transparent."""
+    return image.format == "JPEG" and not image.info.keys() & _MAY_TURN
 
 
 def _from_16_bits(
@@ -176,10 +212,15 @@ def square(
     side = min(side, width, height)
     x = min(max((left + right - side) / 2, 0), width - side)
     y = min(max((top + bottom - side) / 2, 0), height - side)
-    scaled = image.resize(
-        (size, size), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side), reducing_gap=3.0
-    )
-    return np.asarray(scaled).transpose(2, 0, 1)
+    if not width == height == side == size:
+        image = image.resize(
+            (size, size),
+            Image.Resampling.BILINEAR,
+            box=(x, y, x + side, y + side),
+            reducing_gap=3.0,
+        )
+    lines = np.frombuffer(image.tobytes("raw", "RGB;L"), dtype=np.uint8)  # a colour after another
+    return lines.reshape(size, 3, size).transpose(1, 0, 2)
 
 
 def fit(

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from PIL import Image
 
 from fer_ray.data.faces import DataError
 from fer_ray.data.packs.building import Advance, Building, decode_one, ignore
+from fer_ray.data.packs.copies import seconds_to_compare
 from fer_ray.data.packs.decode import ImageError
 from fer_ray.data.packs.pack import (
     VERSION,
@@ -23,11 +25,15 @@ from fer_ray.data.packs.pack import (
     open_pack,
 )
 from fer_ray.data.packs.stamps import stamps
-from fer_ray.data.records import Records
+from fer_ray.data.records import TRAIN, Records
 
 DEFAULT_SIZE = 112
 _SMALLEST, _LARGEST = 16, 1024
 _SAMPLE = 24
+WORTH_S, _START_S = 1.0, 0.3
+"""Seconds of decoding for which another process is started; and those that its start takes."""
+_BYTES_PER_S = 1.5e9
+"""Bytes written into the cache of the file system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +44,13 @@ class Estimate:
         num_images: Images to decode.
         num_bytes: Bytes of the pack's images.
         seconds: By the time a few images took.
+        num_processes: Processes that will decode, with this one.
     """
 
     num_images: int
     num_bytes: int
     seconds: float
+    num_processes: int
 
 
 def pack_size(records: Records, size: int | None) -> tuple[int, int]:
@@ -70,18 +78,32 @@ def pack_size(records: Records, size: int | None) -> tuple[int, int]:
     return side, side
 
 
-def estimate(records: Records, size: tuple[int, int], num_threads: int) -> Estimate:
-    """Size exactly, time by decoding a few images from all over the list."""
+def estimate(records: Records, size: tuple[int, int], num_processes: int) -> Estimate:
+    """Size exactly; time by decoding and comparing a few images from all over the list."""
     rows = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(int))
+    sample: list[np.ndarray] = []
+    with suppress(ImageError):  # with the first image Pillow's formats are loaded
+        decode_one(records, size, int(rows[0]))
     start = time.perf_counter()
     for i in rows:
         with suppress(ImageError):  # it is counted when all are decoded
-            decode_one(records, size, int(i))
+            sample.append(np.ascontiguousarray(decode_one(records, size, int(i))[0]))
+            zlib.crc32(sample[-1].data)
     per_image = (time.perf_counter() - start) / len(rows)
+    alone = len(records) * per_image
+    processes = 1 if records.pixels is not None else min(num_processes, 1 + int(alone / WORTH_S))
+    num_bytes = len(records) * records.num_channels * size[0] * size[1]
+    is_train = records.subset == TRAIN
+    nums = (int((~is_train).sum()), int(is_train.sum()))
+    if records.near_train is not None:
+        nums = (0, 0)
     return Estimate(
         num_images=len(records),
-        num_bytes=len(records) * records.num_channels * size[0] * size[1],
-        seconds=len(records) * per_image / num_threads,
+        num_bytes=num_bytes,
+        seconds=(alone + (processes - 1) * _START_S) / processes
+        + num_bytes / _BYTES_PER_S
+        + (seconds_to_compare(np.stack(sample), *nums) if sample else 0),
+        num_processes=processes,
     )
 
 
@@ -91,7 +113,7 @@ def prepare(
     out: Path,
     *,
     max_missing_fraction: float = 0.01,
-    num_threads: int | None = None,
+    num_processes: int | None = None,
     announce: Callable[[Estimate, Path], None] | None = None,
     advance: Advance | None = None,
     advance_copies: Advance | None = None,
@@ -107,7 +129,8 @@ def prepare(
         size: Height and width of the images, 16 to 1024 pixels; see `pack_size`.
         out: Folder of the pack; what is made lies beside it until it is whole.
         max_missing_fraction: Share of images that may be missing or unreadable.
-        num_threads: All of the machine's by default.
+        num_processes: Processes that decode, one per core by default; fewer where little is to be
+            decoded.
         announce: Told before decoding what it will take.
         advance: Told of images decoded.
         advance_copies: Told of validation and test images compared with those of training.
@@ -131,14 +154,15 @@ def prepare(
             pack.check_problems(max_missing_fraction)
             return pack
         work = out.with_name(f".{out.name}.{digest[:12]}.part")
-        threads = num_threads or os.cpu_count() or 1
+        processes = num_processes or os.cpu_count() or 1
         for stale in out.parent.glob(f".{out.name}.*.part"):
             if stale != work:  # of an input that has changed since
                 shutil.rmtree(stale)
+        expected = estimate(records, shape, processes)
         if announce is not None:
-            announce(estimate(records, shape, threads), out)
+            announce(expected, out)
         building = Building(records, shape, work, advance or ignore, advance_copies)
-        building.run(threads, digest, max_missing_fraction)
+        building.run(expected.num_processes, digest, max_missing_fraction)
         work.rename(out)
     return open_pack(out)
 
@@ -153,10 +177,11 @@ def _check(records: Records, size: int | None) -> None:
         )
     if size is not None and not _SMALLEST <= size <= _LARGEST:
         raise DataError.at(
-            "size",
+            "data.size (--size)",
             expected=f"{_SMALLEST} to {_LARGEST} pixels",
             got=str(size),
-            remedy=f"Example: {DEFAULT_SIZE}.",
+            remedy=f"Leave it out for the default: {DEFAULT_SIZE}, or what the images have where "
+            "that is smaller.",
         )
 
 

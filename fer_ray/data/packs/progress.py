@@ -9,13 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fer_ray.data.packs.prepare import Estimate
 from fer_ray.data.records import TRAIN, Records
+from fer_ray.record.console import open_console
 
 
 class Preparing:
     """A line that says size and time, then two bars; on standard error."""
 
     def __init__(self, records: Records, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or open_console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

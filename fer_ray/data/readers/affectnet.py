@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from fer_ray.data.classes import AFFECTNET
 from fer_ray.data.faces import UNKNOWN_TRUTH, DataError
 from fer_ray.data.readers.tables import csv_rows, whole_number
 from fer_ray.data.records import TEST, TRAIN, Records, Source, canonical_labels, require_images
+from fer_ray.record.console import open_console
 
 KEYS: tuple[str, ...] = ("classes", "labels")
 
@@ -195,7 +195,7 @@ def _watched(natives: Iterable[int], num: int, name: str) -> Iterable[int]:
     """The same, with a bar on standard error if there are many."""
     if num <= _MANY:
         return natives
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     return track(
         natives, f"reading {name}", total=num, console=console, disable=not console.is_terminal
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fer_ray.data.classes import CANONICAL, canonical_name
 from fer_ray.data.faces import DataError
+from fer_ray.data.formats import IMAGE_SUFFIXES
 from fer_ray.data.readers.class_ids import is_id, which_ids
-from fer_ray.data.records import IMAGE_SUFFIXES
 
 _NUM_LISTED = 5
 

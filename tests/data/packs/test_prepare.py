@@ -57,7 +57,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     records = write_folder(tmp_path / "faces", 600)
     (tmp_path / "faces" / "00017.png").unlink()
     for name, threads in (("one", 1), ("two", 3)):
-        prepare(records, 20, tmp_path / name, num_threads=threads)
+        prepare(records, 20, tmp_path / name, num_processes=threads)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
@@ -157,9 +157,10 @@ def test_another_data_set_is_not_written_over(tmp_path: Path) -> None:
         prepare(records, 40, tmp_path / "other")
 
 
-@pytest.mark.parametrize("size", [15, 1025])
+@pytest.mark.parametrize("size", [-1, 0, 15, 1025])
 def test_a_size_out_of_range_is_refused(size: int, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"16 to 1024 pixels, got {size}"):
+    message = rf"--size\): expected 16 to 1024 pixels, got {size}\. .* default: 112, or what the"
+    with pytest.raises(DataError, match=message):
         prepare(write_folder(tmp_path / "faces", 3), size, tmp_path / "pack")
 
 
@@ -202,7 +203,7 @@ def slow(records: Any, out: Path, log: Path) -> None:
         return fast(records, size, i)
 
     building_module.decode_one = one
-    prepare(records, 20, out, num_threads=2)
+    prepare(records, 20, out, num_processes=1)
 
 
 def numbers(log: Path) -> list[int]:
