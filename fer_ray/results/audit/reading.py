@@ -165,8 +165,8 @@ def _kept(
         ratio = np.where(old > _TINY, new / old.clip(_TINY), 1.0)
         change = ratio[:, faces.label.clip(0)].T
         kept = np.where((faces.label == UNLABELED)[:, None], kept, kept * change)
-    total: np.ndarray = kept.sum(axis=2, keepdims=True)
-    return kept / total
+    posterior: np.ndarray = kept / kept.sum(axis=2, keepdims=True)
+    return posterior
 
 
 def _part(
