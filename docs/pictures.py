@@ -1,12 +1,16 @@
 """Draw the pictures of README and `docs/` from a finished search and the committed benchmarks.
 
-    uv run python docs/pictures.py SEARCH_FOLDER
+    uv run python docs/pictures.py [SEARCH_FOLDER]
 
-Writes beside this file:
+Writes beside this file, of the search, if one is given,
 
-  search.svg    the terminal at the end of the search
+  search.svg    the terminal at its end
   results.png   its trials over epochs, and the test set's confusion matrix
-  accuracy.png  accuracy over macro recall of every method, from `benchmarks/results/`
+
+and of the figures in `benchmarks/results/`
+
+  accuracy.png  accuracy over macro recall of every method
+  worth.png     what reviewing labels is worth
 """
 
 import argparse
@@ -27,6 +31,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
+from worth import worth_figure
 
 from fer_ray.record.tables import recall_table
 from fer_ray.record.text import metric_name
@@ -40,15 +45,19 @@ _BEST, _OTHERS, _STOPPED = "#0072B2", "#B8BEC7", "#6B7280"
 
 
 def main() -> None:
-    """Draw all three."""
+    """Draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("search", type=Path, metavar="SEARCH_FOLDER", help="of a finished search")
+    parser.add_argument(
+        "search", type=Path, nargs="?", metavar="SEARCH_FOLDER", help="of a finished search"
+    )
     search = parser.parse_args().search
-    summary = json.loads((search / "summary.json").read_text(encoding="utf-8"))
-    trials = read_trials(search)
-    (DOCS / "search.svg").write_text(terminal_svg(summary, trials), encoding="utf-8")
-    save(results_figure(summary, trials), "results.png")
+    if search is not None:
+        summary = json.loads((search / "summary.json").read_text(encoding="utf-8"))
+        trials = read_trials(search)
+        (DOCS / "search.svg").write_text(terminal_svg(summary, trials), encoding="utf-8")
+        save(results_figure(summary, trials), "results.png")
     save(accuracy_figure(), "accuracy.png")
+    save(worth_figure(), "worth.png")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

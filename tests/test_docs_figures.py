@@ -10,12 +10,15 @@ import pytest
 
 from tests.paths import ROOT
 
-METHODS_PAGE = ROOT / "docs" / "methods.md"
+METHODS_PAGE, AUDIT_PAGE = (ROOT / "docs" / name for name in ("methods.md", "audit.md"))
 # Heads of columns that are shares, with their places in a row of results.
 PERCENT = {
     "accuracy": ("accuracy",),
     "macro recall": ("macro_recall",),
     "AUROC": ("auroc",),
+    "average precision": ("average_precision",),
+    "wrong among the first 100": ("precision_at_100",),
+    "among the first 1,000": ("precision_at_1000",),
 }
 # Names of cases in the tables, where they differ.
 CASES = {
@@ -81,13 +84,19 @@ def check_cell(cell: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "result", ["real_noise-small", "real_noise-full", "passes-fer2013plus-small"]
+    ("page", "result"),
+    [
+        (METHODS_PAGE, "real_noise-small"),
+        (METHODS_PAGE, "real_noise-full"),
+        (METHODS_PAGE, "passes-fer2013plus-small"),
+        (AUDIT_PAGE, "audit-find"),
+    ],
 )
-def test_tables_of_methods_are_the_committed_figures(result: str) -> None:
+def test_tables_are_the_committed_figures(page: Path, result: str) -> None:
     figures = measured(result)
     known = FULL_CASES if result == "real_noise-full" else CASES
     is_found = False
-    for table in tables(METHODS_PAGE):
+    for table in tables(page):
         names = [next(iter(row.values())).replace("`", "") for row in table]
         cases = [known.get(name, name) for name in names]
         if cases[0] not in figures:

@@ -71,5 +71,6 @@ def test_the_figures_are_drawn(
     monkeypatch.setattr(pictures, "DOCS", tmp_path)
     pictures.save(pictures.results_figure(summary, pictures.read_trials(search)), "results.png")
     pictures.save(pictures.accuracy_figure(), "accuracy.png")
-    for name in ("results.png", "accuracy.png"):
+    pictures.save(pictures.worth_figure(), "worth.png")
+    for name in ("results.png", "accuracy.png", "worth.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
