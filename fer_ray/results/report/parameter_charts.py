@@ -33,9 +33,19 @@ def parallel_chart(search: SearchFound) -> Chart | None:
         for key, name in zip(keys, names, strict=True)
     ]
     values = [float(trial.value or 0.0) for trial in trials]
-    dimensions.append({"label": f"<b>{search.metric_words}</b>", "values": values})
+    words = search.metric_words.replace(", ", ",<br>")
+    ticks = _ticks(min(values), max(values), is_log=False)
+    dimensions.append(
+        # With ticks of their own, Plotly does not write the ends of the axis over its name.
+        {
+            "label": f"<b>{words}</b>",
+            "values": values,
+            "tickvals": ticks,
+            "ticktext": [f"{tick:.3g}" for tick in ticks],
+        }
+    )
     figure = new_figure()
-    figure.update_layout(margin={"l": 56, "r": 56, "t": 56, "b": 28})
+    figure.update_layout(margin={"l": 56, "r": 56, "t": 68, "b": 28})
     figure.add_trace(
         Parcoords(
             dimensions=dimensions,
@@ -57,7 +67,7 @@ def parallel_chart(search: SearchFound) -> Chart | None:
         head=("trial", *names, search.metric_words),
         rows=[(t.name, *(_setting(t, key) for key in keys), figure_text(t.value)) for t in trials],
         height=420,
-        min_width=110 * (len(keys) + 1),
+        min_width=100 * (len(keys) + 1),
     )
 
 
