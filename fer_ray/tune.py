@@ -1,5 +1,10 @@
 """Search hyperparameters with Ray Tune: `python -m fer_ray.tune --space FILE`."""
 
+if __name__ == "__main__":
+    from fer_ray.on_ray import interrupts
+
+    interrupts.install_early()  # before the imports below, which take seconds
+
 import argparse
 import logging
 import sys

@@ -77,7 +77,8 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
             cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0)
         )
     finally:
-        ray.shutdown()
+        with held():  # half of an end would leave processes
+            ray.shutdown()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Folders for temporary files that also a killed process does not leave for ever.
 
-A process has one folder, which it locks as long as it lives. The first use in a process deletes the
-folders whose processes are gone.
+A process has one folder, which it locks as long as it lives. `sweep` deletes the folders whose
+processes are gone; so does the first use in a process.
 """
 
 import atexit
@@ -34,10 +34,27 @@ def process_folder() -> Path:
     return _process_folder(os.getpid())
 
 
+@contextmanager
+def libraries_in_scratch() -> Iterator[None]:
+    """Let `tempfile`, which libraries call, use the folder of this process in the block."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(process_folder())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def sweep() -> None:
+    """Delete the folders of this user whose processes are gone."""
+    with suppress(FileNotFoundError):
+        _sweep(_root())
+
+
 @lru_cache(maxsize=1)
 def _process_folder(pid: int) -> Path:
     """A fork has a folder of its own."""
-    root = Path(tempfile.gettempdir()) / f"fer_ray-{os.getuid()}"
+    root = _root()
     root.mkdir(mode=0o700, exist_ok=True)
     _sweep(root)
     own = Path(tempfile.mkdtemp(dir=root, prefix=f"{pid}-"))
@@ -46,6 +63,11 @@ def _process_folder(pid: int) -> Path:
     _locks[:] = [lock]
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return own
+
+
+@lru_cache(maxsize=1)
+def _root() -> Path:
+    return Path(tempfile.gettempdir()) / f"fer_ray-{os.getuid()}"
 
 
 def _sweep(root: Path) -> None:

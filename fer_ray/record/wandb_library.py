@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.record.scratch import libraries_in_scratch
 from fer_ray.record.text import error_text
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,10 @@ def wandb_library() -> ModuleType:
     """The library, without its own messages unless the user asked for them."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
+    if "wandb" in sys.modules:
+        return sys.modules["wandb"]
+    with libraries_in_scratch():
+        import wandb
 
     return wandb
 
