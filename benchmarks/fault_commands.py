@@ -89,7 +89,7 @@ class Place:
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of all trials, or of the run, without durations."""
         found = {}
-        for path in sorted(self.folder.rglob("metrics.jsonl")):
+        for path in self._row_files():
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             found[path.parent.name] = [
                 {key: value for key, value in row.items() if not key.startswith("time/")}
@@ -99,8 +99,11 @@ class Place:
 
     def num_rows(self) -> int:
         """How many rows there are; a row that is being written counts."""
-        files = list(self.folder.rglob("metrics.jsonl"))
-        return sum(path.read_bytes().count(b"\n") for path in files)
+        return sum(path.read_bytes().count(b"\n") for path in self._row_files())
+
+    def _row_files(self) -> list[Path]:
+        pattern = "*/metrics.jsonl" if self.job == "search" else "metrics.jsonl"
+        return sorted(self.folder.glob(pattern))
 
     def outcome(self) -> dict[str, Any]:
         """What a disturbed job must have in common with an undisturbed one."""

@@ -27,11 +27,13 @@ class Resources:
         cpus: Number of CPUs.
         gpus: Number of GPUs.
         drivers: Number of processes that may drive a trial's workers (resource `trial_driver`).
+        is_embedded: Whether it is this machine alone, which does not grow.
     """
 
     cpus: float
     gpus: float
     drivers: float
+    is_embedded: bool = False
 
 
 @contextmanager
@@ -74,7 +76,10 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
                 _join(address, env)
         have = ray.cluster_resources()
         yield Resources(
-            cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0)
+            cpus=have.get("CPU", 0.0),
+            gpus=have.get("GPU", 0.0),
+            drivers=have.get(DRIVER, 0.0),
+            is_embedded=address is None,
         )
     finally:
         with held():  # half of an end would leave processes
@@ -159,11 +164,12 @@ def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = N
         workers: Size of a run, with a number for `gpus_per_worker`.
         have: Resources of the cluster.
         asked: A number that the user gives, because the cluster grows or others need a part of it.
+            A cluster that is embedded does not grow, so it has no more than fit.
 
     Raises:
         ConfigError: If not even one run fits; names what it needs and what the cluster has.
     """
-    if asked is not None:
+    if asked is not None and not have.is_embedded:
         return asked
     gpus_per_worker = workers.gpus_per_worker
     assert gpus_per_worker != "auto"
@@ -176,6 +182,7 @@ def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = N
             f"{gpus_per_worker:g} GPUs each need {cpus:g} CPUs and {gpus:g} GPUs; the cluster has "
             f"{have.cpus:g} and {have.gpus:g}. Lower workers.num_workers, workers.cpus_per_worker "
             "or workers.gpus_per_worker, or connect to a larger cluster with --address. "
-            "For a cluster that grows, give the number of trials at a time: --concurrent."
+            "For a cluster that grows, give --address, and the number of trials at a time: "
+            "--concurrent."
         )
-    return int(fits)
+    return int(fits) if asked is None else min(asked, int(fits))

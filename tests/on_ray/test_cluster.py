@@ -45,3 +45,14 @@ def test_a_cluster_that_grows_may_begin_without_room_for_a_run() -> None:
     with pytest.raises(ConfigError, match="--concurrent"):
         max_concurrent(workers, head)
     assert max_concurrent(workers, head, asked=3) == 3
+
+
+def test_this_machine_alone_does_not_grow() -> None:
+    here = Resources(cpus=2.0, gpus=0.0, drivers=1000.0, is_embedded=True)
+    small, large = (
+        WorkerConfig(gpus_per_worker=0.0),
+        WorkerConfig(num_workers=3, gpus_per_worker=0.0),
+    )
+    assert [max_concurrent(small, here, asked) for asked in (None, 1, 5)] == [2, 1, 2]
+    with pytest.raises(ConfigError, match=r"3 workers .* need 3 CPUs"):
+        max_concurrent(large, here, asked=2)
