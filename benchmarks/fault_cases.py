@@ -20,7 +20,7 @@ from tests.command import Command
 from tests.wandb_stub import running_stub
 
 KILLED = -signal.SIGKILL
-INTERRUPTED = 130
+INTERRUPTED = (130, 0)  # 0 where all was done already
 # Python and the package's first lines take this long; before them, SIGTERM ends a process as the
 # system wants it, and nothing was started.
 _PYTHON_S = 0.5
@@ -41,7 +41,7 @@ class Try:
     Attributes:
         place: Where the command runs.
         command: The command.
-        known: Of the undisturbed job: `whole_s`, `first_s`, and `n`, the number of rows.
+        known: Of the undisturbed job, see `fault_commands.undisturbed`.
         draw: Random numbers of this try.
         sooner: Part of the drawn time to wait; less after a try that came too late.
         number: The number of the try in its case.
@@ -99,11 +99,11 @@ def _kill_command(it: Try) -> None:
 def _terminate(it: Try) -> None:
     """Every second time with its Ray, as Slurm does."""
     it.wait_any_moment()
+    processes = it.command.processes() if it.number % 2 else []
     it.command.process.terminate()
-    if it.number % 2:
-        for process in it.command.processes():
-            with suppress(psutil.Error):
-                process.terminate()
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()
 
 
 def _interrupt(it: Try) -> None:
@@ -225,9 +225,9 @@ CASES: dict[str, Case] = {
     "kill a training worker": Case(_kill_worker, jobs=("run on two workers",)),
     "kill a trial": Case(_kill_trial),
     "kill command": Case(_kill_command, codes=(KILLED,)),
-    "SIGTERM": Case(_terminate, jobs=("search", "search", "search", "run"), codes=(INTERRUPTED,)),
-    "Ctrl-C": Case(_interrupt, codes=(INTERRUPTED,), part=0.25),
-    "Ctrl-C twice": Case(_interrupt_twice, codes=(INTERRUPTED,), part=0.25),
+    "SIGTERM": Case(_terminate, jobs=("search", "search", "search", "run"), codes=INTERRUPTED),
+    "Ctrl-C": Case(_interrupt, codes=INTERRUPTED, part=0.25),
+    "Ctrl-C twice": Case(_interrupt_twice, codes=INTERRUPTED, part=0.25),
     "half-written checkpoint": Case(_half_a_checkpoint, codes=(KILLED,), part=0.2),
     "disk full": Case(
         _fill_disk,

@@ -1,11 +1,12 @@
 """Commands that faults happen to: how they start, what they leave, and what they must give."""
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,10 @@ class Place:
         pattern = "*/metrics.jsonl" if self.job == "search" else "metrics.jsonl"
         return sorted(self.folder.glob(pattern))
 
-    def outcome(self) -> dict[str, Any]:
-        """What a disturbed job must have in common with an undisturbed one."""
+    def outcome(self) -> dict[str, str]:
+        """Digests of what a disturbed job must have in common with an undisturbed one."""
         summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
-        return {"rows": self.rows(), "test": summary["test"]}
+        return {"rows": _digest(self.rows()), "test": _digest(summary["test"])}
 
     def left(self) -> list[str]:
         """What a command that has ended must not leave: claims and temporary files."""
@@ -123,6 +124,10 @@ class Place:
     def remove(self) -> None:
         """Delete everything."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _paths() -> Sequence[str]:
@@ -170,22 +175,18 @@ def wait_for(happened: Callable[[], bool], command: Command, limit_s: float = LI
     return True
 
 
-def undisturbed(job: str) -> Mapping[str, Any]:
-    """Run a job to its end: its outcome, its seconds, and the seconds at which it trained."""
+def undisturbed(job: str) -> dict[str, Any]:
+    """Run a job to its end: its outcome, its seconds (`whole_s`), and its number of rows (`n`)."""
     place = Place(job)
     since = time.perf_counter()
     try:
         command = place.start()
-        wait_for(lambda: place.num_rows() > 0, command)
-        first_s = time.perf_counter() - since
-        num_rows = place.num_rows
-        wait_for(lambda: (place.folder / "summary.json").exists(), command)
         if command.wait(LIMIT_S) != 0:
             raise RuntimeError(command.output[-2000:])
         whole_s = time.perf_counter() - since
         left = [*place.left(), *processes_left(command)]
         if left:
             raise RuntimeError(f"left undisturbed: {left}")
-        return {**place.outcome(), "whole_s": whole_s, "first_s": first_s, "n": num_rows()}
+        return {**place.outcome(), "whole_s": whole_s, "n": place.num_rows()}
     finally:
         place.remove()

@@ -73,6 +73,7 @@ class Results:
 
     Attributes:
         tries: By case.
+        known: What undisturbed jobs gave, by job.
         starts: The row of simultaneous starts, if they were tried.
     """
 
@@ -83,6 +84,7 @@ class Results:
         self._path, self._num_jobs, self._seed = path, num_jobs, seed
         self._lock = threading.Lock()
         self.tries: dict[str, list[dict[str, Any]]] = known.get("tries", {})
+        self.known: dict[str, dict[str, Any]] = known.get("undisturbed", {})
         self.starts = [row for row in known.get("rows", []) if row["case"] == "starts"]
 
     def missing(self, name: str, number: int) -> bool:
@@ -110,7 +112,8 @@ class Results:
             for row in rows
             if row["tried"]
         ]
-        more = {"seed": self._seed, "jobs": self._num_jobs, "tries": self.tries}
+        more = {"seed": self._seed, "jobs": self._num_jobs}
+        more |= {"undisturbed": self.known, "tries": self.tries}
         return Report(benchmark="faults", rows=rows, goals=goals, more=more)
 
 
@@ -134,14 +137,15 @@ def plan(names: Sequence[str], num_tries: int) -> list[tuple[str, int]]:
 
 def run_tries(results: Results, todo: Sequence[tuple[str, int]], num_jobs: int, seed: int) -> None:
     """Make tries, some at a time."""
-    jobs = [job for job in JOBS if any(job in CASES[name].jobs for name, _ in todo)]
+    used = [job for job in JOBS if any(job in CASES[name].jobs for name, _ in todo)]
+    jobs = [job for job in used if job not in results.known]
     with ThreadPoolExecutor(num_jobs) as pool:
-        known = dict(zip(jobs, pool.map(undisturbed, jobs), strict=True))
+        results.known |= zip(jobs, pool.map(undisturbed, jobs), strict=True)
 
         def one(task: tuple[str, int]) -> None:
             name, number = task
             try:
-                result = attempt(name, number, seed, known)
+                result = attempt(name, number, seed, results.known)
             except Exception as error:
                 result = {
                     "number": number, "survived": False, "recover_s": LIMIT_S,

@@ -178,7 +178,7 @@ def _read_run(args: argparse.Namespace) -> RunConfig:
         words = with_overrides(stored.to_dict(), run_overrides(args))
         asked = with_absolute_paths(RunConfig.from_dict(words))
     check_same_run(folder, stored, asked)
-    return replace(stored, workers=asked.workers)
+    return replace(stored, workers=asked.workers, checkpoint=asked.checkpoint)
 
 
 def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> None:

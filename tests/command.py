@@ -93,9 +93,9 @@ class Command:
         """Send SIGKILL to all processes, also to workers that start meanwhile."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()  # before psutil does, which would lose its exit code
         while left := self.processes():
             for process in left:
                 with suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(left, timeout=1.0)
-        self.process.wait()

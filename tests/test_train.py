@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,11 @@ SETTINGS = ("method.warmup_epochs=1", "optim.batch_size=32", "optim.learning_rat
 
 
 def _train(
-    launch: Launch, storage: Path, *, workers: int, epochs: int, resume: bool = False
+    launch: Launch, storage: Path, *, workers: int, epochs: int, words: Sequence[str] = ()
 ) -> Command:
     assignments = [f"--set={word}" for word in (*SETTINGS, f"optim.epochs={epochs}")]
     options = ["--data", DATA, "--storage", storage, "--name", "run", "--wandb", "disabled"]
-    options += ["--resume"] if resume else []
-    return launch("fer_ray.train", *options, "--json", "--workers", workers, *assignments)
+    return launch("fer_ray.train", *options, "--json", "--workers", workers, *assignments, *words)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -95,7 +95,8 @@ def test_sigterm_ends_a_run_like_ctrl_c_and_it_resumes_exactly(
     launch: Launch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    first = _train(launch, tmp_path, workers=1, epochs=30)
+    every = ["--set=checkpoint.every=5"]
+    first = _train(launch, tmp_path, workers=1, epochs=30, words=every)
     first.wait_until(lambda: len(_rows(folder)) >= 2)
     first.process.terminate()
     assert first.wait() == 130, first.output
@@ -106,7 +107,7 @@ def test_sigterm_ends_a_run_like_ctrl_c_and_it_resumes_exactly(
     done = len(_rows(folder))
     assert 2 <= done < 30, "the run was over before the signal"
 
-    second = _train(launch, tmp_path, workers=1, epochs=30, resume=True)
+    second = _train(launch, tmp_path, workers=1, epochs=30, words=[*every, "--resume"])
     assert second.wait() == 0, second.output
     assert _rows(folder) == plain_rows(_config(folder), str(tmp_path / "plain"))
 

@@ -237,7 +237,7 @@ def test_an_interrupted_killed_and_moved_search_resumes_exactly(
     space = _space(tmp_path)
     search = tmp_path / "search"
 
-    first = _search(launch, space, "--wandb", "disabled")
+    first = _search(launch, space, "--wandb", "disabled", "--set", "checkpoint.every=3")
     first.wait_until(lambda: len(_rows(search, 1)) >= 2)
     os.killpg(first.process.pid, signal.SIGINT)  # as Ctrl-C does
     assert first.wait() == 130, first.output

@@ -2,9 +2,11 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fer_ray.config import WorkerConfig
 from fer_ray.core.errors import ConfigError, StartError
@@ -14,6 +16,8 @@ from fer_ray.on_ray.reach import check_reachable, refused
 from fer_ray.record.text import error_text
 
 _OBJECT_STORE_BYTES = 200 * 2**20
+# Ray itself waits 30 s for its own processes, which is too short on a busy machine.
+_START_S = 120.0
 # Resource of the processes that drive a trial's workers; with it they take no CPU from a worker.
 DRIVER = "trial_driver"
 _MAX_DRIVERS = 1000
@@ -103,6 +107,34 @@ def _own_handlers() -> Iterator[None]:
         setattr(utils, name, original)
 
 
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Let Ray's start wait longer for its processes."""
+    from ray._private import services
+
+    name = "get_node"
+    original = getattr(services, name, None)
+    if original is None:
+        yield
+        return
+
+    def get_node(*args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                return original(*args, **options)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    setattr(services, name, get_node)
+    try:
+        yield
+    finally:
+        setattr(services, name, original)
+
+
 def _join(address: str, env: dict[str, str]) -> None:
     """Connect to a cluster that runs."""
     import ray
@@ -123,23 +155,23 @@ def _join(address: str, env: dict[str, str]) -> None:
 def _start_embedded(env: dict[str, str], nested: bool) -> None:
     """Start a cluster of this machine alone."""
     import ray
-    from ray.exceptions import RayError
 
     port = _free_port()
     env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     try:
-        ray.init(
-            address="local",
-            include_dashboard=nested,
-            dashboard_host="127.0.0.1",
-            dashboard_port=port,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            resources={DRIVER: _MAX_DRIVERS},
-            logging_level="error",
-            log_to_driver=False,
-            runtime_env={"env_vars": env},
-        )
-    except (RayError, OSError, RuntimeError, ValueError) as error:
+        with _patient():
+            ray.init(
+                address="local",
+                include_dashboard=nested,
+                dashboard_host="127.0.0.1",
+                dashboard_port=port,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                resources={DRIVER: _MAX_DRIVERS},
+                logging_level="error",
+                log_to_driver=False,
+                runtime_env={"env_vars": env},
+            )
+    except Exception as error:  # Ray raises errors of no class of its own, too
         raise StartError(
             f"Ray does not start on this machine: {error_text(error)}. Things to check: space in "
             "/dev/shm and in the temporary folder; a temporary folder (RAY_TMPDIR, TMPDIR) of less "

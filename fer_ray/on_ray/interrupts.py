@@ -94,7 +94,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does now: Tune has a handler of its own while it runs."""
+    """Do what Ctrl-C does now: Tune has a handler of its own while it runs.
+
+    Schedulers may send SIGTERM to a process and to its group: once it ends, more change nothing.
+    """
     del number, frame
-    _Signals.is_terminated = True
-    signal.raise_signal(signal.SIGINT)
+    if not is_interrupted():
+        _Signals.is_terminated = True
+        signal.raise_signal(signal.SIGINT)

@@ -95,6 +95,15 @@ def test_twice_ends_at_once() -> None:
     assert "interrupted twice" in ended.stderr
 
 
+def test_sigterm_twice_is_one_interruption() -> None:
+    ended = run(
+        "    try: send('SIGTERM')\n"
+        "    except KeyboardInterrupt: send('SIGTERM'); print('tidied up', flush=True); raise"
+    )
+    assert (ended.returncode, ended.stdout) == (130, "tidied up\n")
+    assert "interrupted twice" not in ended.stderr
+
+
 def test_an_error_of_what_ends_is_no_error_after_sigterm() -> None:
     body = (
         "    with resumable(Folder('/x/run-1')):\n"
