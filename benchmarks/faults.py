@@ -112,7 +112,7 @@ class Results:
             for row in rows
             if row["tried"]
         ]
-        more = {"seed": self._seed, "jobs": self._num_jobs}
+        more: dict[str, Any] = {"seed": self._seed, "jobs": self._num_jobs}
         more |= {"undisturbed": self.known, "tries": self.tries}
         return Report(benchmark="faults", rows=rows, goals=goals, more=more)
 
