@@ -16,6 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK = "lock"
+_VARIABLE = "TMPDIR"
+_MAX_FOR_SOCKETS = 60  # letters of a folder in which W&B's process puts a socket
 _locks: list[FileLock] = []  # an object that is forgotten would give its lock back
 
 
@@ -36,13 +38,19 @@ def process_folder() -> Path:
 
 @contextmanager
 def libraries_in_scratch() -> Iterator[None]:
-    """Let `tempfile`, which libraries call, use the folder of this process in the block."""
-    before = tempfile.tempdir
-    tempfile.tempdir = str(process_folder())
+    """Let libraries, and processes that they start, use the folder of this process in the block."""
+    own = str(process_folder())
+    before, variable = tempfile.tempdir, os.environ.get(_VARIABLE)
+    tempfile.tempdir = own
+    if len(own) <= _MAX_FOR_SOCKETS:
+        os.environ[_VARIABLE] = own
     try:
         yield
     finally:
         tempfile.tempdir = before
+        os.environ.pop(_VARIABLE, None)
+        if variable is not None:
+            os.environ[_VARIABLE] = variable
 
 
 def sweep() -> None:
