@@ -24,9 +24,11 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,7 +110,12 @@ class Results:
         ]
         rows += self.starts
         goals = [
-            Goal(name=f"survived, {row['case']}", goal=f">= {row['tried']}", value=row["survived"])
+            Goal(
+                name=f"survived, {row['case']}",
+                goal=f">= {row['tried']}",
+                value=row["survived"],
+                why=_why(self.tries.get(row["case"], [])),
+            )
             for row in rows
             if row["tried"]
         ]
@@ -124,6 +131,13 @@ def _summary(name: str, tries: list[dict[str, Any]]) -> dict[str, Any]:
         "survived": sum(one["survived"] for one in tries),
         "recover_s": statistics.median(one["recover_s"] for one in tries),
     }
+
+
+def _why(tries: list[dict[str, Any]]) -> str:
+    """What was wrong, and how often; without random parts of names."""
+    problems = [re.sub(r"(tmp|wandb-)[\w-]{8,}?(wandb-|$)", r"\1*\2", what)
+                for one in tries for what in one["problems"]]  # fmt: skip
+    return "; ".join(f"{what} ({number})" for what, number in Counter(problems).items())
 
 
 def plan(names: Sequence[str], num_tries: int) -> list[tuple[str, int]]:

@@ -59,6 +59,7 @@ class Cluster:
             "PYTHONPATH": "/mnt/package",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_raylet_start_wait_time_s": "120",  # on a busy machine
             "OMP_NUM_THREADS": "1",
             "FER_RAY_CACHE": "/mnt/cache",
         }

@@ -80,11 +80,12 @@ def run_wandb(words: Sequence[str], timeout_s: float) -> None:
         OSError: If it failed or took too long; with the last line that it printed.
     """
     line = [sys.executable, "-m", "wandb", *words]
-    env = {**os.environ, "WANDB_SILENT": "false"}
     try:
-        done = subprocess.run(
-            line, check=False, capture_output=True, text=True, timeout=timeout_s, env=env
-        )
+        with libraries_in_scratch():  # where it writes a log
+            env = {**os.environ, "WANDB_SILENT": "false"}
+            done = subprocess.run(
+                line, check=False, capture_output=True, text=True, timeout=timeout_s, env=env
+            )
     except subprocess.TimeoutExpired:
         raise OSError(f"wandb {words[0]} did not end within {timeout_s:.0f} s") from None
     if done.returncode:
