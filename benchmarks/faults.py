@@ -17,7 +17,8 @@ half a second after the start at the earliest. `recover_s` is the median time fr
 from the start of the command that resumes, until the next row is written. With `--jobs 2`, tries
 run two at a time, and seconds are those of a busy machine. The result is written after every try;
 tries of the same seed that are in the file are not repeated. `starts` lets processes choose a
-folder at the same time, in forty pairs and 24 groups of five.
+folder at the same time, in forty pairs and 24 groups of five. `tests/test_lost_hosts.py` is about
+the hosts of a cluster. Not tried: a trial out of memory.
 """
 
 import argparse
