@@ -1,32 +1,42 @@
-"""Faults: a search is killed or interrupted at a random time, resumed, and compared.
+"""Faults: a search or a run is disturbed at a random time, resumed, and compared.
 
-    python benchmarks/faults.py [--tries N] [--only NAME ...] [--seed N] [--quick]
+    python benchmarks/faults.py [--tries N] [--only NAME ...] [--jobs N] [--seed N] [--quick]
 
-A try counts as survived if the command that resumes ends with 0, all trials have the rows of an
-undisturbed search (but for durations), and no file of a claim is left. `recover_s` is the time of
-the command that resumes. The result is written after every try; tries of the same seed that are in
-the file are not repeated. `starts` lets processes choose a folder at the same time, in forty pairs
-and 24 groups of five.
+The first four cases are tried N times, the others less often (see `fault_cases.CASES`). A try
+counts as survived if all of this holds:
+
+- The command ended with the code that it should: 130 after SIGTERM and Ctrl-C, 0 where it goes on.
+- The command that resumes ended with 0.
+- All trials have the rows of an undisturbed job (but for durations), and the test is the same.
+- No process is left 20 s after a command, also none of Ray's, no claim, and no temporary file. Only
+  a command that was killed, or interrupted twice, may leave some, until the next has ended.
+
+Every fourth try has W&B offline, the others none. Temporary files are what lies in a TMPDIR of its
+own, but for Ray's session folder, and the caches of torch and of Ray's dashboard. SIGTERM comes
+half a second after the start at the earliest. `recover_s` is the median time from the fault, or
+from the start of the command that resumes, until the next row is written. With `--jobs 2`, tries
+run two at a time, and seconds are those of a busy machine. The result is written after every try;
+tries of the same seed that are in the file are not repeated. `starts` lets processes choose a
+folder at the same time, in forty pairs and 24 groups of five. `tests/test_lost_hosts.py` is about
+the hosts of a cluster. Not tried: a trial out of memory.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import random
-import signal
+import re
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
-import yaml
-
+from benchmarks.fault_cases import CASES, attempt
+from benchmarks.fault_commands import JOBS, LIMIT_S, undisturbed
 from benchmarks.report import (
     RESULTS,
     Goal,
@@ -37,99 +47,6 @@ from benchmarks.report import (
     slug,
 )
 from fer_ray.commands.folders import claim_folder
-from fer_ray.record.claims import CLAIM
-
-_SPACE = {
-    "run": {
-        "data": "synthetic:train=200,test=70",
-        "model": {"name": "tiny"},
-        "method": {"name": "cross_entropy"},
-        "optim": {"epochs": 3},
-    },
-    "method": "random",
-    "parameters": {
-        "optim.learning_rate": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.1}
-    },
-}
-_LIMIT_S = 300.0
-_Fault = Callable[["subprocess.Popen[bytes]"], None]
-
-
-def _kill_all(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a command and its Ray, as a machine that stops does."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for member in reversed(family):
-        if member.is_running():
-            member.kill()
-
-
-def _kill_driver(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the process of one trial, if one runs."""
-    for member in psutil.Process(process.pid).children(recursive=True):
-        if member.name().startswith("ray::Implicit") or "ray::run_trial" in member.name():
-            member.kill()
-            return
-
-
-FAULTS: dict[str, _Fault] = {
-    "kill command": lambda process: process.kill(),
-    "kill command and Ray": _kill_all,
-    "kill a trial": _kill_driver,
-    "SIGTERM": lambda process: process.terminate(),
-    "Ctrl-C": lambda process: process.send_signal(signal.SIGINT),
-}
-
-
-def _start(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
-    space = folder / "space.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
-    space.write_text(yaml.safe_dump(_SPACE), encoding="utf-8")
-    line = [sys.executable, "-m", "fer_ray.tune", "--space", str(space), "--storage", str(folder)]
-    line += ["--name", "search", "--trials", "2", "--wandb", "disabled", "--no-report", *words]
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
-
-
-def _rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows of all trials, without durations."""
-    found = {}
-    for path in sorted(folder.glob("search/*/metrics.jsonl")):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found[path.parent.name] = [
-            {key: value for key, value in row.items() if not key.startswith("time/")}
-            for row in rows
-        ]
-    return found
-
-
-def undisturbed(folder: Path) -> tuple[dict[str, list[dict[str, Any]]], float]:
-    """Search to the end; return the rows and the seconds."""
-    since = time.perf_counter()
-    if _start(folder).wait(_LIMIT_S) != 0:
-        raise RuntimeError((folder / "log.txt").read_text(encoding="utf-8")[-2000:])
-    return _rows(folder), time.perf_counter() - since
-
-
-def disturb(name: str, folder: Path, after_s: float, expected: Any) -> dict[str, Any]:
-    """Search with one fault, resume, and compare with the undisturbed rows."""
-    process = _start(folder)
-    time.sleep(after_s)
-    if process.poll() is None:
-        FAULTS[name](process)
-    code = process.wait(_LIMIT_S)
-    since = time.perf_counter()
-    while code != 0:
-        resume = ("--resume",) if (folder / "search").exists() else ()
-        again = _start(folder, *resume).wait(_LIMIT_S)
-        if again != 0:
-            break
-        code = 0
-    left = [path.name for path in folder.glob(f"search/{CLAIM}")]
-    return {
-        "after_s": after_s,
-        "survived": code == 0 and _rows(folder) == expected and not left,
-        "recover_s": time.perf_counter() - since,
-    }
 
 
 def _begin(storage: str, barrier: Any) -> None:
@@ -154,6 +71,60 @@ def simultaneous(sizes: Sequence[int]) -> tuple[int, int]:
     return started, alone
 
 
+class Results:
+    """The file of the results, written after every try; used by several threads.
+
+    Attributes:
+        tries: By case.
+        known: What undisturbed jobs gave, by job.
+        starts: The row of simultaneous starts, if they were tried.
+    """
+
+    def __init__(self, path: Path, num_jobs: int, seed: int) -> None:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if known.get("seed") != seed:
+            known = {}
+        self._path, self._num_jobs, self._seed = path, num_jobs, seed
+        self._lock = threading.Lock()
+        self.tries: dict[str, list[dict[str, Any]]] = known.get("tries", {})
+        self.known: dict[str, dict[str, Any]] = known.get("undisturbed", {})
+        self.starts = [row for row in known.get("rows", []) if row["case"] == "starts"]
+
+    def missing(self, name: str, number: int) -> bool:
+        """Whether a try has not been made."""
+        return all(one["number"] != number for one in self.tries.get(name, []))
+
+    def add(self, name: str, result: dict[str, Any]) -> None:
+        """Take the result of a try, and write the file."""
+        with self._lock:
+            self.tries.setdefault(name, []).append(result)
+            self.tries[name].sort(key=lambda one: int(one["number"]))
+            self.report().write(self._path.stem)
+
+    def report(self) -> Report:
+        """The table so far."""
+        rows = [_summary(name, self.tries[name]) for name in CASES if self.tries.get(name)]
+        rows += [
+            {"case": name, "tried": 0, "survived": 0, "why": reason}
+            for name, case in CASES.items()
+            if (reason := case.why_not()) is not None
+        ]
+        rows += self.starts
+        goals = [
+            Goal(
+                name=f"survived, {row['case']}",
+                goal=f">= {row['tried']}",
+                value=row["survived"],
+                why=_why(self.tries.get(row["case"], [])),
+            )
+            for row in rows
+            if row["tried"]
+        ]
+        more: dict[str, Any] = {"seed": self._seed, "jobs": self._num_jobs}
+        more |= {"undisturbed": self.known, "tries": self.tries}
+        return Report(benchmark="faults", rows=rows, goals=goals, more=more)
+
+
 def _summary(name: str, tries: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "case": name,
@@ -163,52 +134,69 @@ def _summary(name: str, tries: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _why(tries: list[dict[str, Any]]) -> str:
+    """What was wrong, and how often; without random parts of names."""
+    problems = [re.sub(r"(tmp|wandb-)[\w-]{8,}?(wandb-|$)", r"\1*\2", what)
+                for one in tries for what in one["problems"]]  # fmt: skip
+    return "; ".join(f"{what} ({number})" for what, number in Counter(problems).items())
+
+
+def plan(names: Sequence[str], num_tries: int) -> list[tuple[str, int]]:
+    """The tries in their order: round after round, so that a part of them is balanced."""
+    at = []
+    for name in names:
+        asked = max(1, round(CASES[name].part * num_tries))
+        at += [((number + 0.5) / asked, name, number) for number in range(asked)]
+    return [(name, number) for _, name, number in sorted(at)]
+
+
+def run_tries(results: Results, todo: Sequence[tuple[str, int]], num_jobs: int, seed: int) -> None:
+    """Make tries, some at a time."""
+    used = [job for job in JOBS if any(job in CASES[name].jobs for name, _ in todo)]
+    jobs = [job for job in used if job not in results.known]
+    with ThreadPoolExecutor(num_jobs) as pool:
+        results.known |= zip(jobs, pool.map(undisturbed, jobs), strict=True)
+
+        def one(task: tuple[str, int]) -> None:
+            name, number = task
+            try:
+                result = attempt(name, number, seed, results.known)
+            except Exception as error:
+                result = {
+                    "number": number, "survived": False, "recover_s": LIMIT_S,
+                    "problems": [f"{type(error).__name__}"],
+                }  # fmt: skip
+                print(f"{name} {number}: {error}", flush=True)
+            print(f"{name} {number}: {result['problems'] or 'survived'}", flush=True)
+            results.add(name, result)
+
+        list(pool.map(one, todo))
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=20, metavar="N")
-    parser.add_argument("--only", nargs="+", choices=[*FAULTS, "starts"], metavar="NAME")
+    parser.add_argument("--only", nargs="+", choices=[*CASES, "starts"], metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="tries at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="check that it runs; write nothing")
     args = parser.parse_args()
-    names = args.only or [*FAULTS, "starts"]
-    if args.quick:
-        names, args.tries = ["starts"], 1
+    names = ["starts"] if args.quick else args.only or [*CASES, "starts"]
     path = RESULTS / f"faults-{slug(hardware())}.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    done: dict[str, list[dict[str, Any]]] = {} if args.quick else known.get("tries", {})
-    rows: list[dict[str, Any]] = []
-
-    def report() -> Report:
-        cases = [_summary(name, tries) for name, tries in done.items() if tries]
-        shown = [*cases, *rows]
-        goals = [
-            Goal(name=f"survived, {row['case']}", goal=f">= {row['tried']}", value=row["survived"])
-            for row in shown
-        ]
-        return Report(benchmark="faults", rows=shown, goals=goals, more={"tries": done})
-
+    results = Results(Path("none") if args.quick else path, args.jobs, args.seed)
     if "starts" in names:
         started, alone = simultaneous([2, 5] if args.quick else [2] * 40 + [5] * 24)
-        rows.append({"case": "starts", "tried": started, "survived": alone})
-    elif not args.quick:
-        rows += [row for row in known.get("rows", []) if row["case"] == "starts"]
-    faults = [name for name in names if name in FAULTS]
-    with tempfile.TemporaryDirectory() as work:
-        if faults:
-            expected, whole_s = undisturbed(Path(work, "whole"))
-        for number in range(args.tries):
-            for name in faults:
-                tries = done.setdefault(name, [])
-                if len(tries) <= number:
-                    draw = random.Random(f"{args.seed} {name} {number}")
-                    folder = Path(work, f"{name} {number}".replace(" ", "-"))
-                    tries.append(disturb(name, folder, draw.uniform(0.2, 1) * whole_s, expected))
-                    report().write(path.stem)
-    print_table("Faults", report().rows)
-    print_goals(report().goals)
+        results.starts = [{"case": "starts", "tried": started, "survived": alone}]
+    faults = [name for name in names if name in CASES and CASES[name].why_not() is None]
+    todo = [task for task in plan(faults, args.tries) if results.missing(*task)]
+    if todo:
+        run_tries(results, todo, args.jobs, args.seed)
+    report = results.report()
+    print_table("Faults", report.rows)
+    print_goals(report.goals)
     if not args.quick:
-        report().write(path.stem)
+        report.write(path.stem)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ class DeadlineRuntime(ProcessRuntime):
         epochs = read_json(self._path).values()
         return {key: sum(epoch[key] for epoch in epochs) for key in ("seconds", "passes")}
 
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
+    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
         """Keep the cost of the epoch, save, and stop if the time is over."""
         self._folder.mkdir(parents=True, exist_ok=True)
         costs = read_json(self._path) if self._path.exists() else {}

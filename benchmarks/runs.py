@@ -67,7 +67,7 @@ class TimedRuntime(ProcessRuntime):
             yield found
         self._since = clock()
 
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
+    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
         """Stop the clock, save, and start the clock again."""
         self.epochs_s.append(clock() - self._since)
         super().report(row, save)

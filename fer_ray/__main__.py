@@ -5,6 +5,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from fer_ray.on_ray import interrupts
+
 COMMANDS = {
     "tune": "search hyperparameters",
     "train": "train one run",
@@ -23,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `fer-ray COMMAND ...` and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
+        interrupts.install_early()  # before the import, which takes seconds
         logging.captureWarnings(True)
         module = importlib.import_module(_MODULES.get(words[0], f"fer_ray.{words[0]}"))
         return int(module.main(words[1:]))

@@ -32,7 +32,17 @@ Select = Literal["best", "last"]
 """Epochs whose networks are tested: the best by the metric, or the last."""
 _POINT_PREFIXES = ("", *(f"{point}/" for point in POINTS))
 _SHORT_RUN_STEPS, _SHORT_RUN_STRENGTH = 2000, 0.6
-_SECTIONS = ("data", "model", "method", "optim", "augment", "workers", "compute", "prediction")
+_SECTIONS = (
+    "data",
+    "model",
+    "method",
+    "optim",
+    "augment",
+    "workers",
+    "compute",
+    "checkpoint",
+    "prediction",
+)
 
 
 class _ByName:
@@ -240,6 +250,31 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """How often a run is saved; it changes no result.
+
+    Attributes:
+        every: Epochs from one checkpoint to the next. The first and the last epoch always have one.
+            What was cut off repeats the epochs since its newest checkpoint, with the same rows. A
+            larger number saves time where networks are large and the storage is slow. Not for
+            searches with `early_terminate`: a trial is stopped in any epoch, and is tested in it.
+    """
+
+    every: int = bounded(1, "[1, inf)")
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+    def is_due(self, epoch: int, num_epochs: int) -> bool:
+        """Whether an epoch of a run has a checkpoint.
+
+        >>> [epoch for epoch in range(1, 9) if CheckpointConfig(every=3).is_due(epoch, 8)]
+        [1, 3, 6, 8]
+        """
+        return epoch % self.every == 0 or epoch in (1, num_epochs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionConfig:
     """For which population networks predict: validation and test are judged there.
 
@@ -269,6 +304,7 @@ class RunConfig:
         augment: Random views.
         workers: Processes.
         compute: Arithmetic.
+        checkpoint: What a run resumes from.
         prediction: The operating point.
         metric: Metric by which trials and epochs are compared: `val/macro_recall`, `val/accuracy`,
             `val/loss`, `val/recall/<class>`, or `accuracy` or `macro_recall` at another operating
@@ -296,6 +332,7 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     metric: str = "val/natural/accuracy"
     mode: Literal["max", "min"] = "max"

@@ -5,6 +5,11 @@ stays the same, and so do the results of the run. In weak scaling the batch grow
 workers, and the work of each worker stays the same.
 """
 
+if __name__ == "__main__":
+    from fer_ray.on_ray import interrupts
+
+    interrupts.install_early()  # before the imports below, which take seconds
+
 import argparse
 import json
 import logging

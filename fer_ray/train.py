@@ -1,5 +1,10 @@
 """Train one run on Ray Train workers: `python -m fer_ray.train`."""
 
+if __name__ == "__main__":
+    from fer_ray.on_ray import interrupts
+
+    interrupts.install_early()  # before the imports below, which take seconds
+
 import argparse
 import logging
 import sys
@@ -27,6 +32,7 @@ from fer_ray.commands.tables import print_config, print_notes, print_result
 from fer_ray.config import RunConfig, with_overrides
 from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import connect, max_concurrent
+from fer_ray.record.claims import was_only_claimed
 from fer_ray.record.epoch_progress import EpochProgress
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
@@ -164,6 +170,8 @@ def _read_run(args: argparse.Namespace) -> RunConfig:
     stem = read_run(args).method.label if args.name is None else ""
     folder = choose_folder(args.storage, args.name, stem, resume=True)
     args.name = folder.name
+    if was_only_claimed(folder):  # the command was killed before it wrote anything
+        return read_run(args)
     stored = stored_run(folder)
     if args.config is not None:
         asked = read_run(args)
@@ -171,7 +179,7 @@ def _read_run(args: argparse.Namespace) -> RunConfig:
         words = with_overrides(stored.to_dict(), run_overrides(args))
         asked = with_absolute_paths(RunConfig.from_dict(words))
     check_same_run(folder, stored, asked)
-    return replace(stored, workers=asked.workers)
+    return replace(stored, workers=asked.workers, checkpoint=asked.checkpoint)
 
 
 def _fit(run: RunConfig, folder: Folder, rows: JsonLinesTracker, wandb: Any) -> None:

@@ -1,5 +1,10 @@
 """Search hyperparameters with Ray Tune: `python -m fer_ray.tune --space FILE`."""
 
+if __name__ == "__main__":
+    from fer_ray.on_ray import interrupts
+
+    interrupts.install_early()  # before the imports below, which take seconds
+
 import argparse
 import logging
 import sys
@@ -56,7 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=at_least(1),
         metavar="N",
         help="number of trials at a time (default: as many as fit on the cluster at the start); "
-        "trials that do not fit wait, and an autoscaled cluster grows for them",
+        "trials that do not fit wait, and an autoscaled cluster grows for them; this machine alone "
+        "runs no more than fit",
     )
     parser.add_argument(
         "--no-shared-warmup",

@@ -126,7 +126,18 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=4,
 )
-KEYS = ["data", "model", "method", "optim", "augment", "workers", "compute", "metric", "seed", "x"]
+KEYS = [
+    "data",
+    "model",
+    "method",
+    "optim",
+    "augment",
+    "workers",
+    "checkpoint",
+    "metric",
+    "seed",
+    "x",
+]
 INNER = ["name", "spec", "epochs", "thresholds", "prior", "weak", "gpus_per_worker", "size", "y"]
 
 

@@ -33,7 +33,7 @@ MAX_README_LINES, MAX_PICTURE_BYTES = 150, 200 * 1024
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-_SECTION = r"(?:data|model|method|optim|augment|workers|compute|prediction)"
+_SECTION = r"(?:data|model|method|optim|augment|workers|compute|checkpoint|prediction)"
 _KEY = re.compile(rf"`({_SECTION}(?:\.\w+)+)(?:=([^`]*))?`")
 
 

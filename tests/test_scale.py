@@ -13,6 +13,7 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.record.plots import scaling_png
 from fer_ray.scale import build_parser
 from fer_ray.training.scaling import PARTS, Point, make_cases, make_point
+from tests.conftest import Command, Launch
 
 pytestmark = pytest.mark.lowest
 
@@ -102,3 +103,21 @@ def test_the_command_measures_and_draws(tmp_path: Path) -> None:
     assert point["share"]["communication"] > 0
     picture = (tmp_path / "scale" / "scale.png").read_bytes()
     assert picture == scaling_png(points, "peer_posterior, tiny, synthetic")
+
+
+@pytest.mark.ray
+def test_sigterm_ends_a_measurement_and_leaves_nothing(launch: Launch, tmp_path: Path) -> None:
+    options = ["--data", "synthetic:train=300,test=28", "--epochs", "400", "--workers", "1"]
+    command = launch("fer_ray.scale", *options, "--storage", tmp_path)
+    command.wait_until(lambda: _trains(command))
+    command.process.terminate()
+    assert command.wait() == 130, command.output
+    assert "interrupted; nothing was written" in " ".join(command.output.split())
+    assert "Traceback" not in command.output
+    assert command.leftovers() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _trains(command: Command) -> bool:
+    words = [process.cmdline() for process in command.processes()]
+    return any(line[0].startswith("ray::RayTrainWorker") for line in words if line)

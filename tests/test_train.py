@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ DATA = "synthetic:train=300,test=70"
 SETTINGS = ("method.warmup_epochs=1", "optim.batch_size=32", "optim.learning_rate=0.05")
 
 
-def _train(launch: Launch, storage: Path, *, workers: int, epochs: int) -> Command:
+def _train(
+    launch: Launch, storage: Path, *, workers: int, epochs: int, words: Sequence[str] = ()
+) -> Command:
     assignments = [f"--set={word}" for word in (*SETTINGS, f"optim.epochs={epochs}")]
     options = ["--data", DATA, "--storage", storage, "--name", "run", "--wandb", "disabled"]
-    return launch("fer_ray.train", *options, "--json", "--workers", workers, *assignments)
+    return launch("fer_ray.train", *options, "--json", "--workers", workers, *assignments, *words)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -85,6 +88,28 @@ def test_one_worker_writes_the_rows_of_a_plain_process(launch: Launch, tmp_path:
         assert (folder / name).stat().st_size > 0
     assert (folder / "checkpoints" / "best.pt").exists()
     assert command.leftovers() == []
+
+
+@pytest.mark.ray
+def test_sigterm_ends_a_run_like_ctrl_c_and_it_resumes_exactly(
+    launch: Launch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    every = ["--set=checkpoint.every=5"]
+    first = _train(launch, tmp_path, workers=1, epochs=30, words=every)
+    first.wait_until(lambda: len(_rows(folder)) >= 2)
+    first.process.terminate()
+    assert first.wait() == 130, first.output
+    assert "add --name run --resume" in " ".join(first.output.split())
+    assert "Traceback" not in first.output
+    assert first.leftovers() == []
+    assert not list(folder.glob("in_use*"))
+    done = len(_rows(folder))
+    assert 2 <= done < 30, "the run was over before the signal"
+
+    second = _train(launch, tmp_path, workers=1, epochs=30, words=[*every, "--resume"])
+    assert second.wait() == 0, second.output
+    assert _rows(folder) == plain_rows(_config(folder), str(tmp_path / "plain"))
 
 
 @pytest.mark.ray

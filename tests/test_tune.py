@@ -231,13 +231,13 @@ def test_a_trial_has_the_rows_of_a_plain_process(
 
 
 @pytest.mark.ray
-def test_an_interrupted_and_killed_search_resumes_exactly(
+def test_an_interrupted_killed_and_moved_search_resumes_exactly(
     launch: Launch, uninterrupted: tuple[Path, Command], tmp_path: Path
 ) -> None:
     space = _space(tmp_path)
     search = tmp_path / "search"
 
-    first = _search(launch, space, "--wandb", "disabled")
+    first = _search(launch, space, "--wandb", "disabled", "--set", "checkpoint.every=3")
     first.wait_until(lambda: len(_rows(search, 1)) >= 2)
     os.killpg(first.process.pid, signal.SIGINT)  # as Ctrl-C does
     assert first.wait() == 130, first.output
@@ -252,7 +252,10 @@ def test_an_interrupted_and_killed_search_resumes_exactly(
     second.kill()
     assert len(_rows(search, 1)) < EPOCHS
 
-    third = _search(launch, space, "--wandb", "disabled", "--resume")
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    search = search.rename(moved / "search")
+    third = _search(launch, _space(moved), "--wandb", "disabled", "--resume")
     assert third.wait() == 0, third.output
     for trial in (1, 2, 3, "reference"):
         assert _rows(search, trial) == _rows(uninterrupted[0], trial), trial
@@ -261,6 +264,8 @@ def test_an_interrupted_and_killed_search_resumes_exactly(
     assert again["num_trials"] == 3
     assert again["test"] == once["test"]
     assert again["reference"]["test"] == once["reference"]["test"]
+    assert str(search) in third.output
+    assert not (tmp_path / "search").exists()
     assert third.leftovers() == []
 
 

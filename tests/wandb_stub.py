@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ class WandbStub:
         exit_code: How a run ended, by run id.
         uploads: Paths of uploaded files.
         refused: Fields of the schema to answer with an error.
+        delay_s: Seconds before every answer.
         unknown: Requests that were not understood.
         sent: Everything that was sent, as text, to look for what must not be in it.
         sweeps: Sweeps and agents.
@@ -33,6 +35,7 @@ class WandbStub:
         self.exit_code: dict[str, int] = {}
         self.uploads: list[str] = []
         self.refused: set[str] = set()
+        self.delay_s = 0.0
         self.unknown: list[str] = []
         self.sent: list[str] = []
         handler = type("Handler", (_Handler,), {"stub": self})
@@ -192,6 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
     def _reply(self, content: dict[str, Any]) -> None:
+        time.sleep(self.stub.delay_s)
         data = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

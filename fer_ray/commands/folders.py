@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.record import scratch
 from fer_ray.record.claims import claimed
 from fer_ray.record.storage import Folder
 
@@ -48,14 +49,16 @@ def choose_folder(storage: str, name: str | None, stem: str, *, resume: bool) ->
 def claim_folder(storage: str, name: str | None, stem: str, *, resume: bool) -> Iterator[Folder]:
     """Choose the folder of a run, and use it alone until the end of the block.
 
-    Of commands that start at the same time without a name, each gets a folder of its own. See
-    `choose_folder` for the arguments.
+    Of commands that start at the same time without a name, each gets a folder of its own. Temporary
+    files of commands that were killed are deleted. See `choose_folder` for the arguments.
 
     Raises:
         ConfigError: If `choose_folder` does, or another command uses the folder.
         StorageError: If the storage cannot be written to.
     """
+    scratch.sweep()
     with ExitStack() as stack:
+        stack.callback(scratch.sweep)  # what processes of this command have left
         while True:
             folder = choose_folder(storage, name, stem, resume=resume)
             try:

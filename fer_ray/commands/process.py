@@ -12,6 +12,7 @@ from fer_ray.core.secrets import check_no_secrets
 from fer_ray.data import DataError
 from fer_ray.on_ray import interrupts
 from fer_ray.on_ray.interrupts import EXIT_INTERRUPTED
+from fer_ray.record.claims import is_unused
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.places import StorageError
 from fer_ray.record.storage import Folder
@@ -41,7 +42,9 @@ def command(work: Callable[[Sequence[str] | None], int], argv: Sequence[str] | N
     interrupts.install()
     try:
         _check_words(sys.argv[1:] if argv is None else argv)
-        return work(argv)
+        code = work(argv)
+        interrupts.finish()
+        return code
     except BAD_INPUT as error:
         error_paragraph(str(error))
         return EXIT_BAD_INPUT
@@ -68,19 +71,24 @@ def resumable(folder: Folder) -> Iterator[None]:
     Raises:
         InterruptedRunError: If it is.
     """
-    message = (
-        f"interrupted; all epochs so far are in {folder}. To resume, add --name {folder.name} "
-        "--resume to the same command"
-    )
     try:
         yield
     except KeyboardInterrupt:
-        raise InterruptedRunError(message) from None
+        raise InterruptedRunError(_how_to_go_on(folder)) from None
     except Exception as error:
         # SIGTERM for a whole process group ends Ray before it ends the command.
         if interrupts.is_interrupted() and not isinstance(error, InterruptedRunError):
-            raise InterruptedRunError(message) from error
+            raise InterruptedRunError(_how_to_go_on(folder)) from error
         raise
+
+
+def _how_to_go_on(folder: Folder) -> str:
+    if is_unused(folder):  # it is deleted
+        return "interrupted before anything was written; start the same command again"
+    return (
+        f"interrupted; all epochs so far are in {folder}. To resume, add --name {folder.name} "
+        "--resume to the same command"
+    )
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from fer_ray.data.verified_file import verified_digest
 from fer_ray.record.storage import Folder
 
 _CONFIG = "config.yaml"
-_WORKERS = "workers."
+_FREE = ("workers.", "checkpoint.")
 _VERIFIED = "verified.digest"
 
 
@@ -37,7 +37,7 @@ def stored_run(folder: Folder) -> RunConfig:
 def check_same_run(folder: Folder, stored: RunConfig, asked: RunConfig) -> None:
     """Refuse to go on with another configuration or other data.
 
-    On which and how many workers a run is trained may differ.
+    On which and how many workers a run is trained, and how often it is saved, may differ.
 
     Raises:
         ConfigError: If another key differs; names it.
@@ -46,7 +46,7 @@ def check_same_run(folder: Folder, stored: RunConfig, asked: RunConfig) -> None:
     changed = [
         f"{key} ({before.get(key)!r}, asked {now.get(key)!r})"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(_WORKERS)
+        if before.get(key) != now.get(key) and not key.startswith(_FREE)
     ]
     if changed:
         raise ConfigError(

@@ -2,9 +2,11 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fer_ray.config import WorkerConfig
 from fer_ray.core.errors import ConfigError, StartError
@@ -14,6 +16,8 @@ from fer_ray.on_ray.reach import check_reachable, refused
 from fer_ray.record.text import error_text
 
 _OBJECT_STORE_BYTES = 200 * 2**20
+# Ray itself waits 30 s for its own processes, which is too short on a busy machine.
+_START_S = 120.0
 # Resource of the processes that drive a trial's workers; with it they take no CPU from a worker.
 DRIVER = "trial_driver"
 _MAX_DRIVERS = 1000
@@ -27,11 +31,13 @@ class Resources:
         cpus: Number of CPUs.
         gpus: Number of GPUs.
         drivers: Number of processes that may drive a trial's workers (resource `trial_driver`).
+        is_embedded: Whether it is this machine alone, which does not grow.
     """
 
     cpus: float
     gpus: float
     drivers: float
+    is_embedded: bool = False
 
 
 @contextmanager
@@ -74,10 +80,14 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
                 _join(address, env)
         have = ray.cluster_resources()
         yield Resources(
-            cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), drivers=have.get(DRIVER, 0.0)
+            cpus=have.get("CPU", 0.0),
+            gpus=have.get("GPU", 0.0),
+            drivers=have.get(DRIVER, 0.0),
+            is_embedded=address is None,
         )
     finally:
-        ray.shutdown()
+        with held():  # half of an end would leave processes
+            ray.shutdown()
 
 
 @contextmanager
@@ -95,6 +105,34 @@ def _own_handlers() -> Iterator[None]:
         yield
     finally:
         setattr(utils, name, original)
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Let Ray's start wait longer for its processes."""
+    from ray._private import services
+
+    name = "get_node"
+    original = getattr(services, name, None)
+    if original is None:
+        yield
+        return
+
+    def get_node(*args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                return original(*args, **options)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    setattr(services, name, get_node)
+    try:
+        yield
+    finally:
+        setattr(services, name, original)
 
 
 def _join(address: str, env: dict[str, str]) -> None:
@@ -117,23 +155,23 @@ def _join(address: str, env: dict[str, str]) -> None:
 def _start_embedded(env: dict[str, str], nested: bool) -> None:
     """Start a cluster of this machine alone."""
     import ray
-    from ray.exceptions import RayError
 
     port = _free_port()
     env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     try:
-        ray.init(
-            address="local",
-            include_dashboard=nested,
-            dashboard_host="127.0.0.1",
-            dashboard_port=port,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            resources={DRIVER: _MAX_DRIVERS},
-            logging_level="error",
-            log_to_driver=False,
-            runtime_env={"env_vars": env},
-        )
-    except (RayError, OSError, RuntimeError, ValueError) as error:
+        with _patient():
+            ray.init(
+                address="local",
+                include_dashboard=nested,
+                dashboard_host="127.0.0.1",
+                dashboard_port=port,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                resources={DRIVER: _MAX_DRIVERS},
+                logging_level="error",
+                log_to_driver=False,
+                runtime_env={"env_vars": env},
+            )
+    except Exception as error:  # Ray raises errors of no class of its own, too
         raise StartError(
             f"Ray does not start on this machine: {error_text(error)}. Things to check: space in "
             "/dev/shm and in the temporary folder; a temporary folder (RAY_TMPDIR, TMPDIR) of less "
@@ -158,11 +196,12 @@ def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = N
         workers: Size of a run, with a number for `gpus_per_worker`.
         have: Resources of the cluster.
         asked: A number that the user gives, because the cluster grows or others need a part of it.
+            A cluster that is embedded does not grow, so it has no more than fit.
 
     Raises:
         ConfigError: If not even one run fits; names what it needs and what the cluster has.
     """
-    if asked is not None:
+    if asked is not None and not have.is_embedded:
         return asked
     gpus_per_worker = workers.gpus_per_worker
     assert gpus_per_worker != "auto"
@@ -177,6 +216,8 @@ def max_concurrent(workers: WorkerConfig, have: Resources, asked: int | None = N
             f"{gpus_per_worker:g} GPUs each need {cpus:g} CPUs and {gpus:g} GPUs; the cluster has "
             f"{have.cpus:g} and {have.gpus:g}. Lower workers.num_workers, workers.cpus_per_worker "
             "or workers.gpus_per_worker, or connect to a larger cluster with --address. "
-            "For a cluster that grows, give the number of trials at a time: --concurrent."
+            "For a cluster that grows, give --address, and the number of trials at a time: "
+            "--concurrent."
         )
-    return max(1, int(room // workers.num_workers))
+    fits = max(1, int(room // workers.num_workers))
+    return fits if asked is None else min(asked, fits)

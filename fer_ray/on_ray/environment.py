@@ -20,6 +20,9 @@ RAY_SETTINGS = {
     # `ray.train.report` waits until the controller polls: 2 s per epoch by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    # On a busy machine Ray's own processes need more than the 30 s after which it would end them.
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_agent_register_timeout_ms": "120000",
     # We write the rows ourselves; Ray's loggers would write each of them three more times.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",

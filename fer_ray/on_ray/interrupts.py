@@ -24,9 +24,19 @@ class _Signals:
     is_terminated = False
 
 
+def install_early() -> None:
+    """Handle both before `install`, while a command imports what it needs: it ends at once.
+
+    Nothing has been started then. Call it before these imports, which take seconds.
+    """
+    with suppress(ValueError):  # outside of the main thread
+        signal.signal(signal.SIGINT, _end_at_once)
+        signal.signal(signal.SIGTERM, _end_at_once)
+
+
 def install() -> None:
     """Handle Ctrl-C and SIGTERM, with which schedulers stop jobs, from now on."""
-    _Signals.num_interrupts, _Signals.is_terminated = 0, False
+    _Signals.num_interrupts, _Signals.is_terminated, _Signals.is_held = 0, False, False
     _set_handlers()
 
 
@@ -53,10 +63,24 @@ def held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def finish() -> None:
+    """Let an interruption do nothing from now on, because the command's work is done.
+
+    What is left takes a moment. Twice still ends at once.
+    """
+    _Signals.is_held = True
+
+
 def _set_handlers() -> None:
     with suppress(ValueError):  # outside of the main thread, as in tests
         signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _terminate)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    print("error: interrupted; nothing was started", file=sys.stderr, flush=True)
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -70,7 +94,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does now: Tune has a handler of its own while it runs."""
+    """Do what Ctrl-C does now: Tune has a handler of its own while it runs.
+
+    Schedulers may send SIGTERM to a process and to its group: once it ends, more change nothing.
+    """
     del number, frame
-    _Signals.is_terminated = True
-    signal.raise_signal(signal.SIGINT)
+    if not is_interrupted():
+        _Signals.is_terminated = True
+        signal.raise_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ from fer_ray.on_ray.trainer import quiet_ray
 from fer_ray.on_ray.trial import run_trial, trial_resources
 from fer_ray.on_ray.wandb_trials import stop_rule
 from fer_ray.record.scratch import scratch_folder
+from fer_ray.record.wandb_library import wandb_library
 from fer_ray.record.wandb_run import place_of
 from fer_ray.record.wandb_sweep import begin_sweep
 from fer_ray.search.layout import REFERENCE, WARMUP, best_row, trial_name
@@ -65,6 +66,7 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     sweep = search_sweep(plan.space, plan.folder.name)
     begin_sweep(plan.folder, sweep, plan.wandb, place_of(plan.source))
     if num_open:
+        wandb_library()  # Tune imports it too, and would leave temporary files of it
         with scratch_folder() as scratch:
             _tuner(plan, trainable, largest, concurrent, log, stored, scratch).fit()
     if not _is_complete(plan):

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import ray
 import yaml
 from ray import tune
 
 from fer_ray.config import RunConfig
 from fer_ray.on_ray.trial import FAILURE_KEY
+from fer_ray.on_ray.waiting import Waiting
 from fer_ray.on_ray.wandb_trials import WandbTrials, was_stopped
 from fer_ray.record.plots import confusion_png, losses_png
 from fer_ray.record.rows import JsonLinesTracker, plain
@@ -82,6 +84,7 @@ class SearchLog(tune.Callback):
         self._failures: dict[str, dict[str, str]] = {}
         self._table: TrialTable | None = None
         self._has_explained_stop = False
+        self._waiting = Waiting(ray.cluster_resources)
 
     def setup(self, **info: Any) -> None:
         """Open the table when the experiment starts or is resumed."""
@@ -113,9 +116,12 @@ class SearchLog(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         """Update the table, so that it shows progress while processes start."""
-        del iteration, trials, info
+        del iteration, info
         if self._table is not None:
             self._table.tick()
+            text = self._waiting.note(trials)
+            if text is not None:
+                self._table.note(text)
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Show the trial as running and open its records."""

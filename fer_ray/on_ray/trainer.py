@@ -65,14 +65,15 @@ class TrainRuntime:
         """Open the checkpoint to resume from, after a lost worker or an earlier command."""
         return self._checkpoints.newest()
 
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Write the checkpoint on rank zero, then report the row on all ranks."""
+    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
+        """Write the checkpoint on rank zero, if there is one, then report the row on all ranks."""
 
         def write() -> None:
-            if rank() == 0:
+            if rank() == 0 and save is not None:
                 self._checkpoints.write(row["epoch"], save)
 
-        from_rank_zero(write)  # no rank waits for one that could not write
+        if save is not None:
+            from_rank_zero(write)  # no rank waits for one that could not write
         ray.train.report(dict(row))
 
 

@@ -28,17 +28,20 @@ FAILURE_KEY = "failure"
 class TuneRuntime:
     """A trial with one worker: the loop runs inside the Tune trial."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._checkpoints = Checkpoints(folder / CHECKPOINTS)
+    def __init__(self, folder: Folder, known: int) -> None:
+        """Train in the folder of a trial; Tune needs no row up to epoch `known`."""
+        self._checkpoints, self._known = Checkpoints(folder / CHECKPOINTS), known
 
     def checkpoint(self) -> AbstractContextManager[Path | None]:
         """Open the newest checkpoint in the trial's folder."""
         return self._checkpoints.newest()
 
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Write the checkpoint, then report the row to Tune."""
-        self._checkpoints.write(row["epoch"], save)
-        tune.report(dict(row))
+    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
+        """Write the checkpoint, if there is one, then report the row to Tune, if it is new."""
+        if save is not None:
+            self._checkpoints.write(row["epoch"], save)
+        if row["epoch"] > self._known:
+            tune.report(dict(row))
 
 
 def run_trial(
@@ -62,7 +65,7 @@ def run_trial(
             for row in unlogged_rows(known, own / CHECKPOINTS):
                 tune.report(row)
             warmup = SharedWarmup(shared, run) if shared is not None else None
-            train_run(run, TuneRuntime(own), data=_open_once(run.data), warmup=warmup)
+            train_run(run, TuneRuntime(own, known), data=_open_once(run.data), warmup=warmup)
         else:
             fit_on_workers(
                 run,

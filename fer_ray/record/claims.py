@@ -83,8 +83,18 @@ def claimed(folder: Folder, *, is_new: bool) -> Iterator[Folder]:
         try:
             yield folder
         finally:
-            if is_new and not set(folder.names()) - {CLAIM, _LOCK, _CLAIMS}:
+            if is_new and is_unused(folder):
                 folder.delete("")
+
+
+def is_unused(folder: Folder) -> bool:
+    """Whether nothing was written to a folder but claims."""
+    return not set(folder.names()) - {CLAIM, _LOCK, _CLAIMS}
+
+
+def was_only_claimed(folder: Folder) -> bool:
+    """Whether a command that was killed had claimed a folder, and written nothing else."""
+    return bool(folder.names()) and is_unused(folder)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Folders for temporary files that also a killed process does not leave for ever.
 
-A process has one folder, which it locks as long as it lives. The first use in a process deletes the
-folders whose processes are gone.
+A process has one folder, which it locks as long as it lives. `sweep` deletes the folders whose
+processes are gone; so does the first use in a process.
 """
 
 import atexit
@@ -16,6 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK = "lock"
+_VARIABLE = "TMPDIR"
+_MAX_FOR_SOCKETS = 60  # letters of a folder in which W&B's process puts a socket
 _locks: list[FileLock] = []  # an object that is forgotten would give its lock back
 
 
@@ -34,10 +36,33 @@ def process_folder() -> Path:
     return _process_folder(os.getpid())
 
 
+@contextmanager
+def libraries_in_scratch() -> Iterator[None]:
+    """Let libraries, and processes that they start, use the folder of this process in the block."""
+    own = str(process_folder())
+    before, variable = tempfile.tempdir, os.environ.get(_VARIABLE)
+    tempfile.tempdir = own
+    if len(own) <= _MAX_FOR_SOCKETS:
+        os.environ[_VARIABLE] = own
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        os.environ.pop(_VARIABLE, None)
+        if variable is not None:
+            os.environ[_VARIABLE] = variable
+
+
+def sweep() -> None:
+    """Delete the folders of this user whose processes are gone."""
+    with suppress(FileNotFoundError):
+        _sweep(_root())
+
+
 @lru_cache(maxsize=1)
 def _process_folder(pid: int) -> Path:
     """A fork has a folder of its own."""
-    root = Path(tempfile.gettempdir()) / f"fer_ray-{os.getuid()}"
+    root = _root()
     root.mkdir(mode=0o700, exist_ok=True)
     _sweep(root)
     own = Path(tempfile.mkdtemp(dir=root, prefix=f"{pid}-"))
@@ -46,6 +71,11 @@ def _process_folder(pid: int) -> Path:
     _locks[:] = [lock]
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return own
+
+
+@lru_cache(maxsize=1)
+def _root() -> Path:
+    return Path(tempfile.gettempdir()) / f"fer_ray-{os.getuid()}"
 
 
 def _sweep(root: Path) -> None:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.record.scratch import libraries_in_scratch
 from fer_ray.record.text import error_text
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,10 @@ def wandb_library() -> ModuleType:
     """The library, without its own messages unless the user asked for them."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
+    if "wandb" in sys.modules:
+        return sys.modules["wandb"]
+    with libraries_in_scratch():
+        import wandb
 
     return wandb
 
@@ -76,11 +80,12 @@ def run_wandb(words: Sequence[str], timeout_s: float) -> None:
         OSError: If it failed or took too long; with the last line that it printed.
     """
     line = [sys.executable, "-m", "wandb", *words]
-    env = {**os.environ, "WANDB_SILENT": "false"}
     try:
-        done = subprocess.run(
-            line, check=False, capture_output=True, text=True, timeout=timeout_s, env=env
-        )
+        with libraries_in_scratch():  # where it writes a log
+            env = {**os.environ, "WANDB_SILENT": "false"}
+            done = subprocess.run(
+                line, check=False, capture_output=True, text=True, timeout=timeout_s, env=env
+            )
     except subprocess.TimeoutExpired:
         raise OSError(f"wandb {words[0]} did not end within {timeout_s:.0f} s") from None
     if done.returncode:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_ray.record.rows import plain
+from fer_ray.record.scratch import libraries_in_scratch
 from fer_ray.record.text import error_text
 from fer_ray.record.trackers import NullTracker
 from fer_ray.record.wandb_library import PROJECT, WandbMode, server_answers, wandb_library
@@ -104,7 +105,8 @@ class WandbTracker:
     @contextmanager
     def _without_raising(self, what: str) -> Iterator[None]:
         try:
-            yield
+            with libraries_in_scratch():
+                yield
         except Exception as error:
             logger.warning(
                 "W&B did not take %s (%s); the run continues without it. Send what W&B has with: "
@@ -239,4 +241,5 @@ def _init(timeout_s: float, more: Mapping[str, Any], **options: Any) -> Any:
         finish_timeout_raises=True,
         **more,
     )
-    return wandb.init(**options, reinit="create_new", settings=settings)
+    with libraries_in_scratch():
+        return wandb.init(**options, reinit="create_new", settings=settings)

@@ -10,6 +10,7 @@ import yaml
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData
+from fer_ray.record.claims import was_only_claimed
 from fer_ray.record.storage import Folder
 from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import SEARCH
@@ -64,6 +65,8 @@ def load_search(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Load the space and the overrides that a search was started with, to resume it.
 
+    A search that was killed before it wrote anything is started with those of now.
+
     Args:
         folder: Folder of the search.
         source: Content of the space's file now; a resumed search must not change it.
@@ -74,6 +77,8 @@ def load_search(
     Raises:
         ConfigError: If the folder holds no search, one of an older version, or another search.
     """
+    if was_only_claimed(folder):
+        return dict(source), dict(overrides)
     if not folder.exists(SEARCH):
         raise ConfigError(f"--resume: {folder} holds no search; start one without --resume")
     try:

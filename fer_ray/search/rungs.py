@@ -21,13 +21,20 @@ def with_first_rung(space: SearchSpace) -> SearchSpace:
     that is later, after one part in `eta` of their epochs.
 
     Raises:
-        ConfigError: If trials would be compared too early.
+        ConfigError: If trials would be compared too early, or could be stopped in an epoch without
+            a checkpoint.
     """
     stop = space.early_terminate
     if stop is None:
         return space
-    warmup = longest_warmup(space)
-    num_epochs = space.run_config(space.default_params()).optim.epochs
+    run = space.run_config(space.default_params())
+    warmup, num_epochs = longest_warmup(space), run.optim.epochs
+    if run.checkpoint.every > 1:
+        raise ConfigError(
+            f"{space.place}: checkpoint.every: expected 1 in a search with early_terminate, got "
+            f"{run.checkpoint.every}. The best trial is tested in its last epoch, and may be "
+            "stopped in any. Leave out one of the two"
+        )
     if stop.min_iter is None:
         first = max(warmup + 1, math.ceil(num_epochs / stop.eta))
         for_wandb = {**space.source["early_terminate"], "min_iter": first}  # it needs the number

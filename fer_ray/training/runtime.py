@@ -29,8 +29,11 @@ class Runtime(Protocol):
         """Open the folder to resume from; it is `None` if there is none."""
         ...
 
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
-        """Take an epoch's row; `save` writes a checkpoint into an empty folder (on rank zero)."""
+    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
+        """Take an epoch's row; `save` writes a checkpoint into an empty folder (on rank zero).
+
+        It is `None` if the epoch has no checkpoint.
+        """
         ...
 
 
@@ -47,9 +50,9 @@ class ProcessRuntime:
         """Open the newest checkpoint; it is `None` if there is none."""
         return Checkpoints(Folder(self._folder), keep=1).newest()
 
-    def report(self, row: Mapping[str, Any], save: Save) -> None:
+    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
         """Save a checkpoint, then delete the old one, so that one of them survives a kill."""
-        if rank() == 0:
+        if rank() == 0 and save is not None:
             Checkpoints(Folder(self._folder), keep=1).write(row["epoch"], save)
         if self._log is not None:
             self._log(row)
@@ -83,6 +86,10 @@ def train_run(
     def save(folder: Path) -> None:
         save_checkpoint(state, run, folder)
 
+    def report(row: Mapping[str, Any]) -> None:
+        is_due = run.checkpoint.is_due(row["epoch"], run.optim.epochs)
+        runtime.report(row, save if is_due else None)
+
     with runtime.checkpoint() as folder:
         if folder is not None:
             load_checkpoint(state, folder)
@@ -90,11 +97,11 @@ def train_run(
         for name in warmup.after(state.epoch):
             with warmup.open(name) as folder:
                 load_checkpoint(state, folder)
-            runtime.report(state.history[-1], save)
+            report(state.history[-1])
     for row in fit(run, data, device, state):
         if warmup is not None:
             warmup.keep(state)
-        runtime.report(row, save)
+        report(row)
 
 
 def use_device(run: RunConfig) -> torch.device:

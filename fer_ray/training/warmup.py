@@ -7,7 +7,6 @@ last bit loads them instead of training.
 import hashlib
 import json
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from fer_ray.config import RunConfig
 from fer_ray.data.verified_file import verified_digest
+from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoint import TrainState, save_checkpoint
 from fer_ray.training.distributed import rank
@@ -78,7 +78,7 @@ class SharedWarmup:
         if self._folder.is_local:
             yield self._folder.local_path / name
             return
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             yield self._folder.download(name, scratch)
 
     def keep(self, state: TrainState) -> None:
@@ -89,8 +89,8 @@ class SharedWarmup:
         if any(name.startswith(stem) for name in self._complete()):
             return
         own = self._folder / f"{stem}-{secrets.token_hex(4)}"
-        with tempfile.TemporaryDirectory() as scratch:
-            save_checkpoint(state, self._run, Path(scratch))
+        with scratch_folder() as scratch:
+            save_checkpoint(state, self._run, scratch)
             own.copy_tree_from(scratch)
         own.write_text(_COMPLETE, "")
 

@@ -37,6 +37,17 @@ def test_the_latest_folder_is_resumed_with_its_configuration(storage: Path) -> N
     assert (run.seed, run.optim.epochs, name) == (7, 3, "cross_entropy-002")
     run, _ = resumed(storage, "--name", "cross_entropy-001", "--workers", "2")
     assert (run.seed, run.workers.num_workers) == (6, 2)
+    run, _ = resumed(storage, "--name", "cross_entropy-001", "--set", "checkpoint.every=4")
+    assert (run.seed, run.checkpoint.every) == (6, 4)
+
+
+def test_a_run_that_was_killed_before_it_wrote_anything_is_started(storage: Path) -> None:
+    (storage / "new").mkdir()
+    with pytest.raises(ConfigError, match="new holds no run"):
+        resumed(storage, "--name", "new")
+    (storage / "new" / "in_use.json").touch()
+    run, _ = resumed(storage, "--name", "new", "--set", "seed=3")
+    assert run.seed == 3
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_ray.config import WorkerConfig
-from fer_ray.core.errors import ConfigError
-from fer_ray.on_ray.cluster import Resources, max_concurrent
+from fer_ray.core.errors import ConfigError, StartError
+from fer_ray.on_ray.cluster import Resources, connect, max_concurrent
 
 GPUS = st.sampled_from([0.0, 0.25, 1.0, 2.0])
 
@@ -45,3 +45,37 @@ def test_a_cluster_that_grows_may_begin_without_room_for_a_run() -> None:
     with pytest.raises(ConfigError, match="--concurrent"):
         max_concurrent(workers, head)
     assert max_concurrent(workers, head, asked=3) == 3
+
+
+def test_a_start_of_ray_is_waited_for_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray asks for its node, and gives up if it does not know it after 30 s."""
+    from ray._private import services
+
+    answers = iter([RuntimeError("unknown"), RuntimeError("unknown"), {"node": 1}])
+
+    def get_node(name: str) -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def init(**options: object) -> None:
+        assert services.get_node("node") == {"node": 1}
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(StartError, match=r"does not start .* timed out"), connect():
+        pass
+    assert services.get_node is get_node
+
+
+def test_this_machine_alone_does_not_grow() -> None:
+    here = Resources(cpus=2.0, gpus=0.0, drivers=1000.0, is_embedded=True)
+    small, large = (
+        WorkerConfig(gpus_per_worker=0.0),
+        WorkerConfig(num_workers=3, gpus_per_worker=0.0),
+    )
+    assert [max_concurrent(small, here, asked) for asked in (None, 1, 5)] == [2, 1, 2]
+    with pytest.raises(ConfigError, match=r"3 workers .* need 3 CPUs"):
+        max_concurrent(large, here, asked=2)

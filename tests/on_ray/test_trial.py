@@ -1,5 +1,6 @@
 """A trial: what it reserves, what it reports if it is infeasible, how its data are opened."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from fer_ray.config import DataConfig, RunConfig
 from fer_ray.core.types import EmptySplitError
 from fer_ray.data import FaceData
 from fer_ray.on_ray import trial as trial_module
-from fer_ray.on_ray.trial import run_trial, trial_resources
+from fer_ray.on_ray.trial import TuneRuntime, run_trial, trial_resources
 from fer_ray.record.storage import Folder
 from fer_ray.search.plan import largest_run
 from fer_ray.search.reading import parse_space
@@ -37,6 +38,18 @@ def test_an_infeasible_trial_reports_the_worst_value_in_its_last_epoch(
     failure = {"kind": "EmptySplitError", "message": "no label is left"}
     # In its last epoch, so that no scheduler stops the trial before the failure is known.
     assert reported == [{"epoch": 7, "val/loss": value, "failure": failure}]
+
+
+def test_tune_gets_no_row_that_it_needs_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reported: list[int] = []
+    monkeypatch.setattr("ray.tune.report", lambda row: reported.append(row["epoch"]))
+    runtime = TuneRuntime(Folder(tmp_path), known=2)
+    for epoch in (1, 2, 3):
+        runtime.report({"epoch": epoch}, None)
+    assert reported == [3]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_trials_of_one_process_open_the_same_data_once(monkeypatch: pytest.MonkeyPatch) -> None:

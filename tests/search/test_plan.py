@@ -58,6 +58,11 @@ def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
         load_search(Folder(tmp_path), SOURCE, {}, "file")
 
 
+def test_a_search_that_was_killed_before_it_wrote_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "in_use.json").touch()
+    assert load_search(Folder(tmp_path), SOURCE, OVERRIDES, "file") == (SOURCE, OVERRIDES)
+
+
 def test_a_search_of_an_older_version_is_refused(tmp_path: Path) -> None:
     """Tune's pickles name modules that have moved since."""
     folder = start_search(tmp_path)

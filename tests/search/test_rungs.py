@@ -50,6 +50,13 @@ def test_a_rung_during_warmup_is_refused() -> None:
         stop_of(WARMUP, min_iter=5)
 
 
+def test_trials_that_may_be_stopped_are_saved_in_every_epoch() -> None:
+    run = {"method": "co_divide", "checkpoint": {"every": 2}}
+    assert space_of(WARMUP, run=run).early_terminate is None
+    with pytest.raises(ConfigError, match=r"file: checkpoint\.every: expected 1 .* got 2"):
+        space_of(WARMUP, run=run, early_terminate={"type": "hyperband"})
+
+
 def test_methods_that_never_divide_have_no_warmup() -> None:
     names = {"method.name": {"values": ["cross_entropy", "elr", "co_teaching"]}}
     assert longest_warmup(space_of(names)) == 0

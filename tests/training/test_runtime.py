@@ -40,6 +40,34 @@ def test_a_killed_process_resumes_exactly(tmp_path: Path) -> None:
     assert states[0].epoch == states[1].epoch
 
 
+def test_a_run_that_is_saved_now_and_then_repeats_what_it_lost(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data__spec": SPEC, "workers__gpus_per_worker": 0.0}
+    run = make_run("co_divide", optim__epochs=8, checkpoint__every=3, **options)
+    whole: list[Mapping[str, Any]] = []
+    train_run(
+        make_run("co_divide", optim__epochs=8, **options),
+        ProcessRuntime(tmp_path / "whole", whole.append),
+    )
+    rows: list[Mapping[str, Any]] = []
+    saved: list[list[str]] = []
+
+    def log(row: Mapping[str, Any]) -> None:
+        rows.append(row)
+        saved.append([path.name for path in (tmp_path / "cut").iterdir()])
+        if len(rows) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, ProcessRuntime(tmp_path / "cut", log))
+    train_run(run, ProcessRuntime(tmp_path / "cut", log))
+
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8]
+    kept = [1, 1, 3, 3, 3, 3, 3, 6, 6, 8]
+    assert saved == [[f"epoch_{epoch:04d}"] for epoch in kept]
+    expected = [timeless([dict(row)]) for row in whole]
+    assert [timeless([dict(row)]) for row in rows] == expected[:5] + expected[3:]
+
+
 def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
     run = make_run("cross_entropy", data__spec=SPEC, workers__gpus_per_worker=0.0)
     train_run(run, ProcessRuntime(tmp_path))
