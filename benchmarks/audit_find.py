@@ -114,8 +114,8 @@ def rankings(
     data = open_data(faces.spec, deduplicate=False, verified=place)
     if one.way == "audit":
         opened = open_folder(folder)
-        right = opened.beliefs.right.mean(axis=0)[: len(data.train)]
-        return {one.name: judged(right, data) | dict(opened.cost)}
+        score = opened.beliefs.score[: len(data.train)]
+        return {one.name: judged(score, data) | dict(opened.cost)}
     prob, cost = open_validated(folder)
     given = given_labels(data)
     rows = np.arange(len(given))

@@ -127,6 +127,6 @@ def worth_figures(opened: Opened) -> dict[str, float]:
         "macro_recall_balanced": points.accuracy_and_recall(label, points.answers(prob, balanced))[
             1
         ],
-        "auroc": judged(opened.beliefs.right.mean(axis=0)[: len(data.train)], data)["auroc"],
+        "auroc": judged(opened.beliefs.score[: len(data.train)], data)["auroc"],
         "seconds": opened.cost["seconds"],
     }

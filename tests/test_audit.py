@@ -65,8 +65,8 @@ def test_an_audit_is_written(
     assert len(rows) == 200
     assert list(rows[0]) == list(COLUMNS)
     assert [int(row["rank"]) for row in rows] == list(range(1, 201))
-    right = [float(row["prob_given_right"]) for row in rows]
-    assert right == sorted(right)
+    score = [float(row["score"]) for row in rows]
+    assert score == sorted(score)
     for row in rows[::20]:
         i = int(row["index"])
         assert row["path"] == f"train:{i}"
@@ -77,7 +77,7 @@ def test_an_audit_is_written(
     assert classes == dict(zip(data.class_names, counts.tolist(), strict=True))
     table = pq.read_table(out / "audit.parquet")
     assert table.column_names == list(COLUMNS)
-    assert table["prob_given_right"].to_pylist() == right
+    assert table["score"].to_pylist() == score
     content = json.loads((out / "audit.json").read_text())
     assert content["sources"]["posterior"]["images"] == len(data.train)
     assert content["wrong"][-1]["name"] == "all"

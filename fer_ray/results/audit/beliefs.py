@@ -9,8 +9,9 @@ from fer_ray.data.faces import NOT_VERIFIED, UNLABELED
 
 POSTERIOR, METHOD, LEARNT, UNSEEN = "posterior", "clean_prob", "learnt", "unseen"
 SOURCES: Mapping[str, str] = {
-    POSTERIOR: "the posterior of the true class, given how labels are wrong: the mean of those by "
-    "which the run taught its networks and of what the tested networks say",
+    POSTERIOR: "the posteriors by which the run taught its networks: what each of them said of an "
+    "image while it learned from it, given how labels are wrong; a mean over epochs. The ranking "
+    "also knows what the tested networks say",
     METHOD: "clean probabilities by which the method divided the images the last time; suggestions "
     "are what the tested networks say, which have learned from these images",
     LEARNT: "what the tested networks say, which have LEARNED these very labels: an error that is "
@@ -32,6 +33,8 @@ class Beliefs:
         verified: int64 [sample]; what a person says (`Verified.label`).
         is_random: bool [sample]; whether a person has looked at an image that was drawn at random.
         right: float64 [network, sample]; probability of the given label; NaN without one.
+        score: float64 [sample]; by which images are ranked, the likeliest error has the lowest: the
+            mean of `right` over the networks, unless a run knows better; NaN without a label.
         posterior: float64 [sample, class]; of the true class, mean over the networks.
         agreement: float64 [sample]; overlap of the networks' posteriors in [0, 1]; NaN if there is
             one network.
@@ -50,6 +53,7 @@ class Beliefs:
     verified: np.ndarray
     is_random: np.ndarray
     right: np.ndarray
+    score: np.ndarray
     posterior: np.ndarray
     agreement: np.ndarray
     kept: np.ndarray
@@ -90,4 +94,4 @@ class Beliefs:
         """int64 [open]; open images, the likeliest error first."""
         rows = np.flatnonzero(self.is_open)
         own = self.posterior[rows, self.given[rows]]
-        return rows[np.lexsort((rows, own, self.prob_given_right[rows]))]
+        return rows[np.lexsort((rows, own, self.score[rows]))]

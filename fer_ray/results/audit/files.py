@@ -30,6 +30,7 @@ TABLE, PARQUET, PAIRS, CLASSES, SUMMARY = (
 COLUMNS: Mapping[str, type] = {
     "rank": int,
     "rank_in_class": int,
+    "score": float,
     "index": int,
     "path": str,
     "split": str,
@@ -96,6 +97,7 @@ def columns(beliefs: Beliefs, pack: Pack) -> dict[str, Any]:
     return {
         "rank": rank,
         "rank_in_class": _rank_in_class(beliefs.given[order], len(ranking)),
+        "score": _numbers(beliefs.score[order]),
         "index": beliefs.row[order],
         "path": [str(pack.path[place[i]]) for i in order],
         "split": ["train" if beliefs.is_train[i] else "val" for i in order],

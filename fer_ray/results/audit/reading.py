@@ -43,12 +43,8 @@ def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
     """
     split = read_split(run, data)
     learners = _learners(run, data)
-    faces = _as_given(data)
-    said = _predicted(learners, faces, run.config)
-    noise, temperature = _noise(run, split, said, faces)
-    train = _of_train(
-        data, split, said, _kept(split, faces, noise), posterior_of(said, faces, noise, temperature)
-    )
+    noise, temperature = _noise(run, split)
+    train = _of_train(run, data, split, _predicted(learners, _as_given(data), run.config))
     said = _predicted(learners, data.val, run.config)
     told = posterior_of(said, data.val, noise, temperature)
     val = _part(data.class_names, data.val, data.verified_val, told)
@@ -111,33 +107,28 @@ def posterior_of(
 
 
 def _of_train(
+    run: FinishedRun,
     data: FaceData,
     split: Mapping[str, np.ndarray],
     said: Float[np.ndarray, "network sample class"],
-    kept: Float[np.ndarray, "network sample class"] | None,
-    told: Float[np.ndarray, "network sample class"],
 ) -> Beliefs:
-    """The training images.
-
-    Args:
-        data: The data set.
-        split: What the run has kept of them.
-        said: What the tested networks say.
-        kept: The posteriors that the method taught, if it did.
-        told: The posterior of the tested networks.
-    """
+    """The training images, of which the tested networks have `said` something."""
     faces = _as_given(data)
-    if kept is not None:
-        # Better than either: what networks said while they learned was said of distorted views,
-        # what they say at the end has learned from their own posteriors.
-        prob, source = (kept + told) / 2, POSTERIOR
+    score = None
+    if "posterior" in split:
+        kept = split["posterior"].astype(np.float64)
+        prob, source = kept / kept.sum(axis=2, keepdims=True), POSTERIOR
+        score = _score(run, split, prob, said, faces)
     else:
         prob, source = said, LEARNT
     part = _part(data.class_names, faces, data.verified, prob)
+    if score is not None:
+        part = replace(part, score=score)
     clean = split["clean_prob"].astype(np.float64)
     if source == LEARNT and np.isfinite(clean).all():
         is_open = faces.label != UNLABELED
-        part, source = replace(part, right=np.where(is_open, clean, np.nan)), METHOD
+        right = np.where(is_open, clean, np.nan)
+        part, source = replace(part, right=right, score=right.mean(axis=0)), METHOD
     if "kept_splits" in split:
         part = replace(
             part,
@@ -150,23 +141,33 @@ def _of_train(
     return replace(part, source=(source,) * len(part))
 
 
-def _kept(
-    split: Mapping[str, np.ndarray], faces: Faces, noise: NoiseModel | None
-) -> Float[np.ndarray, "network sample class"] | None:
-    """The posteriors that the method taught, as they are under this noise; `None`: there are none.
+def _score(
+    run: FinishedRun,
+    split: Mapping[str, np.ndarray],
+    taught: Float[np.ndarray, "network sample class"],
+    said: Float[np.ndarray, "network sample class"],
+    faces: Faces,
+) -> Float[np.ndarray, " sample"]:
+    """Probability of the given label by which images are ranked: `taught` and `said` together.
 
-    By Bayes' rule, another T changes them by the ratio of its columns.
+    What networks said while they learned was said of distorted views; what they say at the end has
+    learned from labels, so it is too sure of them, but knows better which is the odd one. Where
+    nothing is verified, T is estimated anew, as they know more now than after warm-up; `taught` is
+    then changed by the ratio of the columns of both T, by Bayes' rule.
     """
-    if "posterior" not in split:
-        return None
-    kept = split["posterior"].astype(np.float64)
-    if noise is not None:
-        old, new = split["transition"], noise.transition.numpy().clip(_TINY)
+    noise, temperature = _noise(run, split)
+    if noise is not None and not run.has_verified_noise:
+        is_open = faces.label != UNLABELED
+        prob = torch.from_numpy(said.mean(axis=0)[is_open])
+        anew = from_predictions(prob, torch.from_numpy(faces.label[is_open]))
+        old, new = noise.transition.numpy(), anew.transition.numpy().clip(_TINY)
         ratio = np.where(old > _TINY, new / old.clip(_TINY), 1.0)
-        change = ratio[:, faces.label.clip(0)].T
-        kept = np.where((faces.label == UNLABELED)[:, None], kept, kept * change)
-    posterior: np.ndarray = kept / kept.sum(axis=2, keepdims=True)
-    return posterior
+        taught = taught * ratio[:, faces.label.clip(0)].T
+        taught /= taught.sum(axis=2, keepdims=True)
+        noise = anew
+    both = (taught + posterior_of(said, faces, noise, temperature)).mean(axis=0) / 2
+    own: np.ndarray = np.take_along_axis(both, faces.label.clip(0)[:, None], axis=1)[:, 0]
+    return np.where(faces.label == UNLABELED, np.nan, own)
 
 
 def _part(
@@ -178,6 +179,7 @@ def _part(
     """The images of one subset; what is said of splits and sources is not known here."""
     num = len(faces)
     own = np.take_along_axis(posterior, faces.label.clip(0)[None, :, None], axis=2)[..., 0]
+    right = np.where(faces.label == UNLABELED, np.nan, own)
     several = len(posterior) > 1
     overlap = posterior.min(axis=0).sum(axis=1) if several else np.full(num, np.nan)
     return Beliefs(
@@ -189,7 +191,8 @@ def _part(
         is_random=np.zeros(num, dtype=bool)
         if verified is None
         else verified.is_seen & verified.is_random,
-        right=np.where(faces.label == UNLABELED, np.nan, own),
+        right=right,
+        score=right.mean(axis=0),
         posterior=posterior.mean(axis=0),
         agreement=overlap.clip(0, 1),
         kept=np.full(num, np.nan),
@@ -203,7 +206,7 @@ def _joined(first: Beliefs, second: Beliefs) -> Beliefs:
     keys = ("row", "is_train", "given", "verified", "is_random", "posterior", "agreement")
     arrays: dict[str, Any] = {
         key: np.concatenate([getattr(first, key), getattr(second, key)])
-        for key in (*keys, "kept", "trained")
+        for key in (*keys, "kept", "trained", "score")
     }
     return replace(
         first,
@@ -219,26 +222,17 @@ def _as_given(data: FaceData) -> Faces:
     return replace(data.train, label=np.asarray(label))
 
 
-def _noise(
-    run: FinishedRun,
-    split: Mapping[str, np.ndarray],
-    said: Float[np.ndarray, "network sample class"],
-    faces: Faces,
-) -> tuple[NoiseModel | None, float]:
-    """The noise by which the method went, and the temperature of predictions before it.
+def _noise(run: FinishedRun, split: Mapping[str, np.ndarray]) -> tuple[NoiseModel | None, float]:
+    """The noise that the method ended with, if it went by one, and the temperature before it.
 
-    Where nothing is verified, the noise is estimated anew: the networks know more now than they did
-    after warm-up, when the method estimated it.
+    Predictions meet an estimated noise as they are.
     """
     method = run.config.method
     if not isinstance(method, PeerPosterior) or "transition" not in split or method.noise == "none":
         return None, 1.0
-    if not run.has_verified_noise:
-        is_open = faces.label != UNLABELED
-        prob = torch.from_numpy(said.mean(axis=0)[is_open])
-        return from_predictions(prob, torch.from_numpy(faces.label[is_open])), 1.0
     transition, prior = (torch.from_numpy(split[key]).double() for key in ("transition", "prior"))
-    return NoiseModel(transition=transition, prior=prior), method.temperature
+    noise = NoiseModel(transition=transition, prior=prior)
+    return noise, method.temperature if run.has_verified_noise else 1.0
 
 
 def _learners(run: FinishedRun, data: FaceData) -> list[Learner]:

@@ -29,6 +29,7 @@ def made_up(num: int = 120, **changes: Any) -> Beliefs:
         "verified": np.full(num, NOT_VERIFIED),
         "is_random": np.zeros(num, dtype=bool),
         "right": posterior[np.arange(num), given][None],
+        "score": posterior[np.arange(num), given],
         "posterior": posterior,
         "agreement": np.full(num, np.nan),
         "kept": np.full(num, np.nan),
