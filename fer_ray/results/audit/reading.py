@@ -15,18 +15,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fer_ray.config import RunConfig
-from fer_ray.core.losses import sharpen
-from fer_ray.core.noise_model import NoiseModel, from_predictions
+from fer_ray.core.noise_model import NoiseModel
 from fer_ray.data import FaceData, Faces, Verified
 from fer_ray.data.faces import NOT_VERIFIED, UNLABELED
 from fer_ray.methods.peer_posterior import PeerPosterior
 from fer_ray.results.audit.beliefs import LEARNT, METHOD, POSTERIOR, UNSEEN, Beliefs
+from fer_ray.results.audit.posteriors import (
+    estimated_noise,
+    of_given,
+    posterior_of,
+    under_noise,
+)
 from fer_ray.results.run_files import RunFolderError
 from fer_ray.results.run_folder import FinishedRun
 from fer_ray.training.finish import SPLIT, evaluation_device
 from fer_ray.training.learner import Images, Learner, mean_prediction, resolve_compute
-
-_TINY = 1e-6
 
 
 def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
@@ -43,12 +46,29 @@ def read_beliefs(run: FinishedRun, data: FaceData) -> Beliefs:
     """
     split = read_split(run, data)
     learners = _learners(run, data)
+    faces = _as_given(data)
+    said = _predicted(learners, faces, run.config)
     noise, temperature = _noise(run, split)
-    train = _of_train(run, data, split, _predicted(learners, _as_given(data), run.config))
+    late = noise
+    if noise is not None and not run.has_verified_noise:
+        late = estimated_noise(said, faces)  # networks know more now than after warm-up
+    train = _of_train(data, split, said)
+    if "posterior" in split:
+        # What networks said while they learned was said of distorted views. What they say at the
+        # end is too sure of labels that they have learned, but tells better which are odd.
+        taught = under_noise(_taught(split), faces, noise, late)
+        now = posterior_of(said, faces, late, temperature)
+        train = replace(train, score=of_given((taught + now) / 2, faces).mean(axis=0))
     said = _predicted(learners, data.val, run.config)
     told = posterior_of(said, data.val, noise, temperature)
     val = _part(data.class_names, data.val, data.verified_val, told)
-    val = replace(val, source=(UNSEEN,) * len(val), is_train=np.zeros(len(val), dtype=bool))
+    now = posterior_of(said, data.val, late, temperature)
+    val = replace(
+        val,
+        score=of_given(now, data.val).mean(axis=0),
+        source=(UNSEEN,) * len(val),
+        is_train=np.zeros(len(val), dtype=bool),
+    )
     return _joined(train, val)
 
 
@@ -82,48 +102,18 @@ def read_split(run: FinishedRun, data: FaceData) -> dict[str, np.ndarray]:
     return split
 
 
-def posterior_of(
-    prob: Float[np.ndarray, "network sample class"],
-    faces: Faces,
-    noise: NoiseModel | None,
-    temperature: float = 1.0,
-) -> Float[np.ndarray, "network sample class"]:
-    """Posterior of the true class by every network; predictions as they are without a noise matrix.
-
-    Images without a label have the prediction.
-
-    Args:
-        prob: Predictions.
-        faces: The images with their labels.
-        noise: How labels are wrong.
-        temperature: By which the method sharpens predictions before they meet the noise.
-    """
-    if noise is None:
-        return prob
-    sharp = torch.stack([sharpen(torch.from_numpy(own), temperature) for own in prob])
-    label = torch.from_numpy(np.asarray(faces.label)).clamp_min(0)
-    told = noise.posterior(sharp, label.expand(len(prob), -1)).numpy()
-    return np.where((faces.label == UNLABELED)[:, None], prob, told)
-
-
 def _of_train(
-    run: FinishedRun,
     data: FaceData,
     split: Mapping[str, np.ndarray],
     said: Float[np.ndarray, "network sample class"],
 ) -> Beliefs:
     """The training images, of which the tested networks have `said` something."""
     faces = _as_given(data)
-    score = None
     if "posterior" in split:
-        kept = split["posterior"].astype(np.float64)
-        prob, source = kept / kept.sum(axis=2, keepdims=True), POSTERIOR
-        score = _score(run, split, prob, said, faces)
+        prob, source = _taught(split), POSTERIOR
     else:
         prob, source = said, LEARNT
     part = _part(data.class_names, faces, data.verified, prob)
-    if score is not None:
-        part = replace(part, score=score)
     clean = split["clean_prob"].astype(np.float64)
     if source == LEARNT and np.isfinite(clean).all():
         is_open = faces.label != UNLABELED
@@ -141,33 +131,13 @@ def _of_train(
     return replace(part, source=(source,) * len(part))
 
 
-def _score(
-    run: FinishedRun,
+def _taught(
     split: Mapping[str, np.ndarray],
-    taught: Float[np.ndarray, "network sample class"],
-    said: Float[np.ndarray, "network sample class"],
-    faces: Faces,
-) -> Float[np.ndarray, " sample"]:
-    """Probability of the given label by which images are ranked: `taught` and `said` together.
-
-    What networks said while they learned was said of distorted views; what they say at the end has
-    learned from labels, so it is too sure of them, but knows better which is the odd one. Where
-    nothing is verified, T is estimated anew, as they know more now than after warm-up; `taught` is
-    then changed by the ratio of the columns of both T, by Bayes' rule.
-    """
-    noise, temperature = _noise(run, split)
-    if noise is not None and not run.has_verified_noise:
-        is_open = faces.label != UNLABELED
-        prob = torch.from_numpy(said.mean(axis=0)[is_open])
-        anew = from_predictions(prob, torch.from_numpy(faces.label[is_open]))
-        old, new = noise.transition.numpy(), anew.transition.numpy().clip(_TINY)
-        ratio = np.where(old > _TINY, new / old.clip(_TINY), 1.0)
-        taught = taught * ratio[:, faces.label.clip(0)].T
-        taught /= taught.sum(axis=2, keepdims=True)
-        noise = anew
-    both = (taught + posterior_of(said, faces, noise, temperature)).mean(axis=0) / 2
-    own: np.ndarray = np.take_along_axis(both, faces.label.clip(0)[:, None], axis=1)[:, 0]
-    return np.where(faces.label == UNLABELED, np.nan, own)
+) -> Float[np.ndarray, "network sample class"]:
+    """The posteriors by which the method taught its networks."""
+    taught = split["posterior"].astype(np.float64)
+    posterior: np.ndarray = taught / taught.sum(axis=2, keepdims=True)
+    return posterior
 
 
 def _part(
@@ -178,8 +148,7 @@ def _part(
 ) -> Beliefs:
     """The images of one subset; what is said of splits and sources is not known here."""
     num = len(faces)
-    own = np.take_along_axis(posterior, faces.label.clip(0)[None, :, None], axis=2)[..., 0]
-    right = np.where(faces.label == UNLABELED, np.nan, own)
+    right = of_given(posterior, faces)
     several = len(posterior) > 1
     overlap = posterior.min(axis=0).sum(axis=1) if several else np.full(num, np.nan)
     return Beliefs(

@@ -12,10 +12,11 @@ import torch
 
 from fer_ray.core.augment import plain_views
 from fer_ray.core.noise_model import NoiseModel, from_predictions
-from fer_ray.data import CANNOT_TELL, prepared
+from fer_ray.data import CANNOT_TELL, Faces, prepared
 from fer_ray.results.audit.estimates import estimates, pairs
 from fer_ray.results.audit.files import columns
-from fer_ray.results.audit.reading import posterior_of, read_beliefs
+from fer_ray.results.audit.posteriors import posterior_of, under_noise
+from fer_ray.results.audit.reading import read_beliefs
 from fer_ray.results.run_files import RunFolderError
 from fer_ray.results.run_folder import open_run
 from fer_ray.training.runtime import open_run_data
@@ -29,10 +30,9 @@ def split_of(folder: Path) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def said_of_train(folder: Path) -> np.ndarray:
-    """What both tested networks say of the training images: means with the mirror image."""
+def said_of(folder: Path, faces: Faces) -> np.ndarray:
+    """What both tested networks say of images: means with the mirror image."""
     run = open_run(folder)
-    faces = open_run_data(run.config).train
     images = plain_views(torch.from_numpy(np.asarray(faces.images)))
     prob = []
     for network in run.networks():
@@ -66,8 +66,8 @@ def test_images_are_ranked_by_what_was_taught_and_what_networks_say_now(
     posterior_run: Path,
 ) -> None:
     """Both under the noise as it is estimated at the end; a loop over images."""
-    beliefs, _ = beliefs_of(posterior_run)
-    split, said = split_of(posterior_run), said_of_train(posterior_run)
+    beliefs, data = beliefs_of(posterior_run)
+    split, said = split_of(posterior_run), said_of(posterior_run, data.train)
     label, taught = split["label"], split["posterior"].astype(float)
     old = split["transition"]
     new = from_predictions(torch.from_numpy(said.mean(axis=0)), torch.from_numpy(label)).transition
@@ -78,8 +78,12 @@ def test_images_are_ranked_by_what_was_taught_and_what_networks_say_now(
             then[:, k] *= float(new[k, given]) / old[k, given] if old[k, given] else 1
         both = [(x / x.sum(axis=1, keepdims=True))[:, given].mean() for x in (now, then)]
         assert beliefs.score[i] == pytest.approx(np.mean(both), abs=2e-3)
-    num = len(label)
-    assert beliefs.score[num:] == pytest.approx(beliefs.right[:, num:].mean(axis=0))
+    for i, (prob, given) in enumerate(
+        zip(said_of(posterior_run, data.val).transpose(1, 0, 2), data.val.label, strict=True)
+    ):
+        now = prob * new[:, given].numpy()
+        own = (now / now.sum(axis=1, keepdims=True))[:, given].mean()
+        assert beliefs.score[len(label) + i] == pytest.approx(own, abs=2e-3)
     assert (np.diff(beliefs.score[beliefs.ranking]) >= 0).all()
 
 
@@ -102,6 +106,19 @@ def test_posteriors_of_validation_images_know_the_noise(posterior_run: Path) -> 
     told = posterior_of(prob, data.val, noise)
     assert (told.argmax(axis=2) == data.val.label).all()
     assert np.array_equal(posterior_of(prob, data.val, None), prob)
+
+
+def test_posteriors_under_another_noise_are_those_made_with_it(posterior_run: Path) -> None:
+    _, data = beliefs_of(posterior_run)
+    rng = np.random.default_rng(0)
+    prob = rng.dirichlet(np.ones(7), (2, len(data.val)))
+    rows = (torch.from_numpy(rng.dirichlet(np.ones(7), 7)) for _ in range(2))
+    prior = torch.full((7,), 1 / 7).double()
+    one, other = (NoiseModel(transition=transition, prior=prior) for transition in rows)
+    told = posterior_of(prob, data.val, one)
+    expected = posterior_of(prob, data.val, other)
+    np.testing.assert_allclose(under_noise(told, data.val, one, other), expected, atol=1e-6)
+    assert np.array_equal(under_noise(told, data.val, None, None), told)
 
 
 def test_without_a_split_the_networks_are_asked_and_it_is_said(plain_run: Path) -> None:
