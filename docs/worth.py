@@ -31,6 +31,8 @@ def worth_figure() -> Figure:
         factor = 1 if key == "errors_found" else 100
         for strategy, (label, color, mark) in _STYLES.items():
             ours = [row for row in rows if row["strategy"] == strategy]
+            if len(ours) < 2:
+                continue  # not measured
             axes.plot(
                 [row["reviewed"] for row in ours],
                 [factor * row[key]["mean"] for row in ours],

@@ -31,12 +31,11 @@ SCRIPTS = (
     "real_noise",
     "time_to_accuracy",
     "selection",
-    "scale",
     "searcher",
     "audit",
     "faults",
 )
-ON_RAY = ("search", "tuning")
+ON_RAY = ("search", "tuning", "scale")
 GOOD: dict[str, Any] = {
     "benchmark": "epoch",
     "command": "python benchmarks/epoch.py",
@@ -53,7 +52,7 @@ def result_files() -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "name", [*SCRIPTS, *(pytest.param(name, marks=pytest.mark.ray) for name in ON_RAY)]
+    "name", [*SCRIPTS, *(pytest.param(name, marks=pytest.mark.slow) for name in ON_RAY)]
 )
 def test_quick_runs_and_writes_nothing(name: str, cache_dir: str) -> None:
     before = result_files()

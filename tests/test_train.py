@@ -137,7 +137,7 @@ def test_a_lost_worker_changes_no_row(launch: Launch, gloo_pair: GlooRanks, tmp_
     assert command.leftovers() == []
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_goes_on_with_fewer_workers_and_with_more_again(
     launch: Launch, tmp_path: Path
 ) -> None:
