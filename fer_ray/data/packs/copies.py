@@ -153,8 +153,8 @@ def seconds_to_compare(
     if not (num_rows and num_among and len(sample)):
         return 0.0
     rows = np.arange(_TIMED) % len(sample)
-    with _threads() as pool:
-        num_threads = min(pool._max_workers, -(-num_among // _AMONG))
+    num_threads = min(_num_threads(), -(-num_among // _AMONG))
+    with _threads():
         _parts(sample, rows[:1])
         start = time.perf_counter()
         parts = _parts(sample, rows)
@@ -220,6 +220,10 @@ def near_pairs(
     return pair[by_value], value[by_value]
 
 
+def _num_threads() -> int:
+    return min(torch.get_num_threads(), _MAX_THREADS)
+
+
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """Threads that compute side by side, each with one thread of torch.
@@ -228,9 +232,7 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
     processes use the cores too.
     """
     num = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        min(num, _MAX_THREADS), initializer=torch.set_num_threads, initargs=(1,)
-    )
+    pool = ThreadPoolExecutor(_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
     torch.set_num_threads(1)
     try:
         yield pool
