@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.packs.decode import ImageError
+from fer_ray.data.packs.read import ImageError
 from fer_ray.results.pictures import looks_like_photograph
 from fer_ray.results.prediction_files import Row, Write, columns
 from fer_ray.results.predictor import Predictor

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fer_ray.core.operating_points import reweighted
 from fer_ray.data import DataError
-from fer_ray.data.packs.decode import ImageError, fit, read_rgb, to_rgb
+from fer_ray.data.packs.decode import fit
+from fer_ray.data.packs.read import ImageError, read_rgb, to_rgb
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import error_text
 from fer_ray.results.run_folder import FinishedRun, open_run

@@ -15,7 +15,8 @@ from PIL import Image
 import fer_ray
 from fer_ray.core.metrics import confusion_matrix
 from fer_ray.data import DataError, FaceData
-from fer_ray.data.packs.decode import luma, read_rgb
+from fer_ray.data.packs.decode import luma
+from fer_ray.data.packs.read import read_rgb
 from fer_ray.results.predictor import Predictor, load
 from fer_ray.results.run_folder import open_run
 from tests.pages import leave_run, run_session

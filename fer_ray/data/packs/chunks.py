@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_ray.data.packs.decode import ImageError, decode
+from fer_ray.data.packs.decode import decode
+from fer_ray.data.packs.read import ImageError
 
 CHUNK = 256
 """Images that are decoded, written and marked as done together."""

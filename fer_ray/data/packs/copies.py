@@ -1,53 +1,42 @@
-"""Finds images that a data set holds more than once: equal in every pixel, or nearly so.
-
-Two images are compared by the Pearson correlation of their grey pixels, and by that of one with the
-mirror image of the other; the higher one counts. Every image is centred and scaled to length one,
-then split into the part that mirroring keeps (even) and the part whose sign it turns (odd). With
-the products e of the even and o of the odd parts, the two correlations are e + o and e - o, so the
-higher one is e + |o|: both for the price of one.
-"""
+"""Finds images that a data set holds more than once: equal in every pixel, or nearly so."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import combinations_with_replacement
-from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 from torch import Tensor
 
+from fer_ray.data.packs.likeness import (
+    BLOCK,
+    Parts,
+    both_of,
+    correlation,
+    correlation_of,
+    num_threads,
+    outlines_of,
+    parts_of,
+    threads,
+)
 from fer_ray.data.packs.pack import NEAR_COPY
 from fer_ray.data.records import TRAIN
 
 MAX_COMPARED = 400_000
 """Images among which near copies are looked for: the time grows with the square."""
-SIDE = 48
-"""Larger images are averaged down to this height and width before they are compared."""
-_ROWS, _AMONG = 4096, 1024
-"""Images compared at once; this and reading them take about 200 MiB, and 50 MiB per thread."""
-_MAX_THREADS, _TIMED = 8, 256
-_READ_BYTES = 16 * 2**20
-_FLAT = 1e-3
-"""Range of grey values below which an image is constant."""
-_NUM_FREQUENCIES = 12
+_ROWS = 4096
+"""Images compared at once with others; this and reading them take about 200 MiB, and 50 MiB per
+thread."""
+_COARSE, _FINE = 12, 16
+"""Frequencies of an outline: of those that are all kept, and of others."""
+_MAX_ROUND = 8
+_MAX_CHOSEN = 0.05
+"""Share of pairs to be compared in full from which on it is cheaper to compare all."""
+_TIMED, _PER_BOUND = 256, 2.0
+"""Images that are timed, and about how much longer a pair takes than its bound."""
 _ROUNDING = 1e-4
-
-
-class _Parts(NamedTuple):
-    """Images as vectors of length one; `level` is the grey of a constant image, else NaN."""
-
-    even: Float32[Tensor, "sample even"]
-    odd: Float32[Tensor, "sample odd"]
-    level: Float32[Tensor, " sample"]
-
-    def rows(self, start: int, num: int) -> "_Parts":
-        return _Parts(*(part[start : start + num] for part in self))
 
 
 def exact_groups(
@@ -126,24 +115,67 @@ def nearest(
     """
     best, index = torch.full((len(rows),), -2.0), torch.full((len(rows),), -1)
     done = told = 0
-    blocks = [among[first : first + _AMONG] for first in range(0, len(among), _AMONG)]
-    with _threads() as pool:
+    with threads() as pool:
         for start in range(0, len(rows), _ROWS):
             mine = slice(start, start + _ROWS)
-            parts = _parts(images, rows[mine])
-            found = pool.map(lambda x: _correlation(parts, _parts(images, x)).max(dim=1), blocks)  # noqa: B023
-            for others, (value, place) in zip(blocks, found, strict=True):
-                is_nearer = value > best[mine]
-                best[mine] = torch.where(is_nearer, value, best[mine])
-                index[mine] = torch.where(is_nearer, torch.from_numpy(others)[place], index[mine])
-                done += len(parts.level) * len(others)
-                if advance is not None:
-                    now = done // len(among)
-                    advance(now - told)
-                    told = now
+            own = both_of(images, rows[mine], _FINE)
+            for blocks in _rounds(among):
+                floor = best[mine].clone()
+                found = pool.map(
+                    lambda x: _best_among(own, both_of(images, x, _FINE), floor),  # noqa: B023
+                    blocks,
+                )
+                for others, (value, place) in zip(blocks, found, strict=True):
+                    is_nearer = value > best[mine]
+                    best[mine] = torch.where(is_nearer, value, best[mine])
+                    nearer = torch.from_numpy(others)[place]
+                    index[mine] = torch.where(is_nearer, nearer, index[mine])
+                    done += len(value) * len(others)
+                    if advance is not None:
+                        now = done // len(among)
+                        advance(now - told)
+                        told = now
     if advance is not None and told < len(rows):
         advance(len(rows) - told)
     return best.clamp(-1, 1).numpy(), index.numpy()
+
+
+def _rounds(among: Int[np.ndarray, " other"]) -> Iterator[list[np.ndarray]]:
+    """Blocks of images; those of a round are compared at once, with what the rounds before found.
+
+    Rounds do not depend on the number of threads, so neither does what is found.
+    """
+    blocks = [among[first : first + BLOCK] for first in range(0, len(among), BLOCK)]
+    num = 1
+    while blocks:
+        yield blocks[:num]
+        blocks, num = blocks[num:], min(2 * num, _MAX_ROUND)
+
+
+def _best_among(
+    own: tuple[Parts, Parts], others: tuple[Parts, Parts], floor: Float32[Tensor, " row"]
+) -> tuple[Float32[Tensor, " row"], Int64[Tensor, " row"]]:
+    """Correlation and place of every image's most similar of others, exact if above the floor.
+
+    Where the floor can be reached, the pair with the highest bound is compared in full; then those
+    whose bound is higher than what that gives.
+    """
+    bound = correlation(own[1], others[1])
+    highest, place = bound.max(dim=1)
+    chosen = torch.zeros_like(bound, dtype=torch.bool)
+    chosen.scatter_(1, place[:, None], (highest > floor - _ROUNDING)[:, None])
+    rows, _, exact = correlation_of(own[0], others[0], chosen)
+    value = torch.full_like(highest, -2).index_put((rows,), exact)
+    chosen = bound > torch.maximum(value, floor)[:, None] - _ROUNDING
+    if chosen.sum() > _MAX_CHOSEN * chosen.numel():
+        value, place = correlation(own[0], others[0]).max(dim=1)
+        return value, place
+    i, j, exact = correlation_of(own[0], others[0], chosen)
+    value = value.scatter_reduce(0, i, exact, "amax")
+    is_best = exact == value[i]
+    none = len(bound[0])
+    first = torch.full_like(place, none).scatter_reduce(0, i[is_best], j[is_best], "amin")
+    return value, torch.where(first < none, first, place)
 
 
 def seconds_to_compare(
@@ -153,17 +185,17 @@ def seconds_to_compare(
     if not (num_rows and num_among and len(sample)):
         return 0.0
     rows = np.arange(_TIMED) % len(sample)
-    num_threads = min(_num_threads(), -(-num_among // _AMONG))
-    with _threads():
-        _parts(sample, rows[:1])
+    num = min(num_threads(), -(-num_among // BLOCK))
+    with threads():
+        both_of(sample, rows[:1], _FINE)
         start = time.perf_counter()
-        parts = _parts(sample, rows)
+        _, outlines = both_of(sample, rows, _FINE)
         middle = time.perf_counter()
-        _correlation(parts, parts).max(dim=1)
+        correlation(outlines, outlines).max(dim=1)
         end = time.perf_counter()
-    per_image, per_pair = (middle - start) / _TIMED, (end - middle) / _TIMED**2
+    per_image, per_pair = (middle - start) / _TIMED, _PER_BOUND * (end - middle) / _TIMED**2
     num_read = num_rows + -(-num_rows // _ROWS) * num_among
-    return (num_read * per_image + num_rows * num_among * per_pair) / num_threads
+    return (num_read * per_image + num_rows * num_among * per_pair) / num
 
 
 def near_pairs(
@@ -190,25 +222,25 @@ def near_pairs(
         Places (i, j) in `images` with i < j, and their correlations; the highest first.
     """
     rows = np.arange(len(images)) if rows is None else rows
-    outlines = _outlines(images, rows)
+    outlines = outlines_of(images, rows, _COARSE)
 
     def compare(blocks: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         left, right = blocks
-        bound = _correlation(outlines.rows(left, _AMONG), outlines.rows(right, _AMONG))
+        bound = correlation(outlines.rows(left, BLOCK), outlines.rows(right, BLOCK))
         may_be_near = bound > threshold - _ROUNDING
         if left != right and not may_be_near.any():
             return np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32)
         near = may_be_near.nonzero() + torch.tensor([left, right])
         near = near[near[:, 0] < near[:, 1]]
         i, j = near[:, 0].unique(), near[:, 1].unique()
-        exact = _correlation(_parts(images, rows[i.numpy()]), _parts(images, rows[j.numpy()]))
+        exact = correlation(parts_of(images, rows[i.numpy()]), parts_of(images, rows[j.numpy()]))
         found = ((exact > threshold) & (i[:, None] < j)).nonzero(as_tuple=True)
         pair = torch.stack([i[found[0]], j[found[1]]], dim=1).numpy()
         return rows[pair], exact[found].clamp(max=1).numpy()
 
     pairs, values, num = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)], 0
-    blocks = combinations_with_replacement(range(0, len(rows), _AMONG), 2)
-    with _threads() as pool:
+    blocks = combinations_with_replacement(range(0, len(rows), BLOCK), 2)
+    with threads() as pool:
         for pair, value in pool.map(compare, blocks):
             pairs.append(pair)
             values.append(value)
@@ -220,100 +252,12 @@ def near_pairs(
     return pair[by_value], value[by_value]
 
 
-def _num_threads() -> int:
-    return min(torch.get_num_threads(), _MAX_THREADS)
-
-
-@contextmanager
-def _threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute side by side, each with one thread of torch.
-
-    Several threads within every step wait for one another, which is far slower where other
-    processes use the cores too.
-    """
-    num = torch.get_num_threads()
-    pool = ThreadPoolExecutor(_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
-    torch.set_num_threads(1)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(num)
-
-
 def is_mirrored(
     images: UInt8[np.ndarray, "sample channel height width"],
     rows: Int[np.ndarray, " pair"],
     others: Int[np.ndarray, " pair"],
 ) -> Bool[np.ndarray, " pair"]:
     """Whether the first image of a pair is more like the mirror image of the second."""
-    product = (_parts(images, rows).odd * _parts(images, others).odd).sum(dim=1)
+    product = (parts_of(images, rows).odd * parts_of(images, others).odd).sum(dim=1)
     mirrored: np.ndarray = (product < -_ROUNDING).numpy()
     return mirrored
-
-
-def _correlation(a: _Parts, b: _Parts) -> Float32[Tensor, "a b"]:
-    """The higher one of both correlations, of all pairs."""
-    product = a.even @ b.even.T
-    product += (a.odd @ b.odd.T).abs_()
-    flat = (~a.level.isnan()).nonzero()[:, 0]
-    product[flat] += ((a.level[flat, None] - b.level).abs() < _FLAT).float()
-    return product
-
-
-def _parts(images: np.ndarray, rows: np.ndarray) -> _Parts:
-    """Both parts of some images, as vectors of length one together."""
-    blocks = []
-    for unit, level in _units(images, rows):
-        half = (unit.shape[2] + 1) // 2
-        mirrored = unit.flip(2)[:, :, :half]
-        even, odd = unit[:, :, :half] + mirrored, unit[:, :, :half] - mirrored
-        weight = torch.full((half,), math.sqrt(0.5))  # of two halves that hold the same
-        if unit.shape[2] % 2:
-            weight[-1] = 0.5  # the middle column is its own mirror image
-        blocks.append(_Parts((even * weight).flatten(1), (odd * weight).flatten(1), level))
-    return _joined(blocks)
-
-
-def _outlines(images: np.ndarray, rows: np.ndarray) -> _Parts:
-    """The lowest frequencies of some images, and in `even` the length of all others together."""
-    blocks = []
-    for unit, level in _units(images, rows):
-        vertical, horizontal = (_cosines(side) for side in unit.shape[1:])
-        low = vertical @ unit @ horizontal.T  # every other frequency turns its sign when mirrored
-        rest = unit.square().sum(dim=(1, 2)) - low.square().sum(dim=(1, 2))
-        even = torch.cat([low[:, :, 0::2].flatten(1), rest.clamp_min(0).sqrt()[:, None]], dim=1)
-        blocks.append(_Parts(even, low[:, :, 1::2].flatten(1), level))
-    return _joined(blocks)
-
-
-def _joined(blocks: list[_Parts]) -> _Parts:
-    return _Parts(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
-
-
-def _cosines(side: int) -> Float32[Tensor, "frequency side"]:
-    """The lowest frequencies of the orthonormal cosine transform."""
-    place = torch.arange(side) + 0.5
-    frequency = torch.arange(min(side, _NUM_FREQUENCIES))[:, None]
-    wave = torch.cos(torch.pi / side * place * frequency) * math.sqrt(2 / side)
-    wave[0] = math.sqrt(1 / side)
-    return wave
-
-
-def _units(
-    images: np.ndarray, rows: np.ndarray
-) -> Iterator[tuple[Float32[Tensor, "sample height width"], Float32[Tensor, " sample"]]]:
-    """Blocks of grey images with mean 0 and length 1, or all 0 and their grey if constant."""
-    num = max(1, min(_AMONG, _READ_BYTES // max(1, math.prod(images.shape[1:]))))
-    for start in range(0, max(1, len(rows)), num):
-        total = images[rows[start : start + num]].sum(axis=1, dtype=np.int32)  # torch is far slower
-        grey = torch.from_numpy(np.asarray(total)).float() / images.shape[1]
-        size = [min(side, SIDE) for side in grey.shape[1:]]
-        if list(grey.shape[1:]) != size:
-            grey = F.interpolate(grey[:, None], size=size, mode="area")[:, 0]
-        low, high = grey.amin(dim=(1, 2)), grey.amax(dim=(1, 2))
-        is_flat = high - low < _FLAT
-        centred = grey - grey.mean(dim=(1, 2), keepdim=True)
-        centred[is_flat] = 0
-        unit = centred / centred.norm(dim=(1, 2), keepdim=True).clamp_min(_FLAT)
-        yield unit, torch.where(is_flat, low, torch.nan)

@@ -18,12 +18,12 @@ from PIL import Image
 from fer_ray.data.faces import DataError
 from fer_ray.data.packs.building import Advance, Building, decode_one, ignore
 from fer_ray.data.packs.copies import seconds_to_compare
-from fer_ray.data.packs.decode import ImageError
 from fer_ray.data.packs.pack import (
     VERSION,
     Pack,
     open_pack,
 )
+from fer_ray.data.packs.read import ImageError
 from fer_ray.data.packs.stamps import stamps
 from fer_ray.data.records import TRAIN, Records
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_ray.data.packs import copies
+from fer_ray.data.packs import copies, likeness
 from fer_ray.data.packs.copies import exact_groups, is_mirrored, near_pairs, near_train, nearest
 from tests.paths import SHARED
 
@@ -36,8 +36,9 @@ def by_force(images: np.ndarray, i: int, j: int) -> float:
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch, rows: int, among: int, read: int) -> None:
     monkeypatch.setattr(copies, "_ROWS", rows)
-    monkeypatch.setattr(copies, "_AMONG", among)
-    monkeypatch.setattr(copies, "_READ_BYTES", read)
+    for module in (copies, likeness):
+        monkeypatch.setattr(module, "BLOCK", among)
+    monkeypatch.setattr(likeness, "_READ_BYTES", read)
 
 
 def test_equal_images_are_numbered_by_first_occurrence() -> None:
@@ -138,7 +139,7 @@ def test_constant_colours_are_not_blown_up(side: int) -> None:
 
 
 def test_outlines_keep_the_length_of_images() -> None:
-    parts = copies._outlines(smooth(9, (3, 30, 21)), np.arange(9))
+    parts = likeness.outlines_of(smooth(9, (3, 30, 21)), np.arange(9), 12)
     length = parts.even.square().sum(dim=1) + parts.odd.square().sum(dim=1)
     assert length.numpy() == pytest.approx(1, abs=1e-5)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_ray.data.packs.decode import ImageError, decode
+from fer_ray.data.packs.decode import decode
+from fer_ray.data.packs.read import ImageError
 from tests.data.files import drawn
 
 pytestmark = pytest.mark.lowest
