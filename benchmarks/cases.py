@@ -58,6 +58,7 @@ ABLATION: Mapping[str, Mapping[str, Any]] = {
     "own posterior": {"method.teacher": "own"},
     "noise not used": {"method.noise": "none"},
     "noise estimated": {"method.noise": "estimated"},
+    "noise not pooled": {"method.pool_noise": False},
     "predictions not sharpened": {"method.temperature": 1.0},
     "labels kept as given": {"data.use_verified": False},
     "no penalty": {"method.penalty_weight": 0.0},

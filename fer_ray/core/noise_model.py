@@ -29,6 +29,7 @@ class NoiseModel:
         num_verified: Verified labels that the estimate uses; 0 if nothing was verified.
         row_error: How far a row of T is from the truth, about: sum of absolute differences, in
             [0, 2], as the mean over rows. NaN if nobody knows.
+        counts: Verified images of true class k and given label j; `None` if nothing was verified.
 
     Raises:
         ValueError: If a probability is negative or a row does not sum to 1.
@@ -38,6 +39,7 @@ class NoiseModel:
     prior: Float[Tensor, " true"]
     num_verified: int = 0
     row_error: float = math.nan
+    counts: Float[Tensor, "true given"] | None = None
 
     def __post_init__(self) -> None:
         for name, rows in (("transition", self.transition), ("prior", self.prior[None])):
@@ -112,7 +114,7 @@ def from_stratified_labels(
     num_classes = len(given_share)
     is_told = true_label >= 0
     num_all = torch.bincount(label, minlength=num_classes)
-    counts = _counts(true_label[is_told], label[is_told], num_classes)
+    counts = pair_counts(true_label[is_told], label[is_told], num_classes)
     num, total = counts.sum(dim=0), float(is_told.sum())
     told = (num + _TOLD_STRENGTH * is_told.float().mean()) / (num_all + _TOLD_STRENGTH)
     share = given_share * told / (given_share * told).sum()
@@ -123,7 +125,8 @@ def from_stratified_labels(
     target = right * torch.eye(num_classes) + (1 - right) * classes[:, None]
     truth = (counts + strength * target) / (num + strength)
     model = from_joint(truth * share, num_verified=int(total))
-    return replace(model, row_error=_sampling_error(model.transition, weighted.sum(dim=1)))
+    row_error = _sampling_error(model.transition, weighted.sum(dim=1))
+    return replace(model, row_error=row_error, counts=counts)
 
 
 def _sampling_error(rows: Float[Tensor, "true given"], num: Float[Tensor, " true"]) -> float:
@@ -162,7 +165,7 @@ def confident_joint(
     reaches = prob >= threshold
     guess = torch.where(reaches, prob, -torch.ones_like(prob)).argmax(dim=1)
     is_counted = reaches.any(dim=1)
-    counts = _counts(guess[is_counted], label[is_counted], num_classes).to(prob.dtype)
+    counts = pair_counts(guess[is_counted], label[is_counted], num_classes).to(prob.dtype)
     empty = counts.sum(dim=0) == 0
     counts = counts + torch.diag(empty.to(prob.dtype))
     return counts * (size / counts.sum(dim=0))
@@ -242,8 +245,9 @@ def corrected_confusion(
     return deconvolve(model.transition, confusion.mT).mT
 
 
-def _counts(
+def pair_counts(
     true_label: Int[Tensor, " image"], label: Int[Tensor, " image"], num_classes: int
 ) -> Float[Tensor, "true given"]:
+    """How many images have true class k and given label j."""
     flat = torch.bincount(true_label * num_classes + label, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes).float()

@@ -12,6 +12,7 @@ from torch import Tensor
 from fer_ray.core.bounds import bounded
 from fer_ray.core.losses import prior_penalty, sharpen, soft_cross_entropy
 from fer_ray.core.noise_model import NoiseModel
+from fer_ray.core.noise_pooling import pooled
 from fer_ray.core.thresholds import DEFAULT, check_thresholds, threshold_by_class
 from fer_ray.core.types import (
     Labeled,
@@ -40,7 +41,8 @@ class PeerPosterior(SplitMethod):
 
         L = CE(targets) + penalty_weight * sum_c pi_c log(pi_c / mean p_c)
 
-    T and pi are those of verified labels (`data.verified`). Where nothing is verified, they are
+    T and pi are those of verified labels (`data.verified`); T is pooled, epoch by epoch, with what
+    the networks answer for the images that nobody has verified. Where nothing is verified, they are
     estimated once, from the networks' predictions after warm-up (confident learning, Northcutt et
     al. 2021, https://arxiv.org/abs/1911.00068, half way to the identity): much less is known then.
     Networks that learn soft targets from distorted views are less sure than they are right; q_i
@@ -59,6 +61,8 @@ class PeerPosterior(SplitMethod):
         teacher: Whose predictions make the targets: those of the `peer`, or a network's `own`.
         noise: T of `verified` labels (estimated if there are none), always `estimated`, or `none`:
             the prediction itself is the posterior, whatever the given label.
+        pool_noise: Whether T of verified labels takes in what the networks answer for all other
+            images, as far as that agrees with what was verified (`core.noise_pooling`).
         temperature: Of the predictions before they meet the T of verified labels, in (0, 1]; 1
             takes them as they are. An estimated T is made of predictions, and meets them as they
             are.
@@ -79,6 +83,7 @@ class PeerPosterior(SplitMethod):
     warmup_epochs: int | float = bounded(0.2, "(0, inf)")
     teacher: Literal["peer", "own"] = "peer"
     noise: Literal["verified", "estimated", "none"] = "verified"
+    pool_noise: bool = True
     temperature: float = bounded(0.6, "(0, 1]")
     thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: 1.0})
     target_momentum: float = bounded(0.9, "[0, 1)")
@@ -179,7 +184,7 @@ class PeerPosterior(SplitMethod):
         context.memory[rows] = torch.where(is_known, mean, prob)
 
     def _noise_model(self, scores: Scores, previous: SplitResult | None) -> NoiseModel:
-        """T and pi: of the verified labels, else estimated at the first split and kept."""
+        """T and pi: of the verified labels, pooled; else estimated at the first split and kept."""
         if self.noise == "estimated":
             scores = replace(scores, noise=None)
         if scores.noise is None and previous is not None:
@@ -189,7 +194,13 @@ class PeerPosterior(SplitMethod):
                 prior=memory["prior"],
                 row_error=float(memory["noise_error"]),
             )
-        return noise_in(scores)
+        noise = noise_in(scores)
+        if not self.pool_noise:
+            return noise
+        rows = scores.is_labeled
+        if scores.is_verified is not None:
+            rows = rows & ~scores.is_verified
+        return pooled(noise, scores.prob.mean(dim=0)[rows].argmax(dim=1), scores.label[rows])
 
     def _posterior(
         self,

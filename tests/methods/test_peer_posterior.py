@@ -203,8 +203,8 @@ def test_nobody_is_dropped() -> None:
     assert all((memory.sum(dim=1) > 0).all() for memory in state.memory)
 
 
-@pytest.mark.parametrize("use_verified", [True, False])
-def test_verified_labels_reach_the_split(use_verified: bool) -> None:
+@pytest.mark.parametrize(("use_verified", "pool_noise"), [(True, False), (False, True)])
+def test_verified_labels_reach_the_split(use_verified: bool, pool_noise: bool) -> None:
     plain = faces(num_train=160, noise=0.3)
     is_seen = np.arange(160) % 4 == 0
     verified = Verified(
@@ -214,12 +214,14 @@ def test_verified_labels_reach_the_split(use_verified: bool) -> None:
     )
     label = np.where(is_seen & use_verified, plain.train.true_label, plain.train.label)
     data = replace(plain, train=replace(plain.train, label=label), verified=verified)
-    run = make_run("peer_posterior", data__use_verified=use_verified)
+    run = make_run("peer_posterior", data__use_verified=use_verified, method__pool_noise=pool_noise)
     state, _ = train(run, data)
     assert state.split is not None
     noise = noise_of(data)
     assert noise is not None
-    assert torch.equal(state.split.memory["transition"], noise.transition)
+    assert torch.equal(state.split.memory["prior"], noise.prior)
+    found = state.split.memory["transition"]
+    assert torch.equal(found, noise.transition) != pool_noise
     is_certain = state.split.clean_prob[:, torch.from_numpy(is_seen)] == 1
     assert bool(is_certain.all()) == use_verified
 
