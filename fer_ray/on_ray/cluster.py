@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -91,20 +91,26 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
 
 
 @contextmanager
+def _replaced(module: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Replace a private function of Ray, by what is made of it; nothing where there is none."""
+    original = getattr(module, name, None)
+    if original is None:
+        yield
+        return
+    setattr(module, name, make(original))
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+@contextmanager
 def _own_handlers() -> Iterator[None]:
     """Keep this process's handler of SIGTERM, which Ray's start replaces by one that exits."""
     from ray._private import utils
 
-    name = "set_sigterm_handler"
-    original = getattr(utils, name, None)
-    if original is None:
+    with _replaced(utils, "set_sigterm_handler", lambda _: lambda handler: None):
         yield
-        return
-    setattr(utils, name, lambda handler: None)
-    try:
-        yield
-    finally:
-        setattr(utils, name, original)
 
 
 @contextmanager
@@ -112,27 +118,21 @@ def _patient() -> Iterator[None]:
     """Let Ray's start wait longer for its processes."""
     from ray._private import services
 
-    name = "get_node"
-    original = getattr(services, name, None)
-    if original is None:
-        yield
-        return
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def get_node(*args: Any, **options: Any) -> Any:
+            deadline = time.monotonic() + _START_S
+            while True:
+                try:
+                    return original(*args, **options)
+                except RuntimeError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
 
-    def get_node(*args: Any, **options: Any) -> Any:
-        deadline = time.monotonic() + _START_S
-        while True:
-            try:
-                return original(*args, **options)
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+        return get_node
 
-    setattr(services, name, get_node)
-    try:
+    with _replaced(services, "get_node", make):
         yield
-    finally:
-        setattr(services, name, original)
 
 
 def _join(address: str, env: dict[str, str]) -> None:
