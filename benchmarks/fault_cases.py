@@ -87,6 +87,16 @@ def _kill_trial(it: Try) -> None:
     it.kill("ray::ImplicitFunc")
 
 
+def _kill_head(it: Try) -> None:
+    it.wait_while_training()
+    for process in it.command.processes():
+        with suppress(psutil.Error):
+            if process.name() == "gcs_server":
+                process.kill()
+                return
+    raise TooLateError
+
+
 def _kill_command(it: Try) -> None:
     """Every second time with its Ray, as a machine that stops does."""
     it.wait_any_moment()
@@ -224,6 +234,7 @@ class Case:
 CASES: dict[str, Case] = {
     "kill a training worker": Case(_kill_worker, jobs=("run on two workers",)),
     "kill a trial": Case(_kill_trial),
+    "kill the head": Case(_kill_head, jobs=("search", "run"), codes=(1,), part=0.2),
     "kill command": Case(_kill_command, codes=(KILLED,)),
     "SIGTERM": Case(_terminate, jobs=("search", "search", "search", "run"), codes=INTERRUPTED),
     "Ctrl-C": Case(_interrupt, codes=INTERRUPTED, part=0.25),

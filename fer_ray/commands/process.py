@@ -6,13 +6,15 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from fer_ray.core.errors import ConfigError, StartError
 from fer_ray.core.secrets import check_no_secrets
 from fer_ray.data import DataError
 from fer_ray.on_ray import interrupts
 from fer_ray.on_ray.interrupts import EXIT_INTERRUPTED
-from fer_ray.record.claims import is_unused
+from fer_ray.record import scratch
+from fer_ray.record.claims import abandon, is_unused
 from fer_ray.record.console import error_paragraph
 from fer_ray.record.places import StorageError
 from fer_ray.record.storage import Folder
@@ -72,7 +74,8 @@ def resumable(folder: Folder) -> Iterator[None]:
         InterruptedRunError: If it is.
     """
     try:
-        yield
+        with interrupts.when_lost(partial(_leave, folder)):
+            yield
     except KeyboardInterrupt:
         raise InterruptedRunError(_how_to_go_on(folder)) from None
     except Exception as error:
@@ -82,13 +85,21 @@ def resumable(folder: Folder) -> Iterator[None]:
         raise
 
 
-def _how_to_go_on(folder: Folder) -> str:
+def _how_to_go_on(folder: Folder, what: str = "interrupted") -> str:
     if is_unused(folder):  # it is deleted
-        return "interrupted before anything was written; start the same command again"
+        return f"{what} before anything was written; start the same command again"
     return (
-        f"interrupted; all epochs so far are in {folder}. To resume, add --name {folder.name} "
+        f"{what}; all epochs so far are in {folder}. To resume, add --name {folder.name} "
         "--resume to the same command"
     )
+
+
+def _leave(folder: Folder, what: str) -> str:
+    """Leave nothing temporary, from any thread; return how to go on."""
+    text = _how_to_go_on(folder, what)
+    abandon(folder)
+    scratch.remove_own()
+    return text
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from fer_ray.config import WorkerConfig
 from fer_ray.core.errors import ConfigError, StartError
 from fer_ray.on_ray.environment import RAY_SETTINGS, prepare
-from fer_ray.on_ray.interrupts import held
+from fer_ray.on_ray.head_watch import HeadWatch
+from fer_ray.on_ray.interrupts import held, was_signalled
 from fer_ray.on_ray.reach import check_reachable, refused
 from fer_ray.record.text import error_text
 
@@ -72,12 +73,15 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
     env = {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ} | {
         "RAY_BACKEND_LOG_LEVEL": "fatal"
     }
+    watch = None
     try:
         with held(), _own_handlers():
             if address is None:
                 _start_embedded(env, nested)
             else:
                 _join(address, env)
+        if address is None or "://" not in address:  # else the head is asked through a server
+            watch = HeadWatch(ray.get_runtime_context().gcs_address)
         have = ray.cluster_resources()
         yield Resources(
             cpus=have.get("CPU", 0.0),
@@ -86,8 +90,12 @@ def connect(address: str | None = None, *, nested: bool = False) -> Iterator[Res
             is_embedded=address is None,
         )
     finally:
+        if watch is not None and not was_signalled():
+            watch.stop()  # the end of an embedded cluster is no loss
         with held():  # half of an end would leave processes
             ray.shutdown()
+        if watch is not None:
+            watch.stop()
 
 
 @contextmanager

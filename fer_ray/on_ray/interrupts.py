@@ -2,12 +2,15 @@
 
 import os
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import ClassVar, NoReturn
 
 EXIT_INTERRUPTED = 130
+_EXIT_LOST = 1
 
 
 class _Signals:
@@ -17,11 +20,18 @@ class _Signals:
         is_held: Whether an interruption waits for the end of `held`.
         num_interrupts: How often the process was interrupted.
         is_terminated: Whether SIGTERM has come.
+        has_come: Whether a signal has come of which the main thread may not have been told.
+        arrivals: Where the number of a signal arrives at once; the main thread hears of it when it
+            returns from what it waits for.
+        leaves: What is to be done before the process ends from another thread.
     """
 
     is_held = False
     num_interrupts = 0
     is_terminated = False
+    has_come = False
+    arrivals: tuple[socket.socket, socket.socket] | None = None
+    leaves: ClassVar[list[Callable[[str], str]]] = []
 
 
 def install_early() -> None:
@@ -37,12 +47,59 @@ def install_early() -> None:
 def install() -> None:
     """Handle Ctrl-C and SIGTERM, with which schedulers stop jobs, from now on."""
     _Signals.num_interrupts, _Signals.is_terminated, _Signals.is_held = 0, False, False
+    _Signals.has_come = False
     _set_handlers()
+    if _Signals.arrivals is None:
+        with suppress(ValueError):  # outside of the main thread
+            _Signals.arrivals = socket.socketpair()
+            for end in _Signals.arrivals:
+                end.setblocking(False)
+            signal.set_wakeup_fd(_Signals.arrivals[1].fileno(), warn_on_full_buffer=False)
 
 
 def is_interrupted() -> bool:
     """Return whether the process was interrupted, so that errors of what ends are no errors."""
     return _Signals.num_interrupts > 0 or _Signals.is_terminated
+
+
+def was_signalled() -> bool:
+    """`is_interrupted`, or will be as soon as the main thread returns from what it waits for."""
+    if _Signals.arrivals is not None:
+        with suppress(BlockingIOError):
+            numbers = _Signals.arrivals[0].recv(4096)
+            _Signals.has_come |= bool({signal.SIGINT, signal.SIGTERM} & set(numbers))
+    return _Signals.has_come or is_interrupted()
+
+
+@contextmanager
+def when_lost(leave: Callable[[str], str]) -> Iterator[None]:
+    """Let `end_lost` do something first, as long as the block lasts.
+
+    Args:
+        leave: Gets what has happened; returns what the user is told, which says how to go on.
+    """
+    _Signals.leaves.append(leave)
+    try:
+        yield
+    finally:
+        _Signals.leaves.remove(leave)
+
+
+def end_lost(what: str) -> NoReturn:
+    """End the process from any thread: what the main thread waits for will never come.
+
+    Args:
+        what: What has happened, for the user; not said where the process was interrupted.
+    """
+    from fer_ray.record.console import error_paragraph, open_console  # `install_early` goes first
+
+    code = EXIT_INTERRUPTED if was_signalled() else _EXIT_LOST
+    text = what = "interrupted" if code == EXIT_INTERRUPTED else what
+    for leave in reversed(_Signals.leaves):
+        text = leave(what)
+    open_console(stderr=True).show_cursor()
+    error_paragraph(text)
+    os._exit(code)
 
 
 @contextmanager

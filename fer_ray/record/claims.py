@@ -87,6 +87,26 @@ def claimed(folder: Folder, *, is_new: bool) -> Iterator[Folder]:
                 folder.delete("")
 
 
+def abandon(folder: Folder) -> None:
+    """Give a folder back from any thread of the command that uses it, which is about to end.
+
+    What `claimed` does at the end of its block. Nothing fails: a claim that stays is that of a
+    process that is gone.
+    """
+    with suppress(OSError):
+        if is_unused(folder):
+            folder.delete("")
+        elif folder.is_local:
+            folder.delete(CLAIM)
+            folder.delete(_LOCK)
+        else:
+            claims, this = folder / _CLAIMS, User.this()
+            for name in claims.names():
+                user = _read_user(claims, name)
+                if user is not None and (user.host, user.pid) == (this.host, this.pid):
+                    claims.delete(name)
+
+
 def is_unused(folder: Folder) -> bool:
     """Whether nothing was written to a folder but claims."""
     return not set(folder.names()) - {CLAIM, _LOCK, _CLAIMS}

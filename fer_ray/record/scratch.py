@@ -53,6 +53,12 @@ def libraries_in_scratch() -> Iterator[None]:
             os.environ[_VARIABLE] = variable
 
 
+def remove_own() -> None:
+    """Delete the folder of this process, which is about to end without cleaning up."""
+    if _locks:
+        shutil.rmtree(Path(_locks[0].lock_file).parent, ignore_errors=True)
+
+
 def sweep() -> None:
     """Delete the folders of this user whose processes are gone."""
     with suppress(FileNotFoundError):
