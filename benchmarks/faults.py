@@ -5,8 +5,8 @@
 Kills and SIGTERM are tried N times, all else less often (see `fault_cases.CASES`). A try
 counts as survived if all of this holds:
 
-- The command ended with the code that it should: 130 after SIGTERM and Ctrl-C, 0 where it goes on, 1
-  where the head of the cluster is gone or the disk is full.
+- The command ended with the code that it should: 130 after SIGTERM and Ctrl-C, 0 where it goes on,
+  1 where the head of the cluster is gone or the disk is full.
 - The command that resumes ended with 0.
 - All trials have the rows of an undisturbed job (but for durations), and the test is the same.
 - No process is left 20 s after a command, also none of Ray's, no claim, and no temporary file. Only
