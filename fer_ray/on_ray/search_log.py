@@ -10,6 +10,7 @@ import yaml
 from ray import tune
 
 from fer_ray.config import RunConfig
+from fer_ray.on_ray.lost import loss_in
 from fer_ray.on_ray.trial import FAILURE_KEY
 from fer_ray.on_ray.waiting import Waiting
 from fer_ray.on_ray.wandb_trials import WandbTrials, was_stopped
@@ -167,10 +168,19 @@ class SearchLog(tune.Callback):
         """Finish a trial that Tune gave up on."""
         del iteration, trials, info
         error = trial.get_error()
-        failure = {"kind": type(error).__name__, "message": str(error)[-2000:]}
+        loss = loss_in(error, trial.num_failures)
+        kind, message = loss or (type(error).__name__, str(error)[-2000:])
+        failure = {"kind": kind, "message": message}
         self._failures[trial_name(trial.config)] = failure
         (self._folder / trial_name(trial.config)).write_text(FAILURE, json.dumps(failure) + "\n")
         self._finish(trial, "failed", retry=True)
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Say that a trial is started again because its process was lost."""
+        del iteration, trials, info
+        if self._table is not None and loss_in(trial.get_error() or "", 1) is not None:
+            name = trial_name(trial.config)
+            self._table.note(f"note: {name} has lost its process; it goes on from its last epoch")
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Close everything."""

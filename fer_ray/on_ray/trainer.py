@@ -19,6 +19,7 @@ from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.mixture import MixtureError
 from fer_ray.core.types import EmptySplitError
+from fer_ray.on_ray.lost import loss_in
 from fer_ray.record.storage import Folder
 from fer_ray.training.checkpoints import CheckpointError, Checkpoints, Save
 from fer_ray.training.distributed import rank
@@ -100,6 +101,9 @@ def quiet_ray() -> None:
         names.append(str(context.__file__))
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        # The search shows every failure itself; these would add the stack of Tune's own event loop.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _Relay(UserCallback):
@@ -166,7 +170,8 @@ def fit_on_workers(
         warmup: Folder of the warm-ups that runs share; `None` for no sharing.
 
     Raises:
-        RunFailedError: If one of `PERMANENT_ERRORS` ended the run.
+        RunFailedError: If one of `PERMANENT_ERRORS` ended the run, or workers were lost more often
+            than they are replaced.
     """
     rows = _Rows(folder, known, on_report)
     rows.fill(run.optim.epochs)
@@ -201,20 +206,29 @@ def fit_on_workers(
             row, handle = report
             controller = handle or controller
             rows.take(row)
-    except BaseException:
-        # Stopped from outside, by Tune (SystemExit) or by the user (KeyboardInterrupt).
+    except BaseException as error:
+        # Stopped from outside, by Tune (SystemExit) or by the user (KeyboardInterrupt), or Ray lost
+        # the queue.
         _abort(controller)
-        raise
+        raise _failure_of(error, 1) from error.__cause__
     finally:
         is_left.set()
         queue.shutdown(force=True)
     if "error" in outcome:
-        raise outcome["error"]
+        raise _failure_of(outcome["error"], max_failures + 1) from outcome["error"].__cause__
     failure = outcome["result"].return_value
     if failure:
         raise RunFailedError(failure["kind"], failure["message"])
     rows.fill(run.optim.epochs)
     folder.delete(_RAY)
+
+
+def _failure_of(error: BaseException, num_tries: int) -> BaseException:
+    """A `RunFailedError` in place of Ray's own where processes were lost; else the error itself."""
+    if not isinstance(error, ray.train.TrainingFailedError | ray.exceptions.RayError):
+        return error
+    loss = loss_in(error, num_tries)
+    return error if loss is None else RunFailedError(*loss)
 
 
 def _abort(controller: Any) -> None:

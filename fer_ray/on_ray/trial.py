@@ -11,6 +11,7 @@ from ray import tune
 from fer_ray.config import DataConfig, RunConfig
 from fer_ray.data import FaceData
 from fer_ray.on_ray.cluster import DRIVER
+from fer_ray.on_ray.lost import LOST
 from fer_ray.on_ray.trainer import PERMANENT_ERRORS, RunFailedError, fit_on_workers, quiet_ray
 from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
@@ -49,6 +50,8 @@ def run_trial(
 ) -> None:
     """Train one trial; a permanent error is reported as the worst value and not retried.
 
+    Lost workers are an error that Tune knows, and retries.
+
     Args:
         config: Configuration as Tune passes it.
         space: The search space.
@@ -77,6 +80,8 @@ def run_trial(
     except PERMANENT_ERRORS as error:
         _report_failure(run, type(error).__name__, str(error))
     except RunFailedError as error:
+        if error.kind == LOST:  # Tune starts the trial again
+            raise
         _report_failure(run, error.kind, str(error))
 
 
