@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.fault_commands import LIMIT_S, Place, find_process, processes_left, wait_for
+from benchmarks.fault_commands import LEFT_S, LIMIT_S, Place, find_process, processes_left, wait_for
 from tests.command import Command
 from tests.wandb_stub import running_stub
 
@@ -25,6 +25,7 @@ INTERRUPTED = (130, 0)  # 0 where all was done already
 # system wants it, and nothing was started.
 _PYTHON_S = 0.5
 _TWICE_S = 3.0
+_AGENTS_S = 75.0
 _TMPFS = "24m"
 _BLOCK = 2**16
 _SLOW_S = 2.0
@@ -220,6 +221,8 @@ class Case:
         repair: What a user does before resuming.
         why_not: Why the case cannot be tried here; `None` if it can.
         part: Share of the tries that are asked for.
+        left_s: Seconds after which no process may be left. Ray's agents look for a head that is gone
+            for a minute.
     """
 
     act: Callable[[Try], None]
@@ -229,17 +232,22 @@ class Case:
     repair: Callable[[Place], None] | None = None
     why_not: Callable[[], str | None] = lambda: None
     part: float = 1.0
+    left_s: float = LEFT_S
 
 
 CASES: dict[str, Case] = {
     "kill a training worker": Case(_kill_worker, jobs=("run on two workers",)),
     "kill a trial": Case(_kill_trial),
-    "kill the head": Case(_kill_head, jobs=("search", "run"), codes=(1,), part=0.2),
-    "kill command": Case(_kill_command, codes=(KILLED,)),
+    "kill the head": Case(
+        _kill_head, jobs=("search", "run"), codes=(1,), part=0.2, left_s=_AGENTS_S
+    ),
+    "kill command": Case(_kill_command, codes=(KILLED,), left_s=_AGENTS_S),
     "SIGTERM": Case(_terminate, jobs=("search", "search", "search", "run"), codes=INTERRUPTED),
     "Ctrl-C": Case(_interrupt, codes=INTERRUPTED, part=0.25),
-    "Ctrl-C twice": Case(_interrupt_twice, codes=INTERRUPTED, part=0.25),
-    "half-written checkpoint": Case(_half_a_checkpoint, codes=(KILLED,), part=0.2),
+    "Ctrl-C twice": Case(_interrupt_twice, codes=INTERRUPTED, part=0.25, left_s=_AGENTS_S),
+    "half-written checkpoint": Case(
+        _half_a_checkpoint, codes=(KILLED,), part=0.2, left_s=_AGENTS_S
+    ),
     "disk full": Case(
         _fill_disk,
         jobs=("run", "search"),
@@ -297,14 +305,14 @@ def attempt(
             if code not in case.codes:
                 problems.append(f"exit {code}")
             if code not in (0, KILLED):
-                problems += _left(place, command, "Ctrl-C twice" not in name)
+                problems += _left(place, command, case.left_s, "Ctrl-C twice" not in name)
                 problems += ["a traceback"] if "Traceback" in command.output else []
             if code != 0:
                 if case.repair is not None:
                     case.repair(place)
                 recover_s = _resume(place, problems)
             if not problems or code == 0:
-                problems += _left(place, command, True)
+                problems += _left(place, command, case.left_s, True)
             problems += _differences(place, known[job])
     finally:
         _keep_log(place, name, number, problems)
@@ -324,7 +332,7 @@ def _resume(place: Place, problems: list[str]) -> float:
     code = again.wait(LIMIT_S)
     if code != 0:
         problems.append(f"resumed: exit {code}")
-    problems += [f"resumed: {what}" for what in _left(place, again, True)]
+    problems += [f"resumed: {what}" for what in _left(place, again, LEFT_S, True)]
     return recover_s
 
 
@@ -335,9 +343,9 @@ def _seconds_to_row(place: Place, command: Command, since: float) -> float:
     return time.perf_counter() - since
 
 
-def _left(place: Place, command: Command, is_tidy: bool) -> list[str]:
+def _left(place: Place, command: Command, left_s: float, is_tidy: bool) -> list[str]:
     """What must not be left; one that was ended at once may leave temporary files."""
-    left = processes_left(command)
+    left = processes_left(command, left_s)
     return left + (place.left() if is_tidy else [])
 
 

@@ -18,7 +18,8 @@ from tests.command import Command
 
 LIMIT_S = 400.0
 NAME = "it"
-_LEFT_S = 20.0
+LEFT_S = 20.0
+"""Seconds after a command until which its processes may end."""
 _RUN = {
     "data": "synthetic:train=300,test=70",
     "model": {"name": "tiny"},
@@ -137,9 +138,9 @@ def _paths() -> Sequence[str]:
     return [str(Path(fer_ray.__file__).parent.parent)]
 
 
-def processes_left(command: Command) -> list[str]:
+def processes_left(command: Command, left_s: float = LEFT_S) -> list[str]:
     """Names of the processes of a command that has ended which do not end within some seconds."""
-    deadline = time.monotonic() + _LEFT_S
+    deadline = time.monotonic() + left_s
     while (left := command.processes()) and time.monotonic() < deadline:
         time.sleep(0.5)
     names = []

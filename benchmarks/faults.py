@@ -10,7 +10,8 @@ counts as survived if all of this holds:
 - The command that resumes ended with 0.
 - All trials have the rows of an undisturbed job (but for durations), and the test is the same.
 - No process is left 20 s after a command, also none of Ray's, no claim, and no temporary file. Only
-  a command that was killed, or interrupted twice, may leave some, until the next has ended.
+  a command that was killed, or interrupted twice, may leave some, until the next has ended. Where
+  it or the head was killed, 75 s: Ray's agents look a minute for a head that is gone.
 
 Every fourth try has W&B offline, the others none. Temporary files are what lies in a TMPDIR of its
 own, but for Ray's session folder, and the caches of torch and of Ray's dashboard. SIGTERM comes
