@@ -221,8 +221,8 @@ class Case:
         repair: What a user does before resuming.
         why_not: Why the case cannot be tried here; `None` if it can.
         part: Share of the tries that are asked for.
-        left_s: Seconds after which no process may be left. Ray's agents look for a head that is gone
-            for a minute.
+        left_s: Seconds after which no process may be left. Ray's agents look a minute for a head
+            that is gone.
     """
 
     act: Callable[[Try], None]
