@@ -35,7 +35,8 @@ from fer_ray.search.layout import (
 )
 from fer_ray.search.space import SearchSpace
 from fer_ray.search.stored import StoredTrial
-from fer_ray.training.checkpoints import CheckpointError
+from fer_ray.training.checkpoints import CheckpointError, Checkpoints
+from fer_ray.training.finish import CHECKPOINTS
 
 TrialEnd = Literal["done", "stopped", "failed", "infeasible"]
 
@@ -103,6 +104,7 @@ class SearchLog(tune.Callback):
         """Show a trial that had ended before the search was resumed."""
         folder = self._folder / stored.name
         self._rows[stored.name] = JsonLinesTracker(folder)
+        Checkpoints(folder / CHECKPOINTS).retire()  # a command may have been killed before it did
         if folder.exists(FAILURE):
             self._failures[stored.name] = json.loads(folder.read_text(FAILURE))
         self._show(stored, self._status(stored))
@@ -234,6 +236,8 @@ class SearchLog(tune.Callback):
         value = (trial.last_result or {}).get(self._space.metric)
         end = plain({"status": status, "value": None if retry else value, "retry": retry})
         (self._folder / name).write_text(END, json.dumps(end) + "\n")
+        if not retry:
+            Checkpoints(self._folder / name / CHECKPOINTS).retire()
 
     def _best(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The best value of the metric, by which W&B compares trials; else it takes the last."""

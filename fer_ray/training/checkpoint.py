@@ -21,12 +21,14 @@ from torch import Tensor
 from fer_ray.config import RunConfig
 from fer_ray.core.errors import ConfigError
 from fer_ray.core.types import SplitResult
+from fer_ray.record.storage import Folder
 from fer_ray.training.models import FaceNetwork
 from fer_ray.training.optimizers import optimizer_tensors
 
 Weights = list[dict[str, Tensor]]
 
 _STATE = "state.pt"
+_SPLIT = "split.pt"
 _BEST = "best.pt"
 _HISTORY = "metrics.jsonl"
 _CONFIG = "config.yaml"
@@ -115,19 +117,32 @@ def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
             "memory": state.memory,
             "num_steps": state.num_steps,
             "verified": state.verified,
-            "split": None if split is None else _as_dict(split),
         },
         folder / _STATE,
     )
+    if split is not None:
+        torch.save(_as_dict(split), folder / _SPLIT)
     if state.best is not None:
         best = {"epoch": state.best.epoch, "value": state.best.value, "weights": state.best.weights}
         torch.save(best, folder / _BEST)
     lines = "".join(json.dumps(row) + "\n" for row in state.history)
     (folder / _HISTORY).write_text(lines, encoding="utf-8")
     (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), "utf-8")
-    written = (folder / name for name in (_STATE, _BEST, _HISTORY, _CONFIG))
+    written = (folder / name for name in (_STATE, _SPLIT, _BEST, _HISTORY, _CONFIG))
     files = {path.name: _fingerprint(path) for path in written if path.exists()}
     (folder / FILES).write_text(json.dumps(files) + "\n", encoding="utf-8")
+
+
+def retire(folder: Folder) -> None:
+    """Delete what only a resumed run needs: most of a checkpoint's bytes.
+
+    The best networks, the split and the rows stay, so the run can still be tested. Stopped at any
+    moment, it leaves a checkpoint that is whole.
+    """
+    files = json.loads(folder.read_text(FILES))
+    if files.pop(_STATE, None) is not None:
+        folder.write_text(FILES, json.dumps(files) + "\n")
+    folder.delete(_STATE)
 
 
 def find_damage(folder: Path) -> str | None:
@@ -185,7 +200,7 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
         memory.copy_(values)
     state.epoch = saved["epoch"]
     state.num_steps = list(saved["num_steps"])
-    state.split = None if saved["split"] is None else SplitResult(**saved["split"])
+    state.split = load_split(folder)
     state.best = load_best(folder)
     state.history = load_history(folder)
 
@@ -230,8 +245,8 @@ def load_split(folder: Path) -> SplitResult | None:
     Raises:
         ValueError: If the file cannot be read.
     """
-    split = _load(folder / _STATE)["split"]
-    return None if split is None else SplitResult(**split)
+    path = folder / _SPLIT
+    return SplitResult(**_load(path)) if path.exists() else None
 
 
 def load_history(folder: Path) -> list[dict[str, Any]]:

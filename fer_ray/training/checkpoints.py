@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import error_text
-from fer_ray.training.checkpoint import FILES, find_damage
+from fer_ray.training.checkpoint import FILES, find_damage, retire
 from fer_ray.training.handover import from_rank_zero
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,16 @@ class Checkpoints:
         with nullcontext() if self._folder.is_local else scratch_folder() as scratch:
             name = from_rank_zero(lambda: self._newest_name(scratch))
             yield None if name is None else self._fetch(name, scratch)
+
+    def retire(self) -> None:
+        """Leave of a run that has ended one checkpoint, without the state that resuming needs."""
+        names = self._names()
+        if self._folder.is_local:  # one in an object store is not fetched to look for damage
+            names = names[: names.index(newest) + 1] if (newest := self._newest_name(None)) else []
+        for old in names[:-1]:
+            self._folder.delete(old)
+        for name in names[-1:]:
+            retire(self._folder / name)
 
     def _newest_name(self, scratch: Path | None) -> str | None:
         damaged = False

@@ -107,7 +107,7 @@ def test_the_files_hold_tensors_and_plain_values_only(
     saved: tuple[RunConfig, TrainState, Path],
 ) -> None:
     _, _, folder = saved
-    for name in ("state.pt", "best.pt"):
+    for name in ("state.pt", "split.pt", "best.pt"):
         torch.load(folder / name, weights_only=True)
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line)
@@ -123,7 +123,7 @@ def test_copied_weights_do_not_change_with_training() -> None:
     assert not torch.equal(state.networks[0].classifier.weight, before)
 
 
-@pytest.mark.parametrize("name", ["state.pt", "best.pt"])
+@pytest.mark.parametrize("name", ["state.pt", "split.pt", "best.pt"])
 def test_a_damaged_file_is_named_with_a_remedy(
     name: str, tmp_path: Path, saved: tuple[RunConfig, TrainState, Path]
 ) -> None:

@@ -8,7 +8,12 @@ from pyarrow import fs
 from fer_ray.config import RunConfig
 from fer_ray.record.places import Uri
 from fer_ray.record.storage import Folder
-from fer_ray.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from fer_ray.training.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    load_history,
+    save_checkpoint,
+)
 from fer_ray.training.checkpoints import CheckpointError, Checkpoints
 from fer_ray.training.finish import unlogged_rows
 from fer_ray.training.state import new_state
@@ -107,3 +112,33 @@ def test_what_cannot_be_written_is_named_and_leaves_the_one_before(
         checkpoints.write(2, fail)
     assert folder.names() == ["epoch_0001"]
     assert epoch_of(checkpoints) == 1
+
+
+def test_a_run_that_has_ended_keeps_what_is_tested_and_no_more(
+    folder: Folder, begun: Saved, tmp_path: Path
+) -> None:
+    checkpoints = write(folder, begun, 3)
+    checkpoints.retire()
+    assert sorted(path.name for path in tmp_path.rglob("epoch_*")) == ["epoch_0003"]
+    with checkpoints.newest() as newest:
+        assert newest is not None
+        kept = sorted(path.name for path in newest.iterdir())
+        assert kept == ["config.yaml", "files.json", "metrics.jsonl"]
+        assert [row["epoch"] for row in load_history(newest)] == [1, 2, 3]
+        with pytest.raises(ValueError, match=r"state\.pt: not a readable checkpoint"):
+            load_checkpoint(begun[1], newest)
+    checkpoints.retire()  # again, after a command that was killed
+    assert [row["epoch"] for row in unlogged_rows(2, folder)] == [3]
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(
+    begun: Saved, tmp_path: Path
+) -> None:
+    checkpoints = write(Folder(tmp_path), begun, 2)
+    (tmp_path / "epoch_0002" / "metrics.jsonl").write_text("x")
+    checkpoints.retire()
+    assert [row["epoch"] for row in unlogged_rows(0, Folder(tmp_path))] == [1]
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_delete(folder: Folder) -> None:
+    Checkpoints(folder / "none").retire()

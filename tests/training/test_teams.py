@@ -97,7 +97,8 @@ def contents(folder: Path) -> dict[str, Any]:
     for optimizer in saved["optimizers"]:
         for group in optimizer["param_groups"]:
             del group["lr"]
-    return saved | {"best": torch.load(folder / "best.pt", weights_only=True)}
+    others = [path for path in (folder / "best.pt", folder / "split.pt") if path.exists()]
+    return saved | {path.stem: torch.load(path, weights_only=True) for path in others}
 
 
 def assert_same(first: Any, second: Any) -> None:
