@@ -1,7 +1,8 @@
 """Runs a search on Ray Tune, from a plan to finished trials."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
 
     Raises:
         ConfigError: If not even one trial fits the cluster.
+        OSError: If a file of the search cannot be written.
     """
     largest = resolve_gpus(largest_run(plan.space), have.gpus)
     space = plan.space.fixed({"workers.gpus_per_worker": largest.workers.gpus_per_worker})
@@ -67,12 +69,29 @@ def run_search(plan: SearchPlan, have: Resources, wandb_dir: str) -> bool:
     begin_sweep(plan.folder, sweep, plan.wandb, place_of(plan.source))
     if num_open:
         wandb_library()  # Tune imports it too, and would leave temporary files of it
-        with scratch_folder() as scratch:
+        with scratch_folder() as scratch, unwrapped():
             _tuner(plan, trainable, largest, concurrent, log, stored, scratch).fit()
     if not _is_complete(plan):
         return False
     plan.folder.delete(WARMUP)
     return True
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise an operating-system error of our callbacks, such as a full disk, as it was.
+
+    Tune raises an error of its own that holds the text of the first one.
+    """
+    try:
+        yield
+    except tune.TuneError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def num_runs(plan: SearchPlan) -> int:
