@@ -22,8 +22,7 @@ from fer_ray.core.errors import ConfigError
 from fer_ray.core.noise_model import NoiseModel
 from fer_ray.data import noise_of, open_data
 from fer_ray.methods.crest import CReST
-from fer_ray.training.checkpoint import TrainState, load_checkpoint
-from fer_ray.training.checkpoints import Save
+from fer_ray.training.checkpoint import Save, TrainState, load_checkpoint
 from fer_ray.training.learner import Learners
 from fer_ray.training.loop import fit
 from fer_ray.training.runtime import ProcessRuntime, open_run_data, train_run, use_device
@@ -176,14 +175,20 @@ class DeadlineRuntime(ProcessRuntime):
         epochs = read_json(self._path).values()
         return {key: sum(epoch[key] for epoch in epochs) for key in ("seconds", "passes")}
 
-    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
-        """Keep the cost of the epoch, save, and stop if the time is over."""
+    def write(self, epoch: int, save: Save) -> None:
+        """Stop the clock while a checkpoint is written."""
+        start = clock()
+        super().write(epoch, save)
+        self._since += clock() - start
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Keep the cost of the epoch, and stop if the time is over."""
         self._folder.mkdir(parents=True, exist_ok=True)
         costs = read_json(self._path) if self._path.exists() else {}
         passes = self._counter.take() / self._num_images
         costs[str(row["epoch"])] = {"seconds": clock() - self._since, "passes": passes}
         write_json(self._path, costs)
-        super().report(row, save)
+        super().report(row)
         if time.time() > self._deadline:
             raise PausedError
         self._since = clock()

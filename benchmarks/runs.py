@@ -15,8 +15,7 @@ from fer_ray.config import RunConfig
 from fer_ray.data import Faces
 from fer_ray.methods.base import SplitMethod
 from fer_ray.record.storage import Folder
-from fer_ray.training.checkpoint import load_best, load_history
-from fer_ray.training.checkpoints import Save
+from fer_ray.training.checkpoint import Save, load_best, load_history
 from fer_ray.training.finish import finish_run
 from fer_ray.training.learner import Images, Learner, mean_prediction
 from fer_ray.training.runtime import (
@@ -67,10 +66,16 @@ class TimedRuntime(ProcessRuntime):
             yield found
         self._since = clock()
 
-    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
-        """Stop the clock, save, and start the clock again."""
+    def write(self, epoch: int, save: Save) -> None:
+        """Stop the clock while a checkpoint is written."""
+        start = clock()
+        super().write(epoch, save)
+        self._since += clock() - start
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Keep the seconds of the epoch, and start the clock again."""
         self.epochs_s.append(clock() - self._since)
-        super().report(row, save)
+        super().report(row)
         self._since = clock()
 
 

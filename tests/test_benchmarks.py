@@ -34,6 +34,7 @@ SCRIPTS = (
     "searcher",
     "audit",
     "faults",
+    "checkpoints",
 )
 ON_RAY = ("search", "tuning", "scale")
 GOOD: dict[str, Any] = {

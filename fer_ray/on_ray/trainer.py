@@ -21,10 +21,9 @@ from fer_ray.core.mixture import MixtureError
 from fer_ray.core.types import EmptySplitError
 from fer_ray.on_ray.lost import loss_in
 from fer_ray.record.storage import Folder
-from fer_ray.training.checkpoints import CheckpointError, Checkpoints, Save
-from fer_ray.training.distributed import rank
+from fer_ray.training.checkpoint import Save
+from fer_ray.training.checkpoints import CheckpointError, Checkpoints
 from fer_ray.training.finish import CHECKPOINTS, unlogged_rows
-from fer_ray.training.handover import from_rank_zero
 from fer_ray.training.runtime import train_run
 from fer_ray.training.warmup import SharedWarmup
 
@@ -66,15 +65,12 @@ class TrainRuntime:
         """Open the checkpoint to resume from, after a lost worker or an earlier command."""
         return self._checkpoints.newest()
 
-    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
-        """Write the checkpoint on rank zero, if there is one, then report the row on all ranks."""
+    def write(self, epoch: int, save: Save) -> None:
+        """Write the checkpoint into the run's folder."""
+        self._checkpoints.write(epoch, save)
 
-        def write() -> None:
-            if rank() == 0 and save is not None:
-                self._checkpoints.write(row["epoch"], save)
-
-        if save is not None:
-            from_rank_zero(write)  # no rank waits for one that could not write
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Report the row to Ray Train."""
         ray.train.report(dict(row))
 
 
@@ -84,7 +80,12 @@ def _worker(config: dict[str, Any]) -> dict[str, str] | None:
     try:
         run, shared = config["run"], config["warmup"]
         warmup = SharedWarmup(shared, run) if shared is not None else None
-        train_run(run, TrainRuntime(config["folder"]), warmup=warmup)
+        train_run(
+            run,
+            TrainRuntime(config["folder"]),
+            warmup=warmup,
+            may_overlap=config["may_overlap"],
+        )
     except PERMANENT_ERRORS as error:
         return {"kind": type(error).__name__, "message": str(error)}
     return None
@@ -158,6 +159,7 @@ def fit_on_workers(
     known: int = 0,
     max_failures: int = 2,
     warmup: Folder | None = None,
+    may_overlap: bool = True,
 ) -> None:
     """Train a run on `run.workers` processes; it starts from the newest checkpoint in its folder.
 
@@ -168,6 +170,7 @@ def fit_on_workers(
         known: Last epoch whose row is known already.
         max_failures: How often lost workers are replaced.
         warmup: Folder of the warm-ups that runs share; `None` for no sharing.
+        may_overlap: Whether a row may be reported while its epoch's checkpoint is written.
 
     Raises:
         RunFailedError: If one of `PERMANENT_ERRORS` ended the run, or workers were lost more often
@@ -179,7 +182,8 @@ def fit_on_workers(
     # Beside this process: anywhere else it could be lost with a host of workers.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(maxsize=8, actor_options={"num_cpus": 0, "scheduling_strategy": here})
-    trainer = _trainer(run, folder, queue, max_failures, warmup)
+    loop = {"run": run, "folder": folder, "warmup": warmup, "may_overlap": may_overlap}
+    trainer = _trainer(run, folder, queue, max_failures, loop)
     outcome: dict[str, Any] = {}
     is_left = threading.Event()
 
@@ -246,7 +250,7 @@ def _trainer(
     folder: Folder,
     queue: Queue,
     max_failures: int,
-    warmup: Folder | None,
+    loop: dict[str, Any],
 ) -> TorchTrainer:
     gpus = run.workers.gpus_per_worker
     assert gpus != "auto"
@@ -256,7 +260,7 @@ def _trainer(
         resources["GPU"] = gpus
     return TorchTrainer(
         _worker,
-        train_loop_config={"run": run, "folder": folder, "warmup": warmup},
+        train_loop_config=loop,
         torch_config=TorchConfig(
             backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
         ),

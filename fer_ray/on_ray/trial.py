@@ -17,7 +17,8 @@ from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
 from fer_ray.search.layout import WARMUP, is_reference, run_of, trial_name, worst_value
 from fer_ray.search.space import SearchSpace
-from fer_ray.training.checkpoints import Checkpoints, Save
+from fer_ray.training.checkpoint import Save
+from fer_ray.training.checkpoints import Checkpoints
 from fer_ray.training.finish import CHECKPOINTS, unlogged_rows
 from fer_ray.training.runtime import open_run_data, train_run
 from fer_ray.training.warmup import SharedWarmup
@@ -37,10 +38,12 @@ class TuneRuntime:
         """Open the newest checkpoint in the trial's folder."""
         return self._checkpoints.newest()
 
-    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
-        """Write the checkpoint, if there is one, then report the row to Tune, if it is new."""
-        if save is not None:
-            self._checkpoints.write(row["epoch"], save)
+    def write(self, epoch: int, save: Save) -> None:
+        """Write the checkpoint into the trial's folder."""
+        self._checkpoints.write(epoch, save)
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Report the row to Tune, if it is new."""
         if row["epoch"] > self._known:
             tune.report(dict(row))
 
@@ -61,6 +64,7 @@ def run_trial(
     run = run_of(space, config)
     own = folder / trial_name(config)
     shared = folder / WARMUP if shares_warmup and not is_reference(config) else None
+    may_overlap = space.early_terminate is None  # else a trial may be stopped after any row
     quiet_ray()
     try:
         known = known_epoch(own)
@@ -68,7 +72,13 @@ def run_trial(
             for row in unlogged_rows(known, own / CHECKPOINTS):
                 tune.report(row)
             warmup = SharedWarmup(shared, run) if shared is not None else None
-            train_run(run, TuneRuntime(own, known), data=_open_once(run.data), warmup=warmup)
+            train_run(
+                run,
+                TuneRuntime(own, known),
+                data=_open_once(run.data),
+                warmup=warmup,
+                may_overlap=may_overlap,
+            )
         else:
             fit_on_workers(
                 run,
@@ -76,6 +86,7 @@ def run_trial(
                 known=known,
                 on_report=lambda row: tune.report(dict(row)),
                 warmup=shared,
+                may_overlap=may_overlap,
             )
     except PERMANENT_ERRORS as error:
         _report_failure(run, type(error).__name__, str(error))

@@ -149,6 +149,10 @@ class Folder:
             destination_filesystem=self._filesystem,
         )
 
+    def copy_from(self, other: "Folder", name: str) -> None:
+        """Copy a file from another folder of the same file system, which does so by itself."""
+        self.make()._filesystem.copy_file(other._at(name), self._at(name))
+
     def download(self, name: str, local: str | os.PathLike[str]) -> Path:
         """Copy a file or a tree from this folder to a local path.
 

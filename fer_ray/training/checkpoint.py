@@ -8,7 +8,7 @@ file to be written, `files.json`, lists the others with their sizes and checksum
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from fer_ray.training.models import FaceNetwork
 from fer_ray.training.optimizers import optimizer_tensors
 
 Weights = list[dict[str, Tensor]]
+Save = Callable[[Path], None]
+"""Writes a checkpoint into an empty folder of this machine."""
 
 _STATE = "state.pt"
 _SPLIT = "split.pt"
@@ -107,29 +109,67 @@ def copy_weights(networks: list[FaceNetwork]) -> Weights:
 
 def save_checkpoint(state: TrainState, config: RunConfig, folder: Path) -> None:
     """Write a checkpoint into an empty folder."""
-    split = state.split
-    torch.save(
-        {
+    _write(_contents(state), config, folder)
+
+
+def copied_save(state: TrainState, config: RunConfig) -> Save:
+    """Copy the state to the CPU's memory; return what writes the copy as `save_checkpoint` does.
+
+    Later steps do not change it.
+    """
+    contents = _contents(state)
+    contents[_STATE] = _copied(contents[_STATE])  # the other files are of values that stay
+    return lambda folder: _write(contents, config, folder)
+
+
+def _contents(state: TrainState) -> dict[str, Any]:
+    """Return what is saved by file name: dicts of tensors, and text.
+
+    Where the best networks are those at the end of this epoch, `best.pt` alone holds them.
+    """
+    best, split = state.best, state.split
+    is_best = best is not None and best.epoch == state.epoch
+    averages = [network.state_dict() for network in state.averages]
+    networks = [network.state_dict() for network in state.networks]
+    contents: dict[str, Any] = {
+        _STATE: {
             "epoch": state.epoch,
-            "networks": [network.state_dict() for network in state.networks],
-            "averages": [network.state_dict() for network in state.averages],
+            "networks": None if is_best and not averages else networks,
+            "averages": None if is_best and averages else averages,
             "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
             "memory": state.memory,
             "num_steps": state.num_steps,
             "verified": state.verified,
-        },
-        folder / _STATE,
-    )
+        }
+    }
     if split is not None:
-        torch.save(_as_dict(split), folder / _SPLIT)
-    if state.best is not None:
-        best = {"epoch": state.best.epoch, "value": state.best.value, "weights": state.best.weights}
-        torch.save(best, folder / _BEST)
-    lines = "".join(json.dumps(row) + "\n" for row in state.history)
-    (folder / _HISTORY).write_text(lines, encoding="utf-8")
-    (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), "utf-8")
-    written = (folder / name for name in (_STATE, _SPLIT, _BEST, _HISTORY, _CONFIG))
-    files = {path.name: _fingerprint(path) for path in written if path.exists()}
+        contents[_SPLIT] = _as_dict(split)
+    if best is not None:
+        contents[_BEST] = {"epoch": best.epoch, "value": best.value, "weights": best.weights}
+    return contents | {_HISTORY: "".join(json.dumps(row) + "\n" for row in state.history)}
+
+
+def _copied(value: Any) -> Any:
+    """Copy nested dicts and lists with their tensors, which go to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _write(contents: Mapping[str, Any], config: RunConfig, folder: Path) -> None:
+    contents = {**contents, _CONFIG: yaml.safe_dump(config.to_dict(), sort_keys=False)}
+    files = {}
+    for name, content in contents.items():
+        path = folder / name
+        if isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        else:
+            torch.save(content, path)
+        files[name] = _fingerprint(path)
     (folder / FILES).write_text(json.dumps(files) + "\n", encoding="utf-8")
 
 
@@ -192,8 +232,13 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
             f"({folder}), got other ones: the file has changed since. Put it back to resume, or "
             "start a new run"
         )
-    _load_networks(state.networks, saved["networks"], "networks", folder)
-    _load_networks(state.averages, saved["averages"], "moving averages", folder)
+    best = load_best(folder)
+    networks, averages = (
+        best.weights if saved[key] is None and best is not None else saved[key]
+        for key in ("networks", "averages")
+    )
+    _load_networks(state.networks, networks, "networks", folder)
+    _load_networks(state.averages, averages, "moving averages", folder)
     for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
         _load_optimizer(optimizer, values)
     for memory, values in zip(state.memory, saved["memory"], strict=True):
@@ -201,7 +246,7 @@ def load_checkpoint(state: TrainState, folder: Path) -> None:
     state.epoch = saved["epoch"]
     state.num_steps = list(saved["num_steps"])
     state.split = load_split(folder)
-    state.best = load_best(folder)
+    state.best = best
     state.history = load_history(folder)
 
 

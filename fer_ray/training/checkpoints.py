@@ -4,21 +4,20 @@ All runtimes use them, on this machine and in object stores. A checkpoint that a
 not count, and for a damaged one the one before it is taken.
 """
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import error_text
-from fer_ray.training.checkpoint import FILES, find_damage, retire
+from fer_ray.training.checkpoint import FILES, Save, find_damage, retire
 from fer_ray.training.handover import from_rank_zero
 
 logger = logging.getLogger(__name__)
 
-Save = Callable[[Path], None]
-"""Writes a checkpoint into an empty folder of this machine."""
 _STEM = "epoch_"
 
 
@@ -111,11 +110,17 @@ class Checkpoints:
         return copy if copy.exists() else self._folder.download(name, copy)
 
     def _upload(self, target: Folder, save: Save) -> None:
+        """Upload a checkpoint; the store itself copies what is as in the one before it."""
         with scratch_folder() as scratch:
             save(scratch)
-            files = scratch / FILES
-            listing = files.read_bytes()
-            files.unlink()
+            listing = (scratch / FILES).read_bytes()
+            (scratch / FILES).unlink()
+            written = json.loads(listing)
+            for before in self._names()[-1:]:
+                known = json.loads((self._folder / before).read_text(FILES))
+                for name in (name for name in written if written[name] == known.get(name)):
+                    target.copy_from(self._folder / before, name)
+                    (scratch / name).unlink()
             target.copy_tree_from(scratch)
             target.write_bytes(FILES, listing)  # last, as on this machine
 

@@ -12,11 +12,11 @@ from fer_ray.config import RunConfig, needs_noise
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData, noise_of, open_data
 from fer_ray.record.storage import Folder
-from fer_ray.training.checkpoint import load_checkpoint, save_checkpoint
-from fer_ray.training.checkpoints import Checkpoints, Save
-from fer_ray.training.distributed import rank
+from fer_ray.training.checkpoint import Save, load_checkpoint
+from fer_ray.training.checkpoints import Checkpoints
 from fer_ray.training.loop import fit
 from fer_ray.training.operating_point import read_priors
+from fer_ray.training.saving import Saver
 from fer_ray.training.state import new_networks, new_state
 from fer_ray.training.warmup import SharedWarmup
 
@@ -29,11 +29,12 @@ class Runtime(Protocol):
         """Open the folder to resume from; it is `None` if there is none."""
         ...
 
-    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
-        """Take an epoch's row; `save` writes a checkpoint into an empty folder (on rank zero).
+    def write(self, epoch: int, save: Save) -> None:
+        """Write the checkpoint of an epoch, on rank zero; perhaps in a thread of its own."""
+        ...
 
-        It is `None` if the epoch has no checkpoint.
-        """
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Take an epoch's row, on every rank."""
         ...
 
 
@@ -50,10 +51,12 @@ class ProcessRuntime:
         """Open the newest checkpoint; it is `None` if there is none."""
         return Checkpoints(Folder(self._folder), keep=1).newest()
 
-    def report(self, row: Mapping[str, Any], save: Save | None) -> None:
+    def write(self, epoch: int, save: Save) -> None:
         """Save a checkpoint, then delete the old one, so that one of them survives a kill."""
-        if rank() == 0 and save is not None:
-            Checkpoints(Folder(self._folder), keep=1).write(row["epoch"], save)
+        Checkpoints(Folder(self._folder), keep=1).write(epoch, save)
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Pass the row on."""
         if self._log is not None:
             self._log(row)
 
@@ -64,6 +67,7 @@ def train_run(
     *,
     data: FaceData | None = None,
     warmup: SharedWarmup | None = None,
+    may_overlap: bool = True,
 ) -> None:
     """Train a run to its last epoch, starting from the runtime's checkpoint; on every rank.
 
@@ -73,8 +77,10 @@ def train_run(
         data: The run's data, if they are open already.
         warmup: Warm-up epochs that other runs may have trained. They are reported as this run's
             own; only `time/*` differs, which is that of the run that trained them.
+        may_overlap: Whether a row may be reported while its epoch's checkpoint is written.
 
     Raises:
+        CheckpointError: If a checkpoint cannot be written.
         DataError: If the data cannot be opened.
         ValueError: If the checkpoint cannot be loaded.
         EmptySplitError, FloatingPointError, MixtureError: See `loop.fit`.
@@ -83,25 +89,25 @@ def train_run(
     data = open_run_data(run) if data is None else data
     state = new_state(run, data, device)
 
-    def save(folder: Path) -> None:
-        save_checkpoint(state, run, folder)
-
-    def report(row: Mapping[str, Any]) -> None:
-        is_due = run.checkpoint.is_due(row["epoch"], run.optim.epochs)
-        runtime.report(row, save if is_due else None)
-
     with runtime.checkpoint() as folder:
         if folder is not None:
             load_checkpoint(state, folder)
-    if warmup is not None:
-        for name in warmup.after(state.epoch):
-            with warmup.open(name) as folder:
-                load_checkpoint(state, folder)
-            report(state.history[-1])
-    for row in fit(run, data, device, state):
+    with Saver(runtime.write, may_overlap=may_overlap) as saver:
+
+        def report(row: Mapping[str, Any]) -> None:
+            if run.checkpoint.is_due(state.epoch, run.optim.epochs):
+                saver.save(state, run, row["time/epoch_s"])
+            runtime.report(row)
+
         if warmup is not None:
-            warmup.keep(state)
-        report(row)
+            for name in warmup.after(state.epoch):
+                with warmup.open(name) as folder:
+                    load_checkpoint(state, folder)
+                report(state.history[-1])
+        for row in fit(run, data, device, state):
+            if warmup is not None:
+                warmup.keep(state)
+            report(row)
 
 
 def use_device(run: RunConfig) -> torch.device:

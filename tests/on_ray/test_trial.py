@@ -47,7 +47,7 @@ def test_tune_gets_no_row_that_it_needs_no_more(
     monkeypatch.setattr("ray.tune.report", lambda row: reported.append(row["epoch"]))
     runtime = TuneRuntime(Folder(tmp_path), known=2)
     for epoch in (1, 2, 3):
-        runtime.report({"epoch": epoch}, None)
+        runtime.report({"epoch": epoch})
     assert reported == [3]
     assert list(tmp_path.iterdir()) == []
 

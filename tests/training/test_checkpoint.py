@@ -72,6 +72,26 @@ def test_a_checkpoint_restores_everything(saved: tuple[RunConfig, TrainState, Pa
         assert buffers
 
 
+@pytest.mark.parametrize("average_decay", [0, 0.9])
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_no_weights_are_written_twice(select: str, average_decay: float, tmp_path: Path) -> None:
+    run = make_run("co_divide", optim__average_decay=average_decay, select=select)
+    state, _ = train(run, faces(), num_epochs=3)
+    assert state.best is not None
+    if select == "best":  # an earlier epoch, whose networks are others
+        state.best.epoch = 2
+    save_checkpoint(state, run, tmp_path)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    evaluated = saved["averages" if average_decay else "networks"]
+    assert (evaluated is None) == (select == "last")
+    back = new_state(run, faces(), CPU)
+    load_checkpoint(back, tmp_path)
+    assert same_weights(state, back)
+    for one, other in zip(state.averages, back.averages, strict=True):
+        there = other.state_dict()
+        assert all(torch.equal(value, there[key]) for key, value in one.state_dict().items())
+
+
 def test_parts_of_a_checkpoint_can_be_loaded_alone(
     saved: tuple[RunConfig, TrainState, Path],
 ) -> None:

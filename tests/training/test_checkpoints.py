@@ -17,7 +17,7 @@ from fer_ray.training.checkpoint import (
 from fer_ray.training.checkpoints import CheckpointError, Checkpoints
 from fer_ray.training.finish import unlogged_rows
 from fer_ray.training.state import new_state
-from tests.samples import CPU, faces, make_run
+from tests.samples import CPU, faces, make_run, train
 
 Saved = tuple[RunConfig, TrainState]
 
@@ -129,6 +129,34 @@ def test_a_run_that_has_ended_keeps_what_is_tested_and_no_more(
             load_checkpoint(begun[1], newest)
     checkpoints.retire()  # again, after a command that was killed
     assert [row["epoch"] for row in unlogged_rows(2, folder)] == [3]
+
+
+def test_a_store_is_sent_only_what_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("cross_entropy", select="best", optim__average_decay=0.9)
+    state, _ = train(run, faces(), num_epochs=2)
+    filesystem = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    opened = (filesystem, "run", Uri("s3://bucket/run"))
+    monkeypatch.setattr("fer_ray.record.storage.open_place", lambda place: opened)
+    folder, sent = Folder("s3://bucket/run"), []
+    upload = Folder.copy_tree_from
+
+    def copy_tree_from(target: Folder, local: Path) -> None:
+        sent.append(sorted(path.name for path in local.iterdir()))
+        upload(target, local)
+
+    monkeypatch.setattr(Folder, "copy_tree_from", copy_tree_from)
+    assert state.best is not None
+    checkpoints = Checkpoints(folder)
+    for epoch, best in ((2, 1), (3, 1), (4, 4)):
+        state.epoch, state.best.epoch = epoch, best
+        checkpoints.write(epoch, lambda path: save_checkpoint(state, run, path))
+    first = ["best.pt", "config.yaml", "metrics.jsonl", "state.pt"]
+    assert sent == [first, ["state.pt"], ["best.pt", "state.pt"]]  # the rows stay as they are here
+    with checkpoints.newest() as newest:
+        assert newest is not None
+        load_checkpoint(new_state(run, faces(), CPU), newest)
 
 
 def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(
