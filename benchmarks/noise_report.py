@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -174,6 +175,32 @@ def _add_intervals(
 def _mean_of(rows: Sequence[report.Row], point: str, key: str) -> float:
     (base,) = (row for row in rows if row["case"].split(": ")[-1] == BASE)
     return float(base[point][key]["mean"])
+
+
+def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list[report.Row]:
+    """Add the rows that a result file has of other cases; each says when and where it was measured.
+
+    A case whose runs are not at hand keeps its row. Its images are the same, but its intervals are
+    not paired with those of new rows.
+
+    Args:
+        rows: New rows.
+        path: The result file; it may be missing.
+        order: Names of all cases, in the order of the table.
+    """
+    now = {"date": date.today().isoformat(), "hardware": report.hardware()}
+    found = {row["case"]: row | now for row in rows}
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        then = {key: content[key] for key in now}
+        found = {row["case"]: then | row for row in content["rows"]} | found
+    places = {name: number for number, name in enumerate(order)}
+
+    def place(row: report.Row) -> tuple[str, int]:
+        faces, _, name = row["case"].rpartition(": ")
+        return faces, places.get(name, -1)
+
+    return sorted(found.values(), key=place)
 
 
 def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:

@@ -27,8 +27,8 @@ given label; and the AUROC of finding right labels by the clean probability, ove
 images that nobody has verified.
 
 Runs are resumed after their last epoch, and finished ones are kept in --work. `--minutes` ends
-training after that time; `--report` trains nothing. Writes `results/real_noise-<set>.json` and
-prints a Markdown table.
+training after that time; `--report` trains nothing. Writes `results/real_noise-<set>.json`, where
+cases without a run in --work keep their rows, and prints a Markdown table.
 """
 
 import argparse
@@ -85,8 +85,12 @@ def main() -> None:
             if found:
                 ours = [case for case in cases if case.name in found]
                 rows += noise_report.make_rows(faces, ours, found, budget_of(faces), work)
-    goals = noise_report.make_goals(rows)
-    show(args, rows, goals)
+    if not rows:
+        raise SystemExit(f"{work}: no run is finished")
+    if not args.quick:
+        order = [case.name for case in noise_cases()]
+        rows = noise_report.merged(rows, report.RESULTS / f"real_noise-{args.set}.json", order)
+    show(args, rows, noise_report.make_goals(rows))
     if not is_complete:
         raise SystemExit("some runs are missing; start again to train them")
 
@@ -206,8 +210,6 @@ def show(
     args: argparse.Namespace, rows: Sequence[report.Row], goals: Sequence[report.Goal]
 ) -> None:
     """Print the table and the goals, and write them."""
-    if not rows:
-        raise SystemExit(f"{args.work}: no run is finished")
     print(f"\nAccuracy / macro recall in per cent, mean of up to {args.seeds} seeds\n")
     print(noise_report.markdown(rows))
     report.print_goals(goals)

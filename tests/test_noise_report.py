@@ -1,0 +1,31 @@
+"""Rows of the benchmark of real noise that were measured at different times."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.noise_report import merged
+
+
+def row(case: str, value: float, **more: Any) -> dict[str, Any]:
+    return {"case": case, "value": value, **more}
+
+
+def test_new_rows_take_the_place_of_old_ones_and_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    old = [row("b", 1.0), row("a", 2.0, date="2026-01-01", hardware="then")]
+    path.write_text(json.dumps({"date": "2026-02-02", "hardware": "there", "rows": old}))
+    found = merged([row("c", 3.0), row("b", 4.0)], path, ["a", "b", "c"])
+    assert [(x["case"], x["value"]) for x in found] == [("a", 2.0), ("b", 4.0), ("c", 3.0)]
+    assert (found[0]["date"], found[0]["hardware"]) == ("2026-01-01", "then")
+    assert {x["hardware"] for x in found[1:]} == {report.hardware()}
+    path.write_text(json.dumps({"date": "2026-02-02", "hardware": "there", "rows": found}))
+    (again,) = [x for x in merged([], path, ["a", "b", "c"]) if x["case"] == "c"]
+    assert again == found[2]
+
+
+def test_rows_of_several_sets_stay_together_in_the_order_of_the_cases(tmp_path: Path) -> None:
+    names = ["two: a", "one: b", "two: b", "one: a"]
+    found = merged([row(name, 1.0) for name in names], tmp_path / "none.json", ["b", "a"])
+    assert [x["case"] for x in found] == ["one: b", "one: a", "two: b", "two: a"]
