@@ -54,9 +54,9 @@ def main() -> None:
             "optim": {"epochs": EPOCHS, "batch_size": 16},
         }
     )
-    state, epoch_s = trained(run)
-    state = enlarged(state, args.train, args.images)
-    epoch_s *= args.images / args.train
+    state, num, epoch_s = trained(run)
+    state = enlarged(state, num, args.images)
+    epoch_s *= args.images / num
     folder = Path(args.folder) if args.folder else None
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         at_once = [
@@ -103,7 +103,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="resnet50", metavar="NAME")
     parser.add_argument("--size", type=int, default=112, metavar="PIXELS")
     parser.add_argument("--images", type=int, default=300_000, metavar="N")
-    parser.add_argument("--train", type=int, default=128, metavar="N", help="images trained on")
+    parser.add_argument("--train", type=int, default=140, metavar="N", help="images drawn")
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
     parser.add_argument("--folder", metavar="FOLDER", help="on the disk that is measured")
     args = parser.parse_args()
@@ -112,13 +112,13 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def trained(run: RunConfig) -> tuple[TrainState, float]:
-    """Train to the end; return the state and the seconds of the last epoch."""
+def trained(run: RunConfig) -> tuple[TrainState, int, float]:
+    """Train to the end; return the state, its training images, and seconds of the last epoch."""
     device, data = use_device(run), open_run_data(run)
     state = new_state(run, data, device)
     for row in fit(run, data, device, state):
         print(f"epoch {row['epoch']}: {row['time/images_per_s']:.1f} images/s", flush=True)
-    return state, row["time/epoch_s"]
+    return state, len(data.train), row["time/epoch_s"]
 
 
 def enlarged(state: TrainState, num: int, wanted: int) -> TrainState:
