@@ -123,7 +123,8 @@ class Hosts:
                     os.kill(pid, signal.SIGKILL)
         for process in self._started:
             process.wait(30)
-        for name in self.names:
+        for i, name in enumerate(self.names):
+            _ip(f"link del {self._tag}v{i}", check=False)  # with its namespace it goes later
             _ip(f"netns del {name}", check=False)
         _ip(f"link del {self._tag}b", check=False)
 
