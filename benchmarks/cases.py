@@ -8,6 +8,10 @@ from benchmarks.noise_runs import Case
 BASELINE = "cross_entropy"
 BASE = "cross_entropy x 2"
 """The case whose cost is the budget, and with which the others are compared."""
+TOLD = f"{BASE}, verified"
+"""With which cases are compared that know the verified labels too."""
+OURS = "peer_posterior, verified"
+"""With which its own variants are compared."""
 
 
 def noise_cases() -> list[Case]:
@@ -18,20 +22,18 @@ def noise_cases() -> list[Case]:
         Case(name=BASELINE, values={"method.name": BASELINE}),
         Case(name=BASE, values={"method.name": BASELINE}, num_members=2),
         Case(
-            name=f"{BASE}, verified",
+            name=TOLD,
             values={"method.name": BASELINE},
             num_members=2,
             knows_verified=True,
         ),
         Case(name="peer_posterior", values=ours, has_noise_model=True),
-        Case(
-            name="peer_posterior, verified", values=ours, has_noise_model=True, knows_verified=True
-        ),
+        Case(name=OURS, values=ours, has_noise_model=True, knows_verified=True),
     ]
     for name, values in ABLATION.items():
         cases.append(
             Case(
-                name=f"peer_posterior, verified, {name}",
+                name=f"{OURS}, {name}",
                 values=ours | dict(values),
                 has_noise_model=values.get("method.noise") != "none",
                 knows_verified=True,
@@ -52,6 +54,13 @@ def noise_cases() -> list[Case]:
         values = {f"method.{key}": value for key, value in method.items()}
         cases.append(Case(name=name, values=values))
     return cases
+
+
+def compared_with(case: Case) -> str:
+    """Return the name of the case that shows what a case is worth."""
+    if case.name.startswith(f"{OURS}, "):
+        return OURS
+    return TOLD if case.knows_verified and case.name != TOLD else BASE
 
 
 ABLATION: Mapping[str, Mapping[str, Any]] = {

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks import points, report
-from benchmarks.cases import BASE
+from benchmarks.cases import BASE, compared_with
 from benchmarks.noise_runs import Case, verified_model, verified_rows
 from benchmarks.noise_sets import NoiseSet
 from fer_ray.core.metrics import auroc
@@ -157,24 +157,25 @@ def _add_intervals(
     label: np.ndarray,
     hits: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """Add intervals of accuracy at the natural and of macro recall at the balanced point."""
+    """Add intervals of accuracy at the natural and of macro recall at the balanced point.
+
+    Paired with those of the case that shows what a case is worth, if it was trained too.
+    """
     for point, key, is_macro in (
         ("natural", "accuracy", False),
         ("balanced", "macro_recall", True),
     ):
         ours = {name: hit[point] for name, hit in hits.items()}
         drawn = points.bootstrap(label, ours, is_macro=is_macro)
+        found = zip(cases, rows, strict=True)
+        means = {case.name: row[point][key]["mean"] for case, row in found}
         for row, case in zip(rows, cases, strict=True):
-            values = drawn[case.name]
+            values, other = drawn[case.name], compared_with(case)
             row[f"{point}_{key}_interval"] = points.interval(values)
-            if BASE in drawn and case.name != BASE:
-                row[f"{point}_{key}_gain"] = row[point][key]["mean"] - _mean_of(rows, point, key)
-                row[f"{point}_{key}_gain_interval"] = points.interval(values - drawn[BASE])
-
-
-def _mean_of(rows: Sequence[report.Row], point: str, key: str) -> float:
-    (base,) = (row for row in rows if row["case"].split(": ")[-1] == BASE)
-    return float(base[point][key]["mean"])
+            if other in drawn and other != case.name:
+                row["compared_with"] = other
+                row[f"{point}_{key}_gain"] = means[case.name] - means[other]
+                row[f"{point}_{key}_gain_interval"] = points.interval(values - drawn[other])
 
 
 def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list[report.Row]:
@@ -204,7 +205,7 @@ def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list
 
 
 def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
-    """Compare every case with two cross-entropy networks, on the same images."""
+    """Compare every case with the one that shows what it is worth, on the same images."""
     goals = []
     for row in rows:
         for point, key in (("natural", "accuracy"), ("balanced", "macro_recall")):
@@ -215,7 +216,7 @@ def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:
             goals.append(
                 report.Goal(
                     name=f"{key.replace('_', ' ')} at the {point} point of {row['case']} "
-                    f"over {BASE}, points",
+                    f"over {row.get('compared_with', BASE)}, points",
                     goal=">= 0",
                     value=100 * row[name],
                     why=f"95 % interval over the test images {low:+.1f} to {high:+.1f}",

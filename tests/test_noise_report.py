@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.cases import BASE, OURS, TOLD, compared_with, noise_cases
 from benchmarks.noise_report import merged
 
 
@@ -29,3 +30,11 @@ def test_rows_of_several_sets_stay_together_in_the_order_of_the_cases(tmp_path: 
     names = ["two: a", "one: b", "two: b", "one: a"]
     found = merged([row(name, 1.0) for name in names], tmp_path / "none.json", ["b", "a"])
     assert [x["case"] for x in found] == ["one: b", "one: a", "two: b", "two: a"]
+
+
+def test_a_case_is_compared_with_one_that_knows_the_same() -> None:
+    found = {case.name: compared_with(case) for case in noise_cases()}
+    assert found["peer_posterior"] == found["dividemix"] == found[TOLD] == BASE
+    assert found[OURS] == found["co_divide, posterior, verified"] == TOLD
+    assert found[f"{OURS}, no penalty"] == OURS
+    assert set(found.values()) <= found.keys()

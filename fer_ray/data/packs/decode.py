@@ -133,4 +133,5 @@ def _colours(
     pixels: UInt8[np.ndarray, "height width channel"],
 ) -> UInt8[np.ndarray, "3 height width"]:
     """Channels first; of grey, three that are the same."""
-    return np.broadcast_to(pixels.transpose(2, 0, 1), (3, *pixels.shape[:2]))
+    planes = pixels.transpose(2, 0, 1)
+    return planes if len(planes) == 3 else np.broadcast_to(planes, (3, *planes.shape[1:]))
