@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,3 +151,20 @@ def test_a_run_goes_on_with_fewer_workers_and_with_more_again(
     changes = [num for num, before in zip(workers, [0, *workers], strict=False) if num != before]
     assert changes == [2, 1, 2]
     assert command.leftovers() == []
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_out_of_memory_is_named_with_what_to_do(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")  # every machine is above it
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    command = _train(launch, tmp_path, workers=1, epochs=100)
+    assert command.wait() == 1, command.output
+    printed = " ".join(command.output.split())
+    assert re.search(
+        r"error: the run's machine ran out of memory, (once|\d times)\. If it", printed
+    )
+    assert "Traceback" not in printed
+    assert command.leftovers() == []
+    assert not list((tmp_path / "run").glob("in_use*"))
