@@ -68,7 +68,7 @@ ABLATION: Mapping[str, Mapping[str, Any]] = {
     "noise not used": {"method.noise": "none"},
     "noise estimated": {"method.noise": "estimated"},
     "noise not pooled": {"method.pool_noise": False},
-    "temperature 0.7": {"method.temperature": 0.7},
+    "temperature 0.6": {"method.temperature": 0.6},
     "temperature 0.8": {"method.temperature": 0.8},
     "predictions not sharpened": {"method.temperature": 1.0},
     "labels kept as given": {"data.use_verified": False},

@@ -26,6 +26,8 @@ CASES = {
     "cross_entropy, two networks, 200 verified": "cross_entropy x 2, verified",
     "peer_posterior, nothing verified": "peer_posterior",
     "peer_posterior, 200 verified": "peer_posterior, verified",
+    "the same, temperature 0.6": "peer_posterior, verified, temperature 0.6",
+    "the same, temperature 0.8": "peer_posterior, verified, temperature 0.8",
     "co_divide, posterior, 200 verified": "co_divide, posterior, verified",
 }
 FULL_CASES = {

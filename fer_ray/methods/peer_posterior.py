@@ -84,7 +84,7 @@ class PeerPosterior(SplitMethod):
     teacher: Literal["peer", "own"] = "peer"
     noise: Literal["verified", "estimated", "none"] = "verified"
     pool_noise: bool = True
-    temperature: float = bounded(0.6, "(0, 1]")
+    temperature: float = bounded(0.7, "(0, 1]")
     thresholds: Mapping[str, float] = field(default_factory=lambda: {DEFAULT: 1.0})
     target_momentum: float = bounded(0.9, "[0, 1)")
     prediction_momentum: float = bounded(0.5, "[0, 1)")
