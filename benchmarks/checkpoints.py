@@ -84,7 +84,7 @@ def main() -> None:
             value=row[key] / epoch_s,
             why=f"any epoch of more than {50 * row[key]:.0f} s meets it",
         )
-        for how, key in (("written at once", "at_once_s"), ("written beside it", "beside_s"))
+        for how, key in (("saved at once", "at_once_s"), ("saved beside it", "beside_s"))
     ]
     report.print_table("Checkpoints", [row])
     report.print_goals(goals)
