@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from fer_ray.record.scratch import scratch_folder
 from fer_ray.record.storage import Folder
@@ -115,14 +116,23 @@ class Checkpoints:
             save(scratch)
             listing = (scratch / FILES).read_bytes()
             (scratch / FILES).unlink()
-            written = json.loads(listing)
-            for before in self._names()[-1:]:
-                known = json.loads((self._folder / before).read_text(FILES))
-                for name in (name for name in written if written[name] == known.get(name)):
-                    target.copy_from(self._folder / before, name)
-                    (scratch / name).unlink()
+            for name in self._copy_unchanged(target, json.loads(listing)):
+                (scratch / name).unlink()
             target.copy_tree_from(scratch)
             target.write_bytes(FILES, listing)  # last, as on this machine
+
+    def _copy_unchanged(self, target: Folder, written: dict[str, Any]) -> list[str]:
+        """Let the store copy files from the newest checkpoint; return the names of those it has."""
+        copied: list[str] = []
+        for before in self._names()[-1:]:
+            try:
+                known = dict(json.loads((self._folder / before).read_text(FILES)))
+                for name in (name for name in written if written[name] == known.get(name)):
+                    target.copy_from(self._folder / before, name)
+                    copied.append(name)
+            except (OSError, ValueError, TypeError) as error:  # damaged: the rest is sent
+                logger.debug("%s: not copied: %s", self._folder / before, error_text(error))
+        return copied
 
     def _discard(self, name: str) -> None:
         try:

@@ -159,6 +159,24 @@ def test_a_store_is_sent_only_what_has_changed(
         load_checkpoint(new_state(run, faces(), CPU), newest)
 
 
+@pytest.mark.parametrize("damage", ["files.json", "config.yaml"])
+def test_what_a_store_cannot_copy_is_sent(
+    damage: str, folder: Folder, begun: Saved, tmp_path: Path
+) -> None:
+    checkpoints = write(folder, begun, 1)
+    (path,) = tmp_path.rglob(damage)
+    if damage == "files.json":
+        path.write_text("[1")
+    else:
+        path.unlink()
+    run, state = begun
+    checkpoints.write(2, lambda place: save_checkpoint(state, run, place))
+    with checkpoints.newest() as newest:
+        assert newest is not None
+        assert newest.name == "epoch_0002"
+        load_checkpoint(new_state(run, faces(), CPU), newest)
+
+
 def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(
     begun: Saved, tmp_path: Path
 ) -> None:
