@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import points, report
 from benchmarks.cases import BASE, compared_with
-from benchmarks.noise_runs import Case, verified_model, verified_rows
+from benchmarks.noise_runs import Case, agrees, verified_model, verified_rows
 from benchmarks.noise_sets import NoiseSet
 from fer_ray.core.metrics import auroc
 from fer_ray.core.noise_model import NoiseModel
@@ -181,8 +181,9 @@ def _add_intervals(
 def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list[report.Row]:
     """Add the rows that a result file has of other cases; each says when and where it was measured.
 
-    A case whose runs are not at hand keeps its row. Its images are the same, but its intervals are
-    not paired with those of new rows.
+    A case whose runs are not at hand keeps its row, and so does one of the same configuration with
+    more seeds than are at hand. Its images are the same, but its intervals are not paired with
+    those of new rows.
 
     Args:
         rows: New rows.
@@ -194,7 +195,10 @@ def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list
     if path.exists():
         content = json.loads(path.read_text(encoding="utf-8"))
         then = {key: content[key] for key in now}
-        found = {row["case"]: then | row for row in content["rows"]} | found
+        for row in content["rows"]:
+            new = found.get(row["case"])
+            if new is None or is_more_of(row, new):
+                found[row["case"]] = then | row
     places = {name: number for number, name in enumerate(order)}
 
     def place(row: report.Row) -> tuple[str, int]:
@@ -202,6 +206,11 @@ def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list
         return faces, places.get(name, -1)
 
     return sorted(found.values(), key=place)
+
+
+def is_more_of(kept: report.Row, new: report.Row) -> bool:
+    """Return whether a row is the mean of more seeds of the same configuration than a new one."""
+    return kept["num_seeds"] > new["num_seeds"] and agrees(kept["config"], new["config"])
 
 
 def make_goals(rows: Sequence[report.Row]) -> list[report.Goal]:

@@ -37,6 +37,7 @@ from fer_ray.record.tables import recall_table
 from fer_ray.record.text import metric_name
 from fer_ray.record.trial import TrialStatus
 from fer_ray.record.trial_table import TrialTable
+from fer_ray.search.layout import REFERENCE
 
 DOCS = Path(__file__).resolve().parent
 _COMMAND = "python -m fer_ray.tune --space search_spaces/thresholds.yaml"
@@ -159,6 +160,9 @@ def _draw_trials(axes: Axes, summary: Mapping[str, Any], trials: Sequence[Trial]
     for trial in trials:
         epochs = [row["epoch"] for row in trial.rows]
         values = [100 * row[metric] for row in trial.rows]
+        if trial.name == REFERENCE:
+            axes.plot(epochs, values, color=_OTHERS, linestyle="--", label="plain cross-entropy")
+            continue
         axes.plot(epochs, values, color=_OTHERS, linewidth=1.2)
         if trial.name == best:
             axes.plot(epochs, values, color=_BEST, linewidth=2.4, zorder=3, label=f"{best}, best")

@@ -10,7 +10,7 @@ from benchmarks.noise_report import merged
 
 
 def row(case: str, value: float, **more: Any) -> dict[str, Any]:
-    return {"case": case, "value": value, **more}
+    return {"case": case, "value": value, "num_seeds": 1, "config": {"lr": 1}, **more}
 
 
 def test_new_rows_take_the_place_of_old_ones_and_others_stay(tmp_path: Path) -> None:
@@ -24,6 +24,19 @@ def test_new_rows_take_the_place_of_old_ones_and_others_stay(tmp_path: Path) -> 
     path.write_text(json.dumps({"date": "2026-02-02", "hardware": "there", "rows": found}))
     (again,) = [x for x in merged([], path, ["a", "b", "c"]) if x["case"] == "c"]
     assert again == found[2]
+
+
+def test_a_row_of_more_seeds_of_the_same_configuration_stays(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    old = [row(name, 1.0, num_seeds=3) for name in ("same", "changed", "as many")]
+    path.write_text(json.dumps({"date": "2026-02-02", "hardware": "there", "rows": old}))
+    new = [
+        row("same", 2.0),
+        row("changed", 2.0, config={"lr": 2}),
+        row("as many", 2.0, num_seeds=3),
+    ]
+    found = {x["case"]: (x["value"], x["num_seeds"]) for x in merged(new, path, [])}
+    assert found == {"same": (1.0, 3), "changed": (2.0, 1), "as many": (2.0, 3)}
 
 
 def test_rows_of_several_sets_stay_together_in_the_order_of_the_cases(tmp_path: Path) -> None:
