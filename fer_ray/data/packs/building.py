@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -120,33 +121,13 @@ class Building:
         self, digest: str, marks: list[dict[str, Any]], problems: dict[int, Problem]
     ) -> None:
         """Leave out what cannot be used, look for copies, write all files, the manifest last."""
-        records, order = self._records, self._order
-        usable = np.flatnonzero(~np.isin(order, list(problems)))
-        rows = order[usable]
-        checksums = np.concatenate([mark["checksums"] for mark in marks])
+        records = self._records
+        usable = np.flatnonzero(~np.isin(self._order, list(problems)))
         images = self._usable_images(usable)
-        subset = records.subset[rows].astype(np.int64)
-        row = records.row_numbers
-        group, near = records.group, records.near_train
-        optional = {} if records.verified is None else {VERIFIED: records.verified[rows]}
-        write_columns(
-            self._work,
-            {
-                "label": records.label[rows].astype(np.int64),
-                "true_label": records.true_label[rows].astype(np.int64),
-                "subset": subset,
-                "row": row[rows].astype(np.int64),
-                "path": np.array([records.path[i] for i in rows], dtype=np.str_),
-                "group": exact_groups(images, checksums[usable]) if group is None else group[rows],
-                "near_train": near_train(images, subset, self._advance_copies)
-                if near is None
-                else near[rows],
-                "original_size": np.concatenate([mark["sizes"] for mark in marks])[usable],
-                **optional,
-            },
-        )
-        with (self._work / "images.npy").open("rb") as file:
-            os.fsync(file.fileno())  # before anything says that the pack is whole
+        with ThreadPoolExecutor(max_workers=1) as disk:
+            written = disk.submit(_write_through, self._work / "images.npy")
+            write_columns(self._work, self._columns(images, usable, marks))
+            written.result()  # before anything says that the pack is whole
         write_manifest(
             self._work,
             name=records.name,
@@ -158,6 +139,29 @@ class Building:
         shutil.rmtree(self._marks)
         self._all.unlink(missing_ok=True)
 
+    def _columns(
+        self, images: np.ndarray, usable: np.ndarray, marks: list[dict[str, Any]]
+    ) -> dict[str, np.ndarray]:
+        """What is known of the images that can be used; looks for copies among them."""
+        records, rows = self._records, self._order[usable]
+        checksums = np.concatenate([mark["checksums"] for mark in marks])
+        subset = records.subset[rows].astype(np.int64)
+        group, near = records.group, records.near_train
+        optional = {} if records.verified is None else {VERIFIED: records.verified[rows]}
+        return {
+            "label": records.label[rows].astype(np.int64),
+            "true_label": records.true_label[rows].astype(np.int64),
+            "subset": subset,
+            "row": records.row_numbers[rows].astype(np.int64),
+            "path": np.array([records.path[i] for i in rows], dtype=np.str_),
+            "group": exact_groups(images, checksums[usable]) if group is None else group[rows],
+            "near_train": near_train(images, subset, self._advance_copies)
+            if near is None
+            else near[rows],
+            "original_size": np.concatenate([mark["sizes"] for mark in marks])[usable],
+            **optional,
+        }
+
     def _usable_images(self, usable: np.ndarray) -> np.ndarray:
         """The images file of the pack: the one that was written, or what is good of it."""
         target = self._work / "images.npy"
@@ -167,6 +171,12 @@ class Building:
             copy_images(take_images(np.load(self._all, mmap_mode="r"), usable), target)
         mapped: np.ndarray = np.load(target, mmap_mode="r")
         return mapped
+
+
+def _write_through(path: Path) -> None:
+    """Wait until a file has reached the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def decode_one(

@@ -162,15 +162,14 @@ def _best_among(
     """
     bound = correlation(own[1], others[1])
     highest, place = bound.max(dim=1)
-    chosen = torch.zeros_like(bound, dtype=torch.bool)
-    chosen.scatter_(1, place[:, None], (highest > floor - _ROUNDING)[:, None])
-    rows, _, exact = correlation_of(own[0], others[0], chosen)
-    value = torch.full_like(highest, -2).index_put((rows,), exact)
-    chosen = bound > torch.maximum(value, floor)[:, None] - _ROUNDING
-    if chosen.sum() > _MAX_CHOSEN * chosen.numel():
+    value = torch.full_like(highest, -2)
+    i = (highest > floor - _ROUNDING).nonzero()[:, 0]
+    value[i] = correlation_of(own[0], others[0], i, place[i])
+    i, j = (bound > torch.maximum(value, floor)[:, None] - _ROUNDING).nonzero(as_tuple=True)
+    if len(i) > _MAX_CHOSEN * bound.numel():
         value, place = correlation(own[0], others[0]).max(dim=1)
         return value, place
-    i, j, exact = correlation_of(own[0], others[0], chosen)
+    exact = correlation_of(own[0], others[0], i, j)
     value = value.scatter_reduce(0, i, exact, "amax")
     is_best = exact == value[i]
     none = len(bound[0])

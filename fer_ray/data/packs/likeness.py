@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+import torch.nn.functional as F
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 SIDE = 48
@@ -55,23 +56,28 @@ def correlation(a: Parts, b: Parts) -> Float32[Tensor, "a b"]:
 
 
 def correlation_of(
-    a: Parts, b: Parts, chosen: Bool[Tensor, "a b"]
-) -> tuple[Int64[Tensor, " pair"], Int64[Tensor, " pair"], Float32[Tensor, " pair"]]:
-    """The higher one of both correlations, of the chosen pairs alone: image i of `a`, j of `b`.
+    a: Parts, b: Parts, i: Int64[Tensor, " pair"], j: Int64[Tensor, " pair"]
+) -> Float32[Tensor, " pair"]:
+    """The higher one of both correlations, of the pairs of image i of `a` and j of `b` alone.
 
     Ten times as much for a pair as `correlation`: for up to a tenth of them.
 
-    Returns:
-        i, j and the correlations, in the order of i and j.
+    Args:
+        a: Images.
+        b: Others.
+        i: In ascending order.
+        j: As many; in ascending order for every i.
     """
-    pattern = chosen.float().to_sparse_csr()
+    starts = F.pad(torch.bincount(i, minlength=len(a.level)).cumsum(dim=0), (1, 0))
+    pattern = torch.sparse_csr_tensor(
+        starts, j, torch.zeros(len(j)), (len(a.level), len(b.level)), check_invariants=False
+    )
     even, odd = (
         torch.sparse.sampled_addmm(pattern, x, y.T, beta=0).values()
         for x, y in zip(a[:2], b[:2], strict=True)
     )
-    j = pattern.col_indices()
-    i = torch.repeat_interleave(torch.arange(len(chosen)), pattern.crow_indices().diff())
-    return i, j, even + odd.abs() + ((a.level[i] - b.level[j]).abs() < _FLAT).float()
+    exact: Tensor = even + odd.abs() + ((a.level[i] - b.level[j]).abs() < _FLAT).float()
+    return exact
 
 
 def parts_of(images: np.ndarray, rows: np.ndarray) -> Parts:
