@@ -73,7 +73,7 @@ def make_rows(
         runs = outcomes[case.name]
         answered = {seed: _answers(run.test, label, models[seed]) for seed, run in runs.items()}
         hits[case.name] = {
-            point: np.mean([answer[point] == label for answer in answered.values()], axis=0)
+            point: {seed: answer[point] == label for seed, answer in answered.items()}
             for point in ("natural", "balanced")
         }
         row: report.Row = {"case": f"{faces.name}: {case.name}" if faces.name else case.name}
@@ -89,7 +89,7 @@ def make_rows(
         row["curve"] = curves.tolist()
         row |= _label_figures(case, data, runs, seen)
         rows.append(row)
-    _add_intervals(rows, cases, label, hits)
+    add_intervals(rows, cases, label, hits)
     return rows
 
 
@@ -151,31 +151,43 @@ def _label_figures(
     return row | ({"auroc": report.mean_std(areas)} if np.isfinite(areas).all() else {})
 
 
-def _add_intervals(
+def add_intervals(
     rows: Sequence[report.Row],
     cases: Sequence[Case],
     label: np.ndarray,
-    hits: Mapping[str, Mapping[str, np.ndarray]],
+    hits: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
 ) -> None:
     """Add intervals of accuracy at the natural and of macro recall at the balanced point.
 
-    Paired with those of the case that shows what a case is worth, if it was trained too.
+    Gains over the case that shows what a case is worth are of the seeds that both were trained
+    with.
     """
     for point, key, is_macro in (
         ("natural", "accuracy", False),
         ("balanced", "macro_recall", True),
     ):
-        ours = {name: hit[point] for name, hit in hits.items()}
+        ours = {name: np.mean([*hit[point].values()], axis=0) for name, hit in hits.items()}
+        gains, num_seeds = {}, {}
+        for case in cases:
+            own, other = (
+                hits.get(name, {}).get(point, {}) for name in (case.name, compared_with(case))
+            )
+            seeds = own.keys() & other.keys()
+            if seeds and case.name != compared_with(case):
+                gains[case.name] = np.mean([own[x] * 1.0 - other[x] for x in seeds], axis=0)
+                num_seeds[case.name] = len(seeds)
         drawn = points.bootstrap(label, ours, is_macro=is_macro)
-        found = zip(cases, rows, strict=True)
-        means = {case.name: row[point][key]["mean"] for case, row in found}
+        drawn_gains = points.bootstrap(label, gains, is_macro=is_macro)
         for row, case in zip(rows, cases, strict=True):
-            values, other = drawn[case.name], compared_with(case)
-            row[f"{point}_{key}_interval"] = points.interval(values)
-            if other in drawn and other != case.name:
-                row["compared_with"] = other
-                row[f"{point}_{key}_gain"] = means[case.name] - means[other]
-                row[f"{point}_{key}_gain_interval"] = points.interval(values - drawn[other])
+            row[f"{point}_{key}_interval"] = points.interval(drawn[case.name])
+            if case.name in gains:
+                row["compared_with"], row["seeds_compared"] = (
+                    compared_with(case),
+                    num_seeds[case.name],
+                )
+                gain = points.mean_hit(label, gains[case.name], is_macro=is_macro)
+                row[f"{point}_{key}_gain"] = gain
+                row[f"{point}_{key}_gain_interval"] = points.interval(drawn_gains[case.name])
 
 
 def merged(rows: Sequence[report.Row], path: Path, order: Sequence[str]) -> list[report.Row]:

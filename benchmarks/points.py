@@ -77,14 +77,14 @@ def bootstrap(
 
     Args:
         label: True labels.
-        hits: By case, how often an image is answered right, in [0, 1]: the mean over seeds.
+        hits: By case, how often an image is answered right, in [0, 1]: the mean over seeds; or the
+            difference of two such, in [-1, 1].
         num_resamples: Number of resamples.
         seed: Seed of the resamples.
         is_macro: Whether classes count the same, whatever their number of images.
     """
     generator = np.random.default_rng(seed)
-    num = len(label)
-    groups = np.eye(label.max() + 1)[label] if is_macro else np.ones((num, 1))
+    num, groups = len(label), _groups(label, is_macro=is_macro)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in hits}
     for _ in range(num_resamples):
         weight = np.bincount(generator.integers(num, size=num), minlength=num)
@@ -93,6 +93,22 @@ def bootstrap(
             right = (weight * hit) @ groups
             parts[name].append((right[size > 0] / size[size > 0]).mean())
     return {name: np.array(values) for name, values in parts.items()}
+
+
+def mean_hit(
+    label: Int[np.ndarray, " image"], hit: Float[np.ndarray, " image"], *, is_macro: bool
+) -> float:
+    """Return what `bootstrap` resamples: the mean over images, or that of the classes' means."""
+    groups = _groups(label, is_macro=is_macro)
+    size = groups.sum(axis=0)
+    return float(((hit @ groups)[size > 0] / size[size > 0]).mean())
+
+
+def _groups(
+    label: Int[np.ndarray, " image"], *, is_macro: bool
+) -> Float[np.ndarray, "image group"]:
+    """Which images are averaged before groups are: those of a class, or all."""
+    return np.eye(label.max() + 1)[label] if is_macro else np.ones((len(label), 1))
 
 
 def interval(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import report
 from benchmarks.cases import BASE, OURS, TOLD, compared_with, noise_cases
-from benchmarks.noise_report import merged
+from benchmarks.noise_report import add_intervals, merged
 
 
 def row(case: str, value: float, **more: Any) -> dict[str, Any]:
@@ -43,6 +45,24 @@ def test_rows_of_several_sets_stay_together_in_the_order_of_the_cases(tmp_path: 
     names = ["two: a", "one: b", "two: b", "one: a"]
     found = merged([row(name, 1.0) for name in names], tmp_path / "none.json", ["b", "a"])
     assert [x["case"] for x in found] == ["one: b", "one: a", "two: b", "two: a"]
+
+
+def test_a_gain_is_of_the_seeds_that_both_cases_have() -> None:
+    cases = [case for case in noise_cases() if case.name in (TOLD, OURS)]
+    label = np.array([0, 0, 0, 1])
+    right, wrong = np.ones(4, dtype=bool), np.zeros(4, dtype=bool)
+    own, other = {0: right, 1: right}, {1: right & (label == 0), 2: wrong}
+    hits = {TOLD: other, OURS: own}
+    rows: list[dict[str, Any]] = [row(case.name, 0.0) for case in cases]
+    by_point = {name: {"natural": hit, "balanced": hit} for name, hit in hits.items()}
+    add_intervals(rows, cases, label, by_point)
+    found = {x["case"]: x for x in rows}
+    assert (found[OURS]["compared_with"], found[OURS]["seeds_compared"]) == (TOLD, 1)
+    assert found[OURS]["natural_accuracy_gain"] == 0.25
+    assert found[OURS]["balanced_macro_recall_gain"] == 0.5
+    low, high = found[OURS]["balanced_macro_recall_gain_interval"]
+    assert 0 <= low <= 0.5 <= high
+    assert "compared_with" not in found[TOLD]
 
 
 def test_a_case_is_compared_with_one_that_knows_the_same() -> None:

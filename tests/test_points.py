@@ -67,6 +67,8 @@ def test_resamples_are_the_same_for_all_cases(is_macro: bool) -> None:
     measure = balanced_accuracy_score if is_macro else accuracy_score
     answer = points.answers(prob, None)
     assert drawn["a"][0] == pytest.approx(measure(label[rows], answer[rows]))
+    whole = points.mean_hit(label, hit, is_macro=is_macro)
+    assert whole == pytest.approx(measure(label, answer))
     low, high = points.interval(drawn["a"])
     assert low < drawn["a"].mean() < high
 
