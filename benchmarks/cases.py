@@ -76,6 +76,7 @@ ABLATION: Mapping[str, Mapping[str, Any]] = {
     "thresholds 0.5": {"method.thresholds.default": 0.5},
     "targets without memory": {"method.target_momentum": 0.0},
     "last prediction of the peer": {"method.prediction_momentum": 0.0},
+    "longer mean of predictions": {"method.prediction_momentum": 0.8},
 }
 """Ingredients of peer_posterior switched off or changed: values by dotted key."""
 OTHERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
