@@ -74,6 +74,7 @@ ABLATION: Mapping[str, Mapping[str, Any]] = {
     "labels kept as given": {"data.use_verified": False},
     "no penalty": {"method.penalty_weight": 0.0},
     "thresholds 0.5": {"method.thresholds.default": 0.5},
+    "targets that move faster": {"method.target_momentum": 0.8},
     "targets without memory": {"method.target_momentum": 0.0},
     "last prediction of the peer": {"method.prediction_momentum": 0.0},
     "longer mean of predictions": {"method.prediction_momentum": 0.8},
