@@ -31,6 +31,7 @@ CASES = {
     "the same, not sharpened": "peer_posterior, verified, predictions not sharpened",
     "taught by itself": "peer_posterior, verified, own posterior",
     "no penalty": "peer_posterior, verified, no penalty",
+    "targets without memory": "peer_posterior, verified, targets without memory",
     "targets that move faster": "peer_posterior, verified, targets that move faster",
     "a longer mean": "peer_posterior, verified, longer mean of predictions",
     "the noise not used": "peer_posterior, verified, noise not used",
