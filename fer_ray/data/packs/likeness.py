@@ -69,15 +69,20 @@ def correlation_of(
         j: As many; in ascending order for every i.
     """
     starts = F.pad(torch.bincount(i, minlength=len(a.level)).cumsum(dim=0), (1, 0))
-    pattern = torch.sparse_csr_tensor(
-        starts, j, torch.zeros(len(j)), (len(a.level), len(b.level)), check_invariants=False
-    )
+    pattern = _pattern(starts, j, len(b.level))
     even, odd = (
         torch.sparse.sampled_addmm(pattern, x, y.T, beta=0).values()
         for x, y in zip(a[:2], b[:2], strict=True)
     )
     exact: Tensor = even + odd.abs() + ((a.level[i] - b.level[j]).abs() < _FLAT).float()
     return exact
+
+
+def _pattern(starts: Int64[Tensor, " end"], columns: Int64[Tensor, " pair"], width: int) -> Tensor:
+    """A sparse matrix of zeros at the given places; row k has those from `starts[k]` on."""
+    size = (len(starts) - 1, width)
+    zeros = torch.zeros(len(columns))
+    return torch.sparse_csr_tensor(starts, columns, zeros, size, check_invariants=False)
 
 
 def parts_of(images: np.ndarray, rows: np.ndarray) -> Parts:
@@ -170,9 +175,9 @@ def threads() -> Iterator[ThreadPoolExecutor]:
     Several threads within every step wait for one another, which is far slower where other
     processes use the cores too.
     """
-    with warnings.catch_warnings():  # torch says once that its sparse matrices are new
+    with warnings.catch_warnings():  # torch says once that its sparse matrices are new, unchecked
         warnings.simplefilter("ignore")
-        torch.zeros(1, 1).to_sparse_csr()
+        _pattern(torch.zeros(2, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 1)
     num = torch.get_num_threads()
     pool = ThreadPoolExecutor(num_threads(), initializer=torch.set_num_threads, initargs=(1,))
     torch.set_num_threads(1)

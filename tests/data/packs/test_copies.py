@@ -7,6 +7,8 @@ from fer_ray.data.packs import copies, likeness
 from fer_ray.data.packs.copies import exact_groups, is_mirrored, near_pairs, near_train, nearest
 from tests.paths import SHARED
 
+pytestmark = pytest.mark.lowest
+
 REAL = SHARED / "data" / "fer2013plus" / "fer2013plus.npz"
 
 
