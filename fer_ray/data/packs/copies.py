@@ -165,10 +165,11 @@ def _best_among(
     value = torch.full_like(highest, -2)
     i = (highest > floor - _ROUNDING).nonzero()[:, 0]
     value[i] = correlation_of(own[0], others[0], i, place[i])
-    i, j = (bound > torch.maximum(value, floor)[:, None] - _ROUNDING).nonzero(as_tuple=True)
-    if len(i) > _MAX_CHOSEN * bound.numel():
+    is_chosen = bound > torch.maximum(value, floor)[:, None] - _ROUNDING
+    if is_chosen.count_nonzero() > _MAX_CHOSEN * bound.numel():
         value, place = correlation(own[0], others[0]).max(dim=1)
         return value, place
+    i, j = is_chosen.nonzero(as_tuple=True)
     exact = correlation_of(own[0], others[0], i, j)
     value = value.scatter_reduce(0, i, exact, "amax")
     is_best = exact == value[i]
