@@ -181,10 +181,8 @@ def add_intervals(
         for row, case in zip(rows, cases, strict=True):
             row[f"{point}_{key}_interval"] = points.interval(drawn[case.name])
             if case.name in gains:
-                row["compared_with"], row["seeds_compared"] = (
-                    compared_with(case),
-                    num_seeds[case.name],
-                )
+                row["compared_with"] = compared_with(case)
+                row["seeds_compared"] = num_seeds[case.name]
                 gain = points.mean_hit(label, gains[case.name], is_macro=is_macro)
                 row[f"{point}_{key}_gain"] = gain
                 row[f"{point}_{key}_gain_interval"] = points.interval(drawn_gains[case.name])

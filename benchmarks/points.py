@@ -85,13 +85,12 @@ def bootstrap(
     """
     generator = np.random.default_rng(seed)
     num, groups = len(label), _groups(label, is_macro=is_macro)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in hits}
+    parts: dict[str, list[float]] = {name: [] for name in hits}
     for _ in range(num_resamples):
         weight = np.bincount(generator.integers(num, size=num), minlength=num)
         size = weight @ groups
         for name, hit in hits.items():
-            right = (weight * hit) @ groups
-            parts[name].append((right[size > 0] / size[size > 0]).mean())
+            parts[name].append(_mean_of_groups((weight * hit) @ groups, size))
     return {name: np.array(values) for name, values in parts.items()}
 
 
@@ -100,8 +99,7 @@ def mean_hit(
 ) -> float:
     """Return what `bootstrap` resamples: the mean over images, or that of the classes' means."""
     groups = _groups(label, is_macro=is_macro)
-    size = groups.sum(axis=0)
-    return float(((hit @ groups)[size > 0] / size[size > 0]).mean())
+    return _mean_of_groups(hit @ groups, groups.sum(axis=0))
 
 
 def _groups(
@@ -109,6 +107,11 @@ def _groups(
 ) -> Float[np.ndarray, "image group"]:
     """Which images are averaged before groups are: those of a class, or all."""
     return np.eye(label.max() + 1)[label] if is_macro else np.ones((len(label), 1))
+
+
+def _mean_of_groups(right: np.ndarray, size: np.ndarray) -> float:
+    """Mean over groups that have an image of their share of right answers."""
+    return float((right[size > 0] / size[size > 0]).mean())
 
 
 def interval(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
