@@ -10,7 +10,10 @@ import pytest
 
 from tests.paths import ROOT
 
-METHODS_PAGE, AUDIT_PAGE = (ROOT / "docs" / name for name in ("methods.md", "audit.md"))
+README = ROOT / "README.md"
+METHODS_PAGE, AUDIT_PAGE, POINTS_PAGE = (
+    ROOT / "docs" / name for name in ("methods.md", "audit.md", "operating_points.md")
+)
 # Heads of columns that are shares, with their places in a row of results.
 PERCENT = {
     "accuracy": ("accuracy",),
@@ -57,6 +60,12 @@ POINTS = {"as trained": "trained", "natural": "natural", "balanced": "balanced"}
 GAINS = {
     "gain at natural": "natural_accuracy_gain",
     "gain at balanced": "balanced_macro_recall_gain",
+}
+# Heads of columns with what a validation figure says of both truths.
+SELECTION = {
+    "rank": "rank",
+    "regret, points": "regret",
+    "best - last epoch, points": "best_less_last",
 }
 PLAIN = {
     "seconds": ("seconds",),
@@ -116,6 +125,7 @@ def check_cell(cell: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("page", "result"),
     [
+        (README, "real_noise-small"),
         (METHODS_PAGE, "real_noise-small"),
         (METHODS_PAGE, "real_noise-full"),
         (METHODS_PAGE, "real_noise-synthetic"),
@@ -136,6 +146,18 @@ def test_tables_are_the_committed_figures(page: Path, result: str) -> None:
         for row, case in zip(table, cases, strict=True):
             check_row(row, figures[case])
     assert is_found
+
+
+def test_what_validation_figures_are_worth_is_the_committed_table() -> None:
+    figures = measured("selection")
+    (table,) = (rows for rows in tables(POINTS_PAGE) if "regret, points" in rows[0])
+    for row in table:
+        case = row["validation figure"].removesuffix(" (default)").strip("`").removeprefix("val/")
+        found = figures[case if case in figures else f"{case}, verified"]
+        for head, key in SELECTION.items():
+            truths = ("natural accuracy", "balanced macro recall")
+            for cell, truth in zip(row[head].split(" / "), truths, strict=True):
+                check_cell(cell, found[truth][key])
 
 
 def test_a_wrong_figure_is_seen() -> None:
