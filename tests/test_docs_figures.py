@@ -64,6 +64,7 @@ GAINS = {
 # Heads of columns with what a validation figure says of both truths.
 SELECTION = {
     "rank": "rank",
+    "rank within a method": "rank_within",
     "regret, points": "regret",
     "best - last epoch, points": "best_less_last",
 }
