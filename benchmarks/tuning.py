@@ -176,7 +176,10 @@ def _outcome(summary: Mapping[str, Any]) -> dict[str, Any]:
     best = summary.get("best", summary)
     points = summary["test"]["points"]
     test = {key: points[point][key] for key, point in FIGURES.items()}
-    return {"test": test, "val": best["val"], "config": best["config"], "s": summary["wall_s"]}
+    config = best["config"]
+    if "method" in config:  # of a whole run, which names folders of this machine
+        config = {"method": config["method"]}
+    return {"test": test, "val": best["val"], "config": config, "s": summary["wall_s"]}
 
 
 def make_row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> report.Row:
