@@ -58,9 +58,14 @@ def main() -> None:
         work = Path(scratch if args.quick else args.work).absolute()
         work.mkdir(parents=True, exist_ok=True)
         source, faces = read_source(args, work)
-        data = "fer2013plus" if faces else report.without_folders(source["run"]["data"])
-        data = data.partition(",")[0]
-        outcomes = run_all(args, source, faces, work / report.slug(data))
+        space = parse_space(source, args.space.name)
+        config = space.run_config(space.default_params()).to_dict()
+        spec = "fer2013plus" if faces else report.without_folders(config["data"]["spec"])
+        data = spec.partition(",")[0]
+        draws = {key: x for key, x in source.items() if key != "reference"}
+        files = {TUNED: source, RANDOM: draws | {"method": "random"}, DEFAULT: config}
+        args.trials = args.trials or space.run_cap or 12
+        outcomes = run_all(args, files, faces, work / report.slug(data))
     rows = [make_row(name, found) for name, found in outcomes.items() if found]
     goals = make_goals(outcomes)
     report.print_table("Test set, mean and standard deviation over searches", flat(rows))
@@ -104,31 +109,28 @@ def read_source(args: argparse.Namespace, work: Path) -> tuple[dict[str, Any], N
         source["run"]["optim"]["epochs"] = args.epochs
     if args.images:
         (faces,) = make_sets("carved", args.images, work)
-        source["run"]["data"] = faces.spec
+        source["run"]["data"] = {"spec": faces.spec, "deduplicate": False}
     elif args.data:
         source["run"]["data"] = absolute_spec(args.data)
     return source, faces
 
 
 def run_all(
-    args: argparse.Namespace, source: dict[str, Any], faces: NoiseSet | None, folder: Path
+    args: argparse.Namespace,
+    files: Mapping[str, Mapping[str, Any]],
+    faces: NoiseSet | None,
+    folder: Path,
 ) -> Outcomes:
     """Run every search and every default run that has no summary yet; return them by name."""
-    space = parse_space(source, args.space.name)
-    num_trials = args.trials or space.run_cap or 12
     folder.mkdir(parents=True, exist_ok=True)
-    draws = {key: x for key, x in source.items() if key != "reference"}
-    config = space.run_config(space.default_params()).to_dict()
-    files = {TUNED: source, RANDOM: draws | {"method": "random"}, DEFAULT: config}
     outcomes: Outcomes = {TUNED: [], RANDOM: [], DEFAULT: [], REFERENCE: []}
     for seed in range(args.searches):
         for name in args.only:
             path = folder / f"{name}.yaml"
             _write_once(path, files[name])
-            words = [] if name == DEFAULT else ["--trials", str(num_trials)]
+            words = [] if name == DEFAULT else ["--trials", str(args.trials)]
             if faces:
-                verified = verified_path(faces, folder.parent, seed)
-                words += ["--set", f"data.verified={verified}", "--set", "data.deduplicate=false"]
+                words += ["--set", f"data.verified={verified_path(faces, folder.parent, seed)}"]
             summary = run(name, path, seed, words)
             outcomes[name].append(_outcome(summary))
             if name == TUNED and "test" in summary.get("reference", {}):
