@@ -33,9 +33,13 @@ from fer_ray.search.space import SearchSpace
 SPACE = Path(__file__).resolve().parents[1] / "search_spaces" / "thresholds.yaml"
 LEVEL = "method.thresholds.default"
 OURS = "TPE, few random trials, one level"
-NOISE, CLASS_SPREAD, BUDGETS, AT_A_TIME = 0.02, 0.12, (12, 24), 2
-CENTER = {"warmup_epochs": 0.3, "penalty_weight": 0.3, "thresholds": {"default": 0.65}}
-"""The default trial lies in the middle of every range."""
+NOISE, CLASS_SPREAD, BUDGETS, AT_A_TIME = 0.02, 0.12, (6, 12, 24), 2
+CENTER = {
+    "warmup_epochs": 0.225,
+    "penalty_weight": 0.3,
+    "thresholds": {"default": 0.7},
+}
+"""The default trial lies in the middle of every continuous range."""
 Sampler = Callable[[SearchSpace, int, int], Any]
 
 
