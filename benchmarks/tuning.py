@@ -6,7 +6,8 @@
 
 Runs `python -m fer_ray.tune` on a space as it is, and once more with random draws: as many trials,
 with the same early stops. Both searches are repeated with other seeds, which are the
-seeds of their runs too. Every seed also trains the default configuration. With --images the data
+seeds of their runs too. Every seed also trains the default configuration: that of the method, not
+the one that the space begins with. With --images the data
 set is 4,000 faces of FER2013, of which 200 are verified, others for every seed (FOLDER has its two
 files, see `noise_sets.py`). Test figures, accuracy at the natural and macro recall at the balanced
 operating point, are those of the networks that were chosen on validation images; the reference is
@@ -59,7 +60,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         source, faces = read_source(args, work)
         space = parse_space(source, args.space.name)
-        config = space.run_config(space.default_params()).to_dict()
+        config = default_config(source, args.space.name)
         spec = "fer2013plus" if faces else report.without_folders(config["data"]["spec"])
         data = spec.partition(",")[0]
         draws = {key: x for key, x in source.items() if key != "reference"}
@@ -113,6 +114,14 @@ def read_source(args: argparse.Namespace, work: Path) -> tuple[dict[str, Any], N
     elif args.data:
         source["run"]["data"] = absolute_spec(args.data)
     return source, faces
+
+
+def default_config(source: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the run of a space with the method's own defaults for all that is searched."""
+    method = parse_space(source, name).default_method
+    run = source["run"] | {"method": {"name": method}}
+    space = parse_space({**source, "run": run}, name)
+    return space.run_config(space.default_params()).to_dict()
 
 
 def run_all(

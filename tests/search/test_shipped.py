@@ -53,7 +53,7 @@ def test_the_thresholds_file_is_read_right() -> None:
     assert (space.reference.method.label, space.reference.optim.epochs) == ("cross_entropy", 48)
     config = space.run_config({FEAR: 0.3})
     assert (config.optim.epochs, config.optim.batch_size) == (24, 64)
-    assert config.to_dict()["method"]["thresholds"] == {"default": 1.0, "fear": 0.3}
+    assert config.to_dict()["method"]["thresholds"] == {"default": 0.7, "fear": 0.3}
 
 
 @pytest.mark.parametrize("space", [*map(load_space, FILES), space_of(CONDITIONAL)])
