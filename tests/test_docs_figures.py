@@ -11,8 +11,9 @@ import pytest
 from tests.paths import ROOT
 
 README = ROOT / "README.md"
-METHODS_PAGE, AUDIT_PAGE, POINTS_PAGE = (
-    ROOT / "docs" / name for name in ("methods.md", "audit.md", "operating_points.md")
+METHODS_PAGE, AUDIT_PAGE, POINTS_PAGE, SPACES_PAGE = (
+    ROOT / "docs" / name
+    for name in ("methods.md", "audit.md", "operating_points.md", "search_spaces.md")
 )
 # Heads of columns that are shares, with their places in a row of results.
 PERCENT = {
@@ -53,6 +54,12 @@ DRAWN_CASES = {
         ("peer_posterior", "peer_posterior, verified"),
     )
     for rate in ("0", "0.2", "0.28", "0.4")
+}
+TUNING_CASES = {
+    "best of the search": "tuned",
+    "best of random draws": "random",
+    "default configuration": "default",
+    "cross_entropy, told the same": "reference",
 }
 # Heads of columns with accuracy / macro recall at an operating point, or accuracy alone.
 POINTS = {"as trained": "trained", "natural": "natural", "balanced": "balanced"}
@@ -147,6 +154,13 @@ def test_tables_are_the_committed_figures(page: Path, result: str) -> None:
         for row, case in zip(table, cases, strict=True):
             check_row(row, figures[case])
     assert is_found
+
+
+def test_what_a_search_is_worth_is_the_committed_table() -> None:
+    figures = measured("tuning-synthetic-verified-200")
+    (table,) = (rows for rows in tables(SPACES_PAGE) if "drawn faces" in rows[0])
+    for row in table:
+        check_row(row, figures[TUNING_CASES[row["drawn faces"].replace("`", "")]])
 
 
 def test_what_validation_figures_are_worth_is_the_committed_table() -> None:
