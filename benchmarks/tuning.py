@@ -5,13 +5,12 @@
                                 [--quick]
 
 Runs `python -m fer_ray.tune` on a space as it is, and once more with random draws: as many trials,
-with the same early stops. Both searches are repeated with other seeds, which are the
-seeds of their runs too. Every seed also trains the default configuration: that of the method, not
-the one that the space begins with. With --images the data
-set is 4,000 faces of FER2013, of which 200 are verified, others for every seed (FOLDER has its two
-files, see `noise_sets.py`). Test figures, accuracy at the natural and macro recall at the balanced
-operating point, are those of the networks that were chosen on validation images; the reference is
-the one of the searches.
+with the same early stops. Both searches are repeated with other seeds, which are the seeds of their
+runs too. Every seed also trains the default configuration: that of the method, not the one that the
+space begins with. With --images the data set is 4,000 faces of FER2013, of which 200 are verified,
+others for every seed (FOLDER has its two files, see `noise_sets.py`). Test figures, accuracy at the
+natural and macro recall at the balanced operating point, are those of the networks that were chosen
+on validation images; the reference is the one of the searches.
 
 Every search is a piece of minutes with a folder of its own in --work: a second start goes on where
 the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`.
@@ -117,7 +116,7 @@ def read_source(args: argparse.Namespace, work: Path) -> tuple[dict[str, Any], N
 
 
 def default_config(source: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the run of a space with the method's own defaults for all that is searched."""
+    """Return the run of a space without what the space sets of its method."""
     method = parse_space(source, name).default_method
     run = source["run"] | {"method": {"name": method}}
     space = parse_space({**source, "run": run}, name)
