@@ -10,6 +10,7 @@ import torch
 
 from fer_ray.data.packs.cache import CACHE_VARIABLE
 from fer_ray.on_ray.environment import prepare
+from fer_ray.record.wandb_library import close_wandb
 from tests.browser import browser as browser
 from tests.browser import open_page as open_page
 from tests.command import Command as Command
@@ -51,8 +52,6 @@ def gloo_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooRanks]:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
     """No W&B settings of the user, and a W&B library without state."""
-    import wandb
-
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name in ("WANDB_SILENT", "WANDB_ERROR_REPORTING"):
@@ -61,9 +60,9 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
-    wandb.teardown()
+    close_wandb()
     yield monkeypatch
-    wandb.teardown()
+    close_wandb()
 
 
 @pytest.fixture

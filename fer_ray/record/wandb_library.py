@@ -3,12 +3,15 @@
 This is the only module that imports it, and it does so when a run needs it.
 """
 
+import atexit
 import logging
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
+from threading import Event, Thread
 from types import ModuleType
 from typing import Literal, get_args
 
@@ -70,7 +73,49 @@ def server_answers(timeout_s: float) -> bool:
     except Exception as error:
         logger.warning("W&B: the server refused access (%s); recording offline", error_text(error))
         return False
+    finally:
+        _close_at_exit()
     return True
+
+
+def close_wandb(timeout_s: float = 5.0) -> None:
+    """End W&B's own process, and wait only so long.
+
+    W&B itself would wait without end for a process that misses the request to end, as it does if
+    the answer to an earlier request, which took too long, comes at that moment. A process that is
+    not waited for ends with this one.
+    """
+    if "wandb" in sys.modules:
+        closer = _closer()
+        _closer.cache_clear()
+        atexit.unregister(close_wandb)
+        closer.asked.set()
+        closer.join(timeout_s)
+
+
+def _close_at_exit() -> None:
+    """Close W&B before it does so itself: what is registered last runs first."""
+    _closer()
+    atexit.unregister(close_wandb)
+    atexit.register(close_wandb)
+
+
+class _Closer(Thread):
+    """Closes W&B when it is asked to; it starts early, because none starts while Python ends."""
+
+    def __init__(self) -> None:
+        super().__init__(name="W&B's closer", daemon=True)
+        self.asked = Event()
+        self.start()
+
+    def run(self) -> None:
+        self.asked.wait()
+        wandb_library().teardown()
+
+
+@lru_cache(maxsize=1)
+def _closer() -> _Closer:
+    return _Closer()
 
 
 def run_wandb(words: Sequence[str], timeout_s: float) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fer_ray.record.rows import JsonLinesTracker
@@ -94,6 +95,30 @@ def test_unreachable_server_means_offline(
     (run,) = written_runs(tmp_path)
     assert run.run.run_id == "search-trial_1"
     assert len(run.history) == 1
+
+
+_ASKS_AND_ENDS = """
+import psutil
+from fer_ray.record.wandb_library import server_answers
+assert not server_answers(timeout_s=1.0)
+(core,) = psutil.Process().children()
+core.suspend()
+print(core.pid)
+"""
+
+
+def test_a_process_ends_even_if_that_of_wandb_does_not(
+    machine: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with running_stub() as stub:
+        machine.setenv("WANDB_BASE_URL", stub.url)
+    machine.setenv("WANDB_API_KEY", "0" * 40)
+    command = [sys.executable, "-c", _ASKS_AND_ENDS]
+    with (tmp_path / "out").open("w+") as out:  # a pipe would stay open
+        ended = subprocess.run(command, stdout=out, timeout=60)
+        out.seek(0)
+        psutil.Process(int(out.read())).kill()
+    assert ended.returncode == 0
 
 
 def test_server_that_refuses_the_run_means_offline(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_ray.record.wandb_library import close_wandb
 from fer_ray.record.wandb_run import WandbTracker, open_wandb
 from tests.wandb_reader import OfflineRun, read_runs
 
@@ -55,9 +56,7 @@ def start(directory: Path, trial: str = "trial_1", **options: Any) -> WandbTrack
 
 def written_runs(directory: Path) -> list[OfflineRun]:
     """Runs below a directory, once W&B's own process has closed their files."""
-    import wandb
-
-    wandb.teardown()
+    close_wandb()
     return read_runs(directory)
 
 
