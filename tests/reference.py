@@ -297,7 +297,7 @@ def peer_targets(
     temperature: float,
     teacher: str,
 ) -> tuple[Floats, Floats]:
-    """Moving posteriors under a noise matrix, told by one of two networks.
+    """Moving posteriors under a noise matrix, told by one or two networks.
 
     Args:
         prob: Predictions by network, image and class.
@@ -306,15 +306,16 @@ def peer_targets(
         previous: The targets before; `None` at first.
         momentum: What a target keeps of itself.
         temperature: Of the predictions; 1 takes them as they are.
-        teacher: Who tells: the other network (`peer`), or the network itself (`own`).
+        teacher: Who tells: the other network (`peer`; one alone is its own), or the network itself
+            (`own`).
 
     Returns:
         Targets and clean probabilities; row k is what network k learns.
     """
     target, clean = np.zeros_like(prob, dtype=np.float64), np.zeros(prob.shape[:2])
-    for k in range(2):
+    for k in range(len(prob)):
         for i, given in enumerate(label):
-            told = prob[1 - k, i] if teacher == "peer" else prob[k, i]
+            told = prob[(k + 1) % len(prob), i] if teacher == "peer" else prob[k, i]
             powers = [float(p) ** (1 / temperature) for p in told]
             posterior = np.array([power / sum(powers) for power in powers])
             start = posterior

@@ -18,6 +18,7 @@ from fer_ray.methods.cross_entropy import CrossEntropy
 pytestmark = pytest.mark.lowest
 
 CO_DIVIDE = {"name": "co_divide"}
+PAIR = {"name": "peer_posterior", "num_networks": 2}
 
 
 def test_the_defaults_make_a_run() -> None:
@@ -209,7 +210,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         r"^optim\.batch_size: 64 images a step do not divide among 3 workers; take a multiple of 3",
     ),
     (
-        {"workers": {"num_workers": 4}, "optim": {"batch_size": 2}},
+        {"method": PAIR, "workers": {"num_workers": 4}, "optim": {"batch_size": 2}},
         r"^optim\.batch_size: at least 2 images for each of 2 workers.*got 2",
     ),
     (
@@ -369,7 +370,7 @@ def test_networks_train_at_the_same_time_where_they_can(
 
 def test_a_batch_is_shared_by_the_workers_of_one_network() -> None:
     """Seven images a step divide among one worker a network, not among two."""
-    raw = {"workers": {"num_workers": 2}, "optim": {"batch_size": 7}}
+    raw = {"method": PAIR, "workers": {"num_workers": 2}, "optim": {"batch_size": 7}}
     assert RunConfig.from_dict(raw).num_teams(2) == 2
     with pytest.raises(ConfigError, match="7 images a step do not divide among 2 workers"):
         RunConfig.from_dict(with_overrides(raw, {"workers.parallel": "images"}))

@@ -23,6 +23,7 @@ CASES: dict[str, dict[str, Any]] = {name: {} for name in METHODS} | {
         "method__gradient_views": "weak",
         "method__unlabeled_weight": 5.0,
     },
+    "peer_posterior, two networks": {"method__num_networks": 2},
 }
 LOSSES, KEPT = ("train/loss", "val/loss"), "split/labeled_fraction"
 # Ten times what other threads or another order of additions bring about. Another processor may

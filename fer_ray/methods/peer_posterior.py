@@ -1,4 +1,4 @@
-"""Peer posterior: what the other network says of an image, given how labels are wrong."""
+"""Peer posterior: what was said of an image before, given how labels are wrong."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ from fer_ray.methods.base import SplitMethod, noise_in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerPosterior(SplitMethod):
-    """Two networks teach each other the posterior of the true label.
+    """A network learns the posterior of the true label in place of the given one.
 
     The noise is a matrix T[k, y] = P(given y | true k), not a share of wrong labels. With what the
     peer says of image i, p_i, the posterior of its true class is
@@ -49,8 +49,11 @@ class PeerPosterior(SplitMethod):
     makes up for it, or the posterior would trust the given label too much.
     p_i is a running mean of the predictions that the peer made when it learned from the image, so
     there is no pass to score images: an epoch costs what it costs with cross-entropy. C numbers per
-    network and image are kept. Targets change once an epoch, so the two networks may train at the
-    same time.
+    network and image are kept. Targets change once an epoch.
+
+    One network is its own peer: it learns what it said itself, earlier and of other views. In the
+    same time it learns twice as long as each of two, which is worth more than that another network
+    speaks (docs/methods.md has both). Two may train at the same time.
 
     Posterior targets go back to Patrini et al. 2017 (https://arxiv.org/abs/1609.03683) for T,
     MBEM (Khetan et al. 2018, https://arxiv.org/abs/1712.04577) for the posterior, MixMatch
@@ -58,7 +61,9 @@ class PeerPosterior(SplitMethod):
     self-adaptive training (Huang et al. 2020, https://arxiv.org/abs/2002.10319) for moving targets.
 
     Attributes:
-        teacher: Whose predictions make the targets: those of the `peer`, or a network's `own`.
+        num_networks: One, or two that teach each other.
+        teacher: Whose predictions make the targets of two networks: those of the `peer`, or each
+            network's `own`.
         noise: T of `verified` labels (estimated if there are none), always `estimated`, or `none`:
             the prediction itself is the posterior, whatever the given label.
         pool_noise: Whether T of verified labels takes in what the networks answer for all other
@@ -74,11 +79,11 @@ class PeerPosterior(SplitMethod):
         penalty_weight: Weight of the penalty.
     """
 
-    paper: ClassVar[str] = "our own: the peer's posterior under the noise matrix, for every image"
-    num_networks: ClassVar[int] = 2
-    warmup_fields: ClassVar[tuple[str, ...] | None] = ("prediction_momentum",)
+    paper: ClassVar[str] = "our own: the posterior under the noise matrix, for every image"
+    warmup_fields: ClassVar[tuple[str, ...] | None] = ("num_networks", "prediction_momentum")
 
     name: Literal["peer_posterior"] = "peer_posterior"
+    num_networks: Literal[1, 2] = 1
     # Redefined: posteriors are usable long before losses can be divided.
     warmup_epochs: int | float = bounded(0.2, "(0, inf)")
     teacher: Literal["peer", "own"] = "peer"

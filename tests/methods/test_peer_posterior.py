@@ -19,12 +19,14 @@ from tests.samples import faces, linear_network, make_run, train
 NAMES = ("neutral", "fear", "anger")
 
 
-def make_scores(seed: int = 0, num: int = 40, *, has_noise: bool = True) -> Scores:
-    """Random predictions of two networks, labels of which a quarter is missing, random noise."""
+def make_scores(
+    seed: int = 0, num: int = 40, *, num_networks: int = 2, has_noise: bool = True
+) -> Scores:
+    """Random predictions of networks, labels of which a quarter is missing, random noise."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(0, 3, (num,), generator=generator)
     label[::4] = -1
-    prob = torch.randn(2, num, 3, generator=generator).softmax(dim=2)
+    prob = torch.randn(num_networks, num, 3, generator=generator).softmax(dim=2)
     transition = (2 * torch.eye(3) + torch.rand(3, 3, generator=generator)).double()
     transition = (transition / transition.sum(dim=1, keepdim=True)).float()
     noise = NoiseModel(transition=transition, prior=torch.tensor([0.5, 0.3, 0.2]))
@@ -32,7 +34,7 @@ def make_scores(seed: int = 0, num: int = 40, *, has_noise: bool = True) -> Scor
         class_names=NAMES,
         label=label,
         is_labeled=label >= 0,
-        loss=-prob.gather(2, label.clamp_min(0).expand(2, -1)[..., None])[..., 0].log(),
+        loss=-prob.gather(2, label.clamp_min(0).expand(num_networks, -1)[..., None])[..., 0].log(),
         prob=prob,
         noise=noise if has_noise else None,
     )
@@ -45,11 +47,18 @@ def make_scores(seed: int = 0, num: int = 40, *, has_noise: bool = True) -> Scor
     threshold=st.sampled_from([0.0, 0.6, 1.0]),
     temperature=st.sampled_from([0.5, 0.8, 1.0]),
     teacher=st.sampled_from(["peer", "own"]),
+    num_networks=st.sampled_from([1, 2]),
 )
 def test_two_splits_are_those_of_plain_loops(
-    seed: int, momentum: float, threshold: float, temperature: float, teacher: str
+    seed: int,
+    momentum: float,
+    threshold: float,
+    temperature: float,
+    teacher: str,
+    num_networks: int,
 ) -> None:
     method = PeerPosterior(
+        num_networks=num_networks,  # type: ignore[arg-type]
         target_momentum=momentum,
         thresholds={"fear": threshold},
         temperature=temperature,
@@ -57,7 +66,7 @@ def test_two_splits_are_those_of_plain_loops(
     )
     split, target = None, None
     for epoch in range(2):
-        scores = make_scores(seed + epoch)
+        scores = make_scores(seed + epoch, num_networks=num_networks)
         scores = replace(scores, label=make_scores(seed).label)
         scores = replace(scores, is_labeled=scores.label >= 0)
         split = method.split(scores, split, epoch)
@@ -79,7 +88,7 @@ def test_two_splits_are_those_of_plain_loops(
         np.testing.assert_array_equal(split.is_labeled.numpy(), expected)
 
 
-def test_each_network_learns_what_the_other_says() -> None:
+def test_each_of_two_networks_learns_what_the_other_says() -> None:
     scores = make_scores()
     changed = replace(scores, prob=torch.stack([scores.prob[0], scores.prob[0].flip(1)]))
     first, second = (PeerPosterior().split(x, None, 3) for x in (scores, changed))
@@ -196,11 +205,13 @@ def test_running_predictions_move_towards_the_new_ones() -> None:
     assert not memory[3:].any()
 
 
-def test_nobody_is_dropped() -> None:
+@pytest.mark.parametrize("num_networks", [1, 2])
+def test_nobody_is_dropped(num_networks: int) -> None:
     """An epoch draws every labelled image, whoever keeps the given label."""
-    run = make_run("peer_posterior", method__thresholds={"default": 1.0})
+    run = make_run("peer_posterior", method__num_networks=num_networks)
     data = faces()
     state, _ = train(run, data)
+    assert len(state.memory) == num_networks
     assert state.split is not None
     assert not state.split.is_labeled.any()
     assert all((memory.sum(dim=1) > 0).all() for memory in state.memory)
