@@ -28,7 +28,10 @@ from fer_ray.data.faces import UNKNOWN_TRUTH
 METRICS = ("auroc", "average_precision", "precision_at_100", "precision_at_1000")
 GOALS = {False: 0.90, True: 0.94}
 """AUROC without and with verified labels."""
-METHODS = {"audit": "peer_posterior", "cleanlab": "cross_entropy"}
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "audit": {"method.name": "peer_posterior", "method.num_networks": 2},
+    "cleanlab": {"method.name": "cross_entropy"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ class Contender:
         """Configuration of its run, or of the run of a fold, in the budget."""
         case = Case(
             name=self.way,
-            values={"method.name": METHODS[self.way]},
+            values=METHODS[self.way],
             knows_verified=self.knows_verified,
         )
         # A fold learns from all images but a fifth, and there are five.

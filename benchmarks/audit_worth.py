@@ -51,7 +51,7 @@ def later_tasks(
 
 def worth_raw(faces: NoiseSet, seed: int, verified: Path | None) -> dict[str, Any]:
     """Configuration of a round."""
-    values: dict[str, Any] = {"method.name": "peer_posterior"}
+    values: dict[str, Any] = {"method.name": "peer_posterior", "method.num_networks": 2}
     if verified is not None:
         values["data.verified"] = str(verified)
     return with_epochs(Case(name="worth", values=values).raw(faces, Path(), seed), faces.epochs)

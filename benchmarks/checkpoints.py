@@ -50,7 +50,7 @@ def main() -> None:
         {
             "data": f"synthetic:train={args.train},test=70,size={args.size}",
             "model": {"name": args.model},
-            "method": {"name": "peer_posterior", "warmup_epochs": 1},
+            "method": {"name": "peer_posterior", "num_networks": 2, "warmup_epochs": 1},
             "optim": {"epochs": EPOCHS, "batch_size": 16},
         }
     )

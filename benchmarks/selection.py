@@ -134,6 +134,8 @@ def _drawn_fields(method: str, rng: np.random.Generator) -> dict[str, Any]:
     }
     if method == "co_divide":
         fields["thresholds.default"] = round(float(rng.uniform(0.2, 0.8)), 2)
+    else:
+        fields["num_networks"] = 2
     return fields
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.cases import BASE, OURS, TOLD, compared_with, noise_cases
+from benchmarks.cases import BASE, OURS, PAIR, TOLD, compared_with, noise_cases
 from benchmarks.noise_report import add_intervals, merged
 
 
@@ -69,5 +69,6 @@ def test_a_case_is_compared_with_one_that_knows_the_same() -> None:
     found = {case.name: compared_with(case) for case in noise_cases()}
     assert found["peer_posterior"] == found["dividemix"] == found[TOLD] == BASE
     assert found[OURS] == found["co_divide, posterior, verified"] == TOLD
-    assert found[f"{OURS}, no penalty"] == OURS
+    assert found[f"{OURS}, no penalty"] == found[PAIR] == OURS
+    assert found[f"{PAIR}, no penalty"] == PAIR
     assert set(found.values()) <= found.keys()
