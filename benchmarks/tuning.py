@@ -64,8 +64,8 @@ def main() -> None:
         data = spec.partition(",")[0]
         draws = {key: x for key, x in source.items() if key != "reference"}
         files = {TUNED: source, RANDOM: draws | {"method": "random"}, DEFAULT: config}
-        args.trials = args.trials or space.run_cap or 12
-        outcomes = run_all(args, files, faces, work / report.slug(data))
+        words = ["--trials", str(args.trials or space.run_cap or 12)]
+        outcomes = run_all(args, files, faces, work / report.slug(data), words)
     rows = [make_row(name, found) for name, found in outcomes.items() if found]
     goals = make_goals(outcomes)
     report.print_table("Test set, mean and standard deviation over searches", flat(rows))
@@ -128,6 +128,7 @@ def run_all(
     files: Mapping[str, Mapping[str, Any]],
     faces: NoiseSet | None,
     folder: Path,
+    of_search: Sequence[str],
 ) -> Outcomes:
     """Run every search and every default run that has no summary yet; return them by name."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def run_all(
         for name in args.only:
             path = folder / f"{name}.yaml"
             _write_once(path, files[name])
-            words = [] if name == DEFAULT else ["--trials", str(args.trials)]
+            words = [] if name == DEFAULT else [*of_search]
             if faces:
                 words += ["--set", f"data.verified={verified_path(faces, folder.parent, seed)}"]
             summary = run(name, path, seed, words)
