@@ -17,10 +17,12 @@ _BASE = "cross_entropy x 2"
 _STYLES: Mapping[str, tuple[str, str, str]] = {
     _BASE: ("cross-entropy, two networks", "#111827", "-"),
     f"{_BASE}, verified": ("the same, told 200 verified labels", "#111827", "--"),
-    "peer_posterior": ("peer_posterior, nothing verified", "#0072B2", "--"),
     "peer_posterior, verified": ("peer_posterior, 200 verified", "#0072B2", "-"),
+    "peer_posterior, verified, two networks": ("the same with two networks", "#56B4E9", "-"),
+    "peer_posterior": ("peer_posterior, nothing verified", "#0072B2", "--"),
 }
 _OTHERS: Mapping[str, tuple[str, str]] = {
+    "cross_entropy, verified": ("cross-entropy, one network, 200 verified", "#6B7280"),
     "co_divide": ("co_divide", "#C2410C"),
     "co_divide, posterior, verified": ("co_divide, posterior, 200 verified", "#EA9A6B"),
     "dividemix": ("dividemix", "#8A6100"),

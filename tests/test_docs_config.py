@@ -53,7 +53,5 @@ def test_every_key_has_a_meaning(kind: type) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_number_has_a_range(kind: type) -> None:
     chosen = {x.name for x in fields(kind) if get_origin(x.type) is Literal}
-    numbers = [
-        x for x in fields(kind) if type(x.default) in (int, float) and x.name not in chosen
-    ]
+    numbers = [x for x in fields(kind) if type(x.default) in (int, float) and x.name not in chosen]
     assert [x.name for x in numbers if not interval_of(x)] == []

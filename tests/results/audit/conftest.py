@@ -27,8 +27,8 @@ def finished(folder: Path, cache_dir: str, method: str = "peer_posterior", **val
 
 @pytest.fixture(scope="session")
 def posterior_run(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Path:
-    """A run of `peer_posterior`; not to be written to."""
-    return finished(tmp_path_factory.mktemp("audit"), cache_dir)
+    """A run of two networks of `peer_posterior`; not to be written to."""
+    return finished(tmp_path_factory.mktemp("audit"), cache_dir, method__num_networks=2)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,13 @@ def test_a_method_that_keeps_posteriors_is_taken_at_its_word(posterior_run: Path
     np.testing.assert_allclose(beliefs.agreement[:num], overlap, atol=3e-3)
 
 
+def test_one_network_agrees_with_nobody(tmp_path: Path, cache_dir: str) -> None:
+    beliefs, data = beliefs_of(finished(tmp_path, cache_dir))
+    assert beliefs.right.shape == (1, len(beliefs))
+    assert np.isnan(beliefs.agreement).all()
+    assert set(beliefs.source[: len(data.train)]) == {"posterior"}
+
+
 def test_images_are_ranked_by_what_was_taught_and_what_networks_say_now(
     posterior_run: Path,
 ) -> None:
