@@ -22,7 +22,7 @@ _STYLES: Mapping[str, tuple[str, str, str]] = {
     "peer_posterior": ("peer_posterior, nothing verified", "#0072B2", "--"),
 }
 _OTHERS: Mapping[str, tuple[str, str]] = {
-    "cross_entropy, verified": ("cross-entropy, one network, 200 verified", "#6B7280"),
+    "cross_entropy, verified": ("cross-entropy, one network, 200 verified", "#0F766E"),
     "co_divide": ("co_divide", "#C2410C"),
     "co_divide, posterior, verified": ("co_divide, posterior, 200 verified", "#EA9A6B"),
     "dividemix": ("dividemix", "#8A6100"),
