@@ -57,7 +57,6 @@ DRAWN_CASES = {
     for name, case in (
         ("cross_entropy, two networks", "cross_entropy x 2, verified"),
         ("peer_posterior", "peer_posterior, verified"),
-        ("peer_posterior, two networks", PAIR),
     )
     for rate in ("0", "0.2", "0.28", "0.4")
 }
