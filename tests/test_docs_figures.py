@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.cases import PAIR
 from tests.paths import ROOT
 
 README = ROOT / "README.md"
@@ -25,7 +26,6 @@ PERCENT = {
     "among the first 1,000": ("precision_at_1000",),
 }
 # Names of cases in the tables, where they differ.
-PAIR = "peer_posterior, verified, two networks"
 CASES = {
     "cross_entropy, 200 verified": "cross_entropy, verified",
     "cross_entropy, two networks": "cross_entropy x 2",
