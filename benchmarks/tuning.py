@@ -10,7 +10,8 @@ runs too. Every seed also trains the default configuration: that of the method, 
 space begins with. With --images the data set is 4,000 faces of FER2013, of which 200 are verified,
 others for every seed (FOLDER has its two files, see `noise_sets.py`). Test figures, accuracy at the
 natural and macro recall at the balanced operating point, are those of the networks that were chosen
-on validation images; the reference is the one of the searches.
+on validation images; the reference is the one of the searches. Drawn faces are others for every
+seed too, and none of those by which a space was made, unless --data says which.
 
 Every search is a piece of minutes with a folder of its own in --work: a second start goes on where
 the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`.
@@ -45,6 +46,8 @@ SPACE = ROOT / "search_spaces" / "thresholds.yaml"
 QUICK_DATA = "synthetic:train=140,test=70,size=16"
 FIGURES = {"accuracy": "natural", "macro_recall": "balanced"}
 """What is judged, and at which operating point."""
+FIRST_FACES = 100
+"""Seed of the drawn faces of the first search."""
 METRIC = "natural/accuracy"
 """What the spaces choose by, on validation images."""
 TUNED, RANDOM, DEFAULT, REFERENCE = "tuned", "random", "default", "reference"
@@ -140,11 +143,18 @@ def run_all(
             words = [] if name == DEFAULT else [*of_search]
             if faces:
                 words += ["--set", f"data.verified={verified_path(faces, folder.parent, seed)}"]
+            elif not args.data:
+                words += ["--data", other_faces(files[DEFAULT]["data"]["spec"], seed)]
             summary = run(name, path, seed, words)
             outcomes[name].append(_outcome(summary))
             if name == TUNED and "test" in summary.get("reference", {}):
                 outcomes[REFERENCE].append(_outcome(summary["reference"]))
     return outcomes
+
+
+def other_faces(spec: str, seed: int) -> str:
+    """Return drawn faces by which no space was made, with more images for the test."""
+    return f"{spec},test=7000,seed={FIRST_FACES + seed}"
 
 
 def _write_once(path: Path, content: Mapping[str, Any]) -> None:
