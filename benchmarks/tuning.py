@@ -48,8 +48,6 @@ FIGURES = {"accuracy": "natural", "macro_recall": "balanced"}
 """What is judged, and at which operating point."""
 FIRST_FACES = 100
 """Seed of the drawn faces of the first search."""
-METRIC = "natural/accuracy"
-"""What the spaces choose by, on validation images."""
 TUNED, RANDOM, DEFAULT, REFERENCE = "tuned", "random", "default", "reference"
 Outcomes = dict[str, list[dict[str, Any]]]
 
@@ -208,7 +206,6 @@ def make_row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> report.Row:
     row: report.Row = {"case": name, "searches": len(outcomes)}
     for key in FIGURES:
         row[key] = report.mean_std([outcome["test"][key] for outcome in outcomes])
-    row["val"] = report.mean_std([outcome["val"][METRIC] for outcome in outcomes])
     row["seconds"] = report.mean_std([outcome["s"] for outcome in outcomes])
     row["seeds"] = list(outcomes)
     return row
@@ -216,12 +213,14 @@ def make_row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> report.Row:
 
 def flat(rows: Sequence[report.Row]) -> list[report.Row]:
     """Return rows for the terminal: shares in per cent with their standard deviation."""
-    keys = [*FIGURES, "val"]
     return [
         {
             "case": row["case"],
             "searches": row["searches"],
-            **{key: f"{100 * row[key]['mean']:.1f} ± {100 * row[key]['std']:.1f}" for key in keys},
+            **{
+                key: f"{100 * row[key]['mean']:.1f} ± {100 * row[key]['std']:.1f}"
+                for key in FIGURES
+            },
             "seconds": row["seconds"]["mean"],
         }
         for row in rows

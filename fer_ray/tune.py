@@ -35,7 +35,14 @@ from fer_ray.record.wandb_run import agents_run
 from fer_ray.record.wandb_sweep import end_sweep, read_sweep, unsent_runs
 from fer_ray.results.best_trial import best_trial, finish_search, table_csv, trial_table
 from fer_ray.results.wandb_result import send_result
-from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search
+from fer_ray.search.plan import (
+    UNVERIFIED,
+    SearchPlan,
+    count_trials,
+    lacks_noise,
+    largest_run,
+    load_search,
+)
 from fer_ray.search.reading import parse_space
 from fer_ray.search.sharing import shares_warmup
 from fer_ray.search.space import SearchSpace
@@ -173,6 +180,11 @@ def _plan(
     num_trials = count_trials(space, args.trials)
     run = space.run_config(space.default_params())
     data = open_run_data(run, refresh=args.refresh)
+    if lacks_noise(source, overrides, data, place):
+        overrides = {**overrides, **UNVERIFIED}
+        space = _space(source, place, overrides)
+        note = f"too few labels are verified to compare trials as {place} says: by {space.metric}"
+        data = replace(data, notes=(*data.notes, note))
     for method in space.methods:  # the parameters of each may name classes
         check_run(space.run_config(space.default_params(method)), data)
     return SearchPlan(

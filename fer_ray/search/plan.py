@@ -7,19 +7,23 @@ from typing import Any
 
 import yaml
 
-from fer_ray.config import RunConfig
+from fer_ray.config import RunConfig, needs_noise
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import FaceData
+from fer_ray.data.verified import noise_of
 from fer_ray.record.claims import was_only_claimed
 from fer_ray.record.storage import Folder
 from fer_ray.record.wandb_library import WandbMode
 from fer_ray.search.layout import SEARCH
 from fer_ray.search.space import SearchSpace
+from fer_ray.search.sweep import read_metric, read_target
 
 _FORMAT = 4
 """Version of the files of a search; it changes when an older search cannot be resumed."""
 _WORKERS = "workers.num_workers"
 _DEFAULT_TRIALS = 12
+UNVERIFIED = {"metric": RunConfig().metric, "mode": RunConfig().mode}
+"""What trials are compared by where the metric of the space needs verified labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,27 @@ def load_search(
             "leave it out, or start a new search"
         )
     return stored["space"], stored["overrides"]
+
+
+def lacks_noise(
+    source: Mapping[str, Any], overrides: Mapping[str, Any], data: FaceData, place: str
+) -> bool:
+    """Whether trials cannot be compared as a space says, because too few labels are verified.
+
+    Args:
+        source: Content of the space's file.
+        overrides: Those of the command line; a metric that they ask for is not replaced, nor one
+            with a target.
+        data: Data of every trial.
+        place: The space's file, for messages.
+
+    Raises:
+        ConfigError: If the metric of the space is none.
+    """
+    metric, _ = read_metric(source, place)
+    is_free = overrides.get("metric", UNVERIFIED["metric"]) == UNVERIFIED["metric"]
+    has_target = read_target(source, place) is not None
+    return is_free and not has_target and needs_noise(metric) and noise_of(data) is None
 
 
 def count_trials(space: SearchSpace, requested: int | None) -> int:

@@ -46,13 +46,13 @@ def test_all_configurations_make_valid_runs(path: Path) -> None:
 def test_the_thresholds_file_is_read_right() -> None:
     space = load_space(FILES[0].with_name("thresholds.yaml"))
     assert (space.search, space.metric, space.mode) == ("bayes", "val/natural/accuracy", "max")
-    assert (space.run_cap, space.early_terminate) == (6, EarlyTerminate(24, 2.0))
+    assert (space.run_cap, space.early_terminate) == (6, EarlyTerminate(15, 2.0))
     thresholds = [key for key in space.parameters if key.startswith("method.thresholds.")]
     assert len(thresholds) == 8
     assert space.reference is not None
-    assert (space.reference.method.label, space.reference.optim.epochs) == ("cross_entropy", 48)
+    assert (space.reference.method.label, space.reference.optim.epochs) == ("cross_entropy", 30)
     config = space.run_config({FEAR: 0.3})
-    assert (config.optim.epochs, config.optim.batch_size) == (48, 64)
+    assert (config.optim.epochs, config.optim.batch_size) == (30, 64)
     assert config.to_dict()["method"]["thresholds"] == {"default": 0.7, "fear": 0.3}
 
 
