@@ -14,7 +14,9 @@ on validation images; the reference is the one of the searches. Drawn faces are 
 seed too, and none of those by which a space was made, unless --data says which.
 
 Every search is a piece of minutes with a folder of its own in --work: a second start goes on where
-the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`.
+the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`, and to
+`results/tuning-ranks-<data>.json` how each validation figure ranks the trials that were trained to
+the end: Spearman's correlation with the test figures.
 """
 
 import argparse
@@ -37,6 +39,7 @@ import yaml
 from benchmarks import report
 from benchmarks.noise_runs import verified_path
 from benchmarks.noise_sets import NoiseSet, make_sets
+from benchmarks.trial_ranks import rank_rows
 from fer_ray.commands.arguments import absolute_spec
 from fer_ray.core.yaml_input import load_yaml
 from fer_ray.search.reading import parse_space
@@ -71,10 +74,17 @@ def main() -> None:
     goals = make_goals(outcomes)
     report.print_table("Test set, mean and standard deviation over searches", flat(rows))
     report.print_goals(goals)
+    folders = [work / report.slug(data) / f"{TUNED}-{seed}" for seed in range(args.searches)]
+    ranks = rank_rows(folders) if TUNED in args.only else []
+    show = [{**row, "rank": " / ".join(f"{x:.2f}" for x in row["rank"].values())} for row in ranks]
+    report.print_table("Ranks of the tuned trials: natural accuracy / balanced macro recall", show)
     if not args.quick:
         more = {"data": data, "space": args.space.name, "num_searches": args.searches}
         result = report.Report(benchmark="tuning", rows=rows, goals=goals, more=more)
         print("written:", result.write(f"tuning-{report.slug(data)}").name)
+    if ranks and not args.quick:
+        result = report.Report(benchmark="tuning", rows=ranks, goals=[], more=more)
+        print("written:", result.write(f"tuning-ranks-{report.slug(data)}").name)
 
 
 def parse_arguments() -> argparse.Namespace:

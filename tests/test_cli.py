@@ -17,6 +17,7 @@ from tests.paths import SPACES
 
 pytestmark = pytest.mark.lowest
 
+FORWARD = "val/forward_loss"
 SMOKE = SPACES / "smoke.yaml"
 DATA = "synthetic:train=300,test=70"
 
@@ -190,6 +191,21 @@ def test_a_dry_run_lists_the_first_trial(
     assert "first trial: method.penalty_weight = 1.0" in printed
     assert not ray.is_initialized()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_main_search_compares_trials_of_unverified_faces_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", str(SMOKE.with_name("thresholds.yaml")), "--storage", str(tmp_path)]
+    spec = "synthetic:train=140,test=7,size=16"
+    for data, metric in ((spec, "val/natural/accuracy"), (f"{spec},verified=40", FORWARD)):
+        assert tune.main([*words, "--data", data, "--dry-run"]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert f"bayes search for the best {metric};" in printed
+        assert ("too few labels are verified to compare trials" in printed) == (data == spec)
+    asked = ["--data", spec, "--set", f"metric={FORWARD}", "--set", "mode=min"]
+    assert tune.main([*words, *asked]) != 0
+    assert f"{FORWARD} needs random verified labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("main", [tune.main, train.main])

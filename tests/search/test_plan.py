@@ -7,8 +7,16 @@ import pytest
 import yaml
 
 from fer_ray.core.errors import ConfigError
+from fer_ray.data import open_data
 from fer_ray.record.storage import Folder
-from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search
+from fer_ray.search.plan import (
+    UNVERIFIED,
+    SearchPlan,
+    count_trials,
+    lacks_noise,
+    largest_run,
+    load_search,
+)
 from fer_ray.search.reading import parse_space
 from tests.samples import faces
 
@@ -108,3 +116,24 @@ def test_the_largest_run_has_the_most_workers() -> None:
     raw = {"method": "random", "parameters": {"workers.num_workers": {"values": [1, 4, 2]}}}
     assert largest_run(parse_space(raw, "file")).workers.num_workers == 4
     assert largest_run(parse_space(SOURCE, "file")).workers.num_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "overrides", "verified", "lacks"),
+    [
+        ({"name": "val/forward_loss"}, {}, "", True),
+        ({"name": "val/forward_loss"}, {}, ",verified=29", True),  # fewer than tell the noise
+        ({"name": "val/forward_loss"}, {}, ",verified=40", False),
+        ({"name": "val/forward_loss"}, UNVERIFIED, "", True),  # as a resumed search stores it
+        ({"name": "val/forward_loss"}, {"metric": "val/accuracy"}, "", False),
+        ({"name": "val/forward_loss"}, {"metric": "val/forward_loss"}, "", False),
+        ({"name": "val/forward_loss", "target": 1.0}, {}, "", False),
+        ({"name": "val/corrected/accuracy", "goal": "maximize"}, {}, "", True),
+        ({"name": "val/accuracy", "goal": "maximize"}, {}, "", False),
+    ],
+)
+def test_a_metric_that_needs_verified_labels_is_replaced_where_there_are_none(
+    metric: dict[str, Any], overrides: dict[str, Any], verified: str, lacks: bool
+) -> None:
+    data = open_data(f"synthetic:train=140,test=7,size=16{verified}")
+    assert lacks_noise({**SOURCE, "metric": metric}, overrides, data, "file") == lacks

@@ -45,7 +45,7 @@ def test_all_configurations_make_valid_runs(path: Path) -> None:
 
 def test_the_thresholds_file_is_read_right() -> None:
     space = load_space(FILES[0].with_name("thresholds.yaml"))
-    assert (space.search, space.metric, space.mode) == ("bayes", "val/natural/accuracy", "max")
+    assert (space.search, space.metric, space.mode) == ("bayes", "val/forward_loss", "min")
     assert (space.run_cap, space.early_terminate) == (6, EarlyTerminate(15, 2.0))
     thresholds = [key for key in space.parameters if key.startswith("method.thresholds.")]
     assert len(thresholds) == 8
@@ -53,7 +53,7 @@ def test_the_thresholds_file_is_read_right() -> None:
     assert (space.reference.method.label, space.reference.optim.epochs) == ("cross_entropy", 30)
     config = space.run_config({FEAR: 0.3})
     assert (config.optim.epochs, config.optim.batch_size) == (30, 64)
-    assert config.to_dict()["method"]["thresholds"] == {"default": 0.7, "fear": 0.3}
+    assert config.to_dict()["method"]["thresholds"] == {"default": 1.0, "fear": 0.3}
 
 
 @pytest.mark.parametrize("space", [*map(load_space, FILES), space_of(CONDITIONAL)])
