@@ -157,9 +157,10 @@ def results_figure(summary: Mapping[str, Any], trials: Sequence[Trial]) -> Figur
 
 def _draw_trials(axes: Axes, summary: Mapping[str, Any], trials: Sequence[Trial]) -> None:
     metric, best = summary["metric"], summary["best"]["trial"]
+    is_loss = summary["mode"] == "min"
     for trial in trials:
         epochs = [row["epoch"] for row in trial.rows]
-        values = [100 * row[metric] for row in trial.rows]
+        values = [(1 if is_loss else 100) * row[metric] for row in trial.rows]
         if trial.name == REFERENCE:
             axes.plot(epochs, values, color=_OTHERS, linestyle="--", label="plain cross-entropy")
             continue
@@ -170,10 +171,13 @@ def _draw_trials(axes: Axes, summary: Mapping[str, Any], trials: Sequence[Trial]
             axes.plot(epochs[-1], values[-1], "x", color=_STOPPED, zorder=3)
     axes.plot([], [], color=_OTHERS, label="the other trials")
     axes.plot([], [], "x", color=_STOPPED, label="stopped early")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper right" if is_loss else "lower right")
     axes.set_title("Search: validation images, labels as noisy as in training", fontsize=10)
     name = metric_name(metric).replace("_", " ")
-    axes.set(xlabel="epoch", ylabel=f"{name}, %", ylim=(0, None))
+    if is_loss:
+        axes.set(xlabel="epoch", ylabel=f"{name} (less is better)")
+    else:
+        axes.set(xlabel="epoch", ylabel=f"{name}, %", ylim=(0, None))
     axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E5E7EB", linewidth=0.8)

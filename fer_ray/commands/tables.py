@@ -95,13 +95,16 @@ def print_reference(console: Console, summary: Mapping[str, Any]) -> None:
     keys = ("macro_recall", "accuracy")
     shown = [*itertools.product(("test", "val"), keys)]
     metric = summary["metric"].removeprefix("val/")
-    if metric not in keys and not metric.endswith("loss"):
+    if metric not in keys:
         shown.append(("val", metric))
     for part, key in shown:
         pair = ours[part][key], reference[part][key]
+        gap = pair[0] - pair[1]
         name = key.replace("_", " ").replace("/", " ")
         label = f"{'validation' if part == 'val' else part} {name}"
-        table.add_row(label, *map(metric_text, pair), f"{100 * (pair[0] - pair[1]):+.1f}")
+        less = f"{metric_text(abs(gap))} {'less' if gap < 0 else 'more'}"
+        ahead = less if key.endswith("loss") else f"{100 * gap:+.1f}"
+        table.add_row(label, *map(metric_text, pair), ahead)
     table.add_row("epochs", *(str(row["epochs"]) for row in (ours, reference)), "")
     table.add_row("seconds", *(f"{row['wall_s']:.0f}" for row in (ours, reference)), "")
     console.print("\nThe best trial and the reference:", highlight=False)
