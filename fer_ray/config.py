@@ -308,9 +308,9 @@ class RunConfig:
         prediction: The operating point.
         metric: Metric by which trials and epochs are compared: `val/macro_recall`, `val/accuracy`,
             `val/loss`, `val/recall/<class>`, or `accuracy` or `macro_recall` at another operating
-            point, such as `val/natural/accuracy`, which orders trials best where validation labels
-            are noisy too. With verified labels also those against the truth, such as
-            `val/corrected/accuracy`, and `val/forward_loss`.
+            point, such as `val/natural/accuracy`, which orders trials best where no label is
+            verified. With verified labels also those against the truth, such as
+            `val/corrected/accuracy`, and `val/forward_loss` (with `mode=min`).
         mode: Whether the best metric is the largest or the smallest.
         select: Whether the networks of the `best` epoch by the metric are tested and saved, or
             those of the `last` epoch; trials of a search are compared at that epoch.
