@@ -167,6 +167,16 @@ def test_what_a_search_is_worth_is_the_committed_table() -> None:
         check_row(row, figures[TUNING_CASES[row["drawn faces"].replace("`", "")]])
 
 
+def test_how_trials_are_ranked_is_the_committed_table() -> None:
+    figures = measured("tuning-ranks-synthetic-verified-200")
+    (table,) = (rows for rows in tables(POINTS_PAGE) if "trials" in rows[0])
+    for row in table:
+        found = figures[row["validation figure"].strip("`")]
+        assert int(row["trials"]) == found["trials"]
+        for cell, point in zip(row["rank"].split(" / "), ("natural", "balanced"), strict=True):
+            check_cell(cell, found["rank"][point])
+
+
 def test_what_validation_figures_are_worth_is_the_committed_table() -> None:
     figures = measured("selection")
     (table,) = (rows for rows in tables(POINTS_PAGE) if "regret, points" in rows[0])
