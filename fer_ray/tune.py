@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fer_ray.commands.process import command, resumable
 from fer_ray.commands.report import report_search
 from fer_ray.commands.tables import (
     print_config,
+    print_lead,
     print_line,
     print_notes,
     print_reference,
@@ -33,16 +34,10 @@ from fer_ray.on_ray.cluster import connect
 from fer_ray.record.wandb_library import wandb_mode
 from fer_ray.record.wandb_run import agents_run
 from fer_ray.record.wandb_sweep import end_sweep, read_sweep, unsent_runs
-from fer_ray.results.best_trial import best_trial, finish_search, table_csv, trial_table
+from fer_ray.results.best_trial import finish_search, table_csv, trial_table
+from fer_ray.results.lead import choose_trial
 from fer_ray.results.wandb_result import send_result
-from fer_ray.search.plan import (
-    UNVERIFIED,
-    SearchPlan,
-    count_trials,
-    lacks_noise,
-    largest_run,
-    load_search,
-)
+from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search, measurable
 from fer_ray.search.reading import parse_space
 from fer_ray.search.sharing import shares_warmup
 from fer_ray.search.space import SearchSpace
@@ -180,8 +175,8 @@ def _plan(
     num_trials = count_trials(space, args.trials)
     run = space.run_config(space.default_params())
     data = open_run_data(run, refresh=args.refresh)
-    if lacks_noise(source, overrides, data, place):
-        overrides = {**overrides, **UNVERIFIED}
+    asked, overrides = overrides, measurable(source, overrides, data, place)
+    if overrides != asked:
         space = _space(source, place, overrides)
         note = f"too few labels are verified to compare trials as {place} says: by {space.metric}"
         data = replace(data, notes=(*data.notes, note))
@@ -206,19 +201,21 @@ def _report(plan: SearchPlan, args: argparse.Namespace, output: Output, wall_s: 
     console, folder = output.console, str(plan.folder)
     table = trial_table(plan.folder, plan.space.metric, plan.space.mode, plan.space.select)
     plan.folder.write_text("trials.csv", table_csv(table))
-    best = best_trial(table, plan.space.mode)
+    best, lead = choose_trial(plan, table)
     if best is None:
         failures = "; ".join(f"{row['trial']}: {row['failure']}" for row in table)
         message = f"no trial has a result. {failures}. See {plan.folder} for their rows."
         _write_report(plan, args, output)
         _finish_wandb(plan, args, output)
         return output.failed(message, folder=folder, trials=table)
-    summary = finish_search(plan, table, best, wall_s)
+    summary = finish_search(plan, table, best, wall_s, None if lead is None else asdict(lead))
     console.print(
         f"\nBest of the search: {best['trial']}, {plan.space.metric} {best['best']:.4f} "
         f"in epoch {best['best_epoch']}, after {wall_s:.0f} s",
         highlight=False,
     )
+    if lead is not None:
+        print_lead(console, lead)
     for key, value in best["params"].items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
         console.print(f"  {key}: {shown}", highlight=False)

@@ -24,7 +24,7 @@ def test_a_space_becomes_a_file_of_wandb(
     written = yaml.safe_load(out.read_text())
     assert written["project"] == written["program"].split(".")[0] == "fer_ray"
     assert written["command"][-3:] == ["--config", str(THRESHOLDS), "${args_no_hyphens}"]
-    assert not {"run", "reference"} & written.keys()
+    assert not {"run", "reference", "margin"} & written.keys()
     thresholds = written["parameters"]["method"]["parameters"]["thresholds"]["parameters"]
     level = yaml.safe_load(THRESHOLDS.read_text())["parameters"]["method.thresholds.default"]
     assert thresholds["fear"] == thresholds["default"] == level  # W&B has no `around`

@@ -16,6 +16,7 @@ from fer_ray.record.starving import first_starving
 from fer_ray.record.storage import Folder
 from fer_ray.record.tables import confusion_table, plain_table, points_table, recall_table
 from fer_ray.record.text import metric_text
+from fer_ray.results.lead import Lead
 from fer_ray.training.scaling import PARTS, Point
 
 
@@ -78,6 +79,14 @@ def print_result(
     console.print(points_table(test["points"]))
     print_notes(console, rescue_notes(JsonLinesTracker(folder).rows))
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
+
+
+def print_lead(console: Console, lead: Lead) -> None:
+    """Print how far the trial with the best value is ahead of the default one, and by chance."""
+    console.print(lead.text, highlight=False, markup=False, soft_wrap=True)
+    if not lead.is_enough:
+        chosen = f"That may be chance, so {lead.over} is taken (margin: {lead.margin:g})"
+        console.print(chosen, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_reference(console: Console, summary: Mapping[str, Any]) -> None:

@@ -89,7 +89,11 @@ def table_csv(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def finish_search(
-    plan: SearchPlan, table: Sequence[Mapping[str, Any]], best: Mapping[str, Any], wall_s: float
+    plan: SearchPlan,
+    table: Sequence[Mapping[str, Any]],
+    best: Mapping[str, Any],
+    wall_s: float,
+    lead: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Test the best trial, the default one and the reference once; write the search's files.
 
@@ -101,6 +105,7 @@ def finish_search(
         table: Its trials, from `trial_table`.
         best: The row of the trial to test.
         wall_s: Seconds that the search took.
+        lead: How far the trial with the best value is ahead of the default one.
 
     Returns:
         The content of the search's `summary.json`.
@@ -111,6 +116,8 @@ def finish_search(
     num_trials = sum(row["trial"] != REFERENCE for row in table)
     head = {"metric": plan.space.metric, "mode": plan.space.mode, "num_trials": num_trials}
     whole = {**head, "wall_s": wall_s, **summary, "best": trial}
+    if lead is not None:
+        whole["lead"] = dict(lead)
     for row in table:
         if row["trial"] == REFERENCE:
             whole["reference"] = _reference(plan, row)

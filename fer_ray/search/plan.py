@@ -22,8 +22,6 @@ _FORMAT = 4
 """Version of the files of a search; it changes when an older search cannot be resumed."""
 _WORKERS = "workers.num_workers"
 _DEFAULT_TRIALS = 12
-UNVERIFIED = {"metric": RunConfig().metric, "mode": RunConfig().mode}
-"""What trials are compared by where the metric of the space needs verified labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +112,13 @@ def load_search(
     return stored["space"], stored["overrides"]
 
 
-def lacks_noise(
+def measurable(
     source: Mapping[str, Any], overrides: Mapping[str, Any], data: FaceData, place: str
-) -> bool:
-    """Whether trials cannot be compared as a space says, because too few labels are verified.
+) -> dict[str, Any]:
+    """Return the overrides, with another metric where the data cannot tell that of the space.
+
+    Where too few labels are verified for a metric that needs them, trials are compared by the
+    default metric.
 
     Args:
         source: Content of the space's file.
@@ -130,9 +131,10 @@ def lacks_noise(
         ConfigError: If the metric of the space is none.
     """
     metric, _ = read_metric(source, place)
-    is_free = overrides.get("metric", UNVERIFIED["metric"]) == UNVERIFIED["metric"]
-    has_target = read_target(source, place) is not None
-    return is_free and not has_target and needs_noise(metric) and noise_of(data) is None
+    is_fixed = "metric" in overrides or read_target(source, place) is not None
+    if is_fixed or not needs_noise(metric) or noise_of(data) is not None:
+        return dict(overrides)
+    return {**overrides, "metric": RunConfig().metric, "mode": RunConfig().mode}
 
 
 def count_trials(space: SearchSpace, requested: int | None) -> int:

@@ -23,6 +23,7 @@ from fer_ray.search.space import SearchSpace
 from fer_ray.search.sweep import (
     check_top_level,
     flat_parameters,
+    read_margin,
     read_metric,
     read_run_cap,
     read_search,
@@ -73,6 +74,7 @@ def parse_space(
         run_cap=read_run_cap(raw, place),
         early_terminate=read_early_terminate(raw, place),
         target=read_target(raw, place),
+        margin=read_margin(raw, place),
         parameters=parameters,
         source={
             **raw,

@@ -16,7 +16,7 @@ from fer_ray.search.conditions import METHOD_KEY, has_key, lookup
 from fer_ray.search.domains import HELPER, Domain, Trial, check_grid_size
 from fer_ray.search.early_terminate import EarlyTerminate
 from fer_ray.search.near import Near
-from fer_ray.search.sweep import MetricMode, Search
+from fer_ray.search.sweep import OWN_KEYS, MetricMode, Search
 
 _WARMUP_KEY = "method.warmup_epochs"
 
@@ -43,6 +43,8 @@ class SearchSpace:
             have the same distribution there.
         reference: A run of another method to compare the best trial with; `None` for none.
         target: Value of the metric at which no trial is started any more; `None` for none.
+        margin: By how many standard errors the best trial must be ahead of the first one, which has
+            the default configuration, to be taken for it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class SearchSpace:
     source: Mapping[str, Any]
     reference: RunConfig | None = None
     target: float | None = None
+    margin: float = 0.0
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a configuration: the values of the active parameters by dotted key."""
@@ -125,8 +128,8 @@ class SearchSpace:
 
     def to_wandb_sweep(self) -> dict[str, Any]:
         """Return the sweep as W&B reads it: parameters by dotted key, without our own sections."""
-        own = ("run", "reference")
-        return {key: copy.deepcopy(value) for key, value in self.source.items() if key not in own}
+        known = (key for key in self.source if key not in OWN_KEYS)
+        return {key: copy.deepcopy(self.source[key]) for key in known}
 
     @property
     def select(self) -> Select:

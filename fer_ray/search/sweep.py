@@ -15,9 +15,11 @@ MetricMode = Literal["max", "min"]
 _TEXTS = ("apiVersion", "kind", "program", "project", "entity", "description")
 FOR_AGENTS = ("program", "command", "controller", "apiVersion", "kind")
 """Keys that `wandb sweep` and `wandb agent` read, and a search of this package does not need."""
+OWN_KEYS = ("run", "reference", "margin")
+"""Keys of this package, which W&B does not know."""
 _KEYS = (
     *("name", "run", "method", "metric", "run_cap", "early_terminate", "parameters", "reference"),
-    *("command", "controller", *_TEXTS),
+    *("margin", "command", "controller", *_TEXTS),
 )
 _REFUSED = {
     "job": "it is for W&B Launch, and trials run on Ray. Leave it out",
@@ -158,6 +160,20 @@ def read_run_cap(raw: Mapping[str, Any], place: str) -> int | None:
     if cap is None or (type(cap) is int and cap >= 1):
         return cap
     raise ConfigError(f"{place}: run_cap: expected a whole number of at least 1, got {cap!r}")
+
+
+def read_margin(raw: Mapping[str, Any], place: str) -> float:
+    """Read by how many standard errors the best trial must be ahead of the first; 0 by default.
+
+    Raises:
+        ConfigError: If it is not a number of at least 0.
+    """
+    margin = raw.get("margin", 0)
+    if is_number(margin) and margin >= 0:
+        return float(margin)
+    raise ConfigError(
+        f"{place}: margin: expected a number of standard errors, 0 or more, got {margin!r}"
+    )
 
 
 def flat_parameters(raw: Mapping[Any, Any], place: str, prefix: str = "") -> dict[str, Any]:

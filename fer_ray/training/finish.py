@@ -62,12 +62,7 @@ def finish_run(
     Raises:
         ValueError: If no epoch had a finite metric, or the checkpoint cannot be read.
     """
-    best = load_best(checkpoint)
-    if best is None:
-        raise ValueError(
-            f"{checkpoint}: {run.metric} was not finite in any epoch, so there is no best network; "
-            "look at metrics.jsonl, or choose another metric"
-        )
+    best = _chosen(run, checkpoint)
     history, split = load_history(checkpoint), load_split(checkpoint)
     learners = best_learners(run, data, best, device)
     row = next(row for row in history if row["epoch"] == best.epoch)
@@ -75,8 +70,7 @@ def finish_run(
     mean = torch.tensor(row[MEAN_KEY], dtype=torch.float64)
     priors = read_priors(run, data, noise_of(data))
     images = Images(data.test, device)
-    prob = evaluate(learners, images, run, data.num_classes)
-    assert prob is not None, "call it in one process"
+    prob = _predict(learners, images, run, data)
     test = final_figures(prob, images.label, data.class_names, priors, mean)
     confusion = test["confusion_matrix"]
     pictures = {"confusion_matrix": confusion_png(confusion, data.class_names, "Test set")}
@@ -103,9 +97,39 @@ def finish_run(
     return _summary(run, data, row, history, {"test": test, "prediction": points}), pictures
 
 
+def validation_prob(
+    run: RunConfig, data: FaceData, checkpoint: Path, device: torch.device
+) -> Float[Tensor, "image class"]:
+    """What the chosen networks of a checkpoint say of the validation images, as trained.
+
+    Raises:
+        ValueError: If no epoch had a finite metric, or the checkpoint cannot be read.
+    """
+    learners = best_learners(run, data, _chosen(run, checkpoint), device)
+    return _predict(learners, Images(data.val, device), run, data)
+
+
 def write_summary(folder: Folder, summary: Mapping[str, Any]) -> None:
     """Write `summary.json` as strict JSON: numbers that are not finite become null."""
     folder.write_text("summary.json", json.dumps(plain(summary), indent=2) + "\n")
+
+
+def _chosen(run: RunConfig, checkpoint: Path) -> Best:
+    best = load_best(checkpoint)
+    if best is None:
+        raise ValueError(
+            f"{checkpoint}: {run.metric} was not finite in any epoch, so there is no best network; "
+            "look at metrics.jsonl, or choose another metric"
+        )
+    return best
+
+
+def _predict(
+    learners: list[Learner], images: Images, run: RunConfig, data: FaceData
+) -> Float[Tensor, "image class"]:
+    prob = evaluate(learners, images, run, data.num_classes)
+    assert prob is not None, "call it in one process"
+    return prob
 
 
 def best_learners(

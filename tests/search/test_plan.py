@@ -9,14 +9,7 @@ import yaml
 from fer_ray.core.errors import ConfigError
 from fer_ray.data import open_data
 from fer_ray.record.storage import Folder
-from fer_ray.search.plan import (
-    UNVERIFIED,
-    SearchPlan,
-    count_trials,
-    lacks_noise,
-    largest_run,
-    load_search,
-)
+from fer_ray.search.plan import SearchPlan, count_trials, largest_run, load_search, measurable
 from fer_ray.search.reading import parse_space
 from tests.samples import faces
 
@@ -119,12 +112,12 @@ def test_the_largest_run_has_the_most_workers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "overrides", "verified", "lacks"),
+    ("metric", "overrides", "verified", "is_replaced"),
     [
         ({"name": "val/forward_loss"}, {}, "", True),
         ({"name": "val/forward_loss"}, {}, ",verified=29", True),  # fewer than tell the noise
         ({"name": "val/forward_loss"}, {}, ",verified=40", False),
-        ({"name": "val/forward_loss"}, UNVERIFIED, "", True),  # as a resumed search stores it
+        ({"name": "val/forward_loss"}, {"seed": 3}, "", True),
         ({"name": "val/forward_loss"}, {"metric": "val/accuracy"}, "", False),
         ({"name": "val/forward_loss"}, {"metric": "val/forward_loss"}, "", False),
         ({"name": "val/forward_loss", "target": 1.0}, {}, "", False),
@@ -133,7 +126,10 @@ def test_the_largest_run_has_the_most_workers() -> None:
     ],
 )
 def test_a_metric_that_needs_verified_labels_is_replaced_where_there_are_none(
-    metric: dict[str, Any], overrides: dict[str, Any], verified: str, lacks: bool
+    metric: dict[str, Any], overrides: dict[str, Any], verified: str, is_replaced: bool
 ) -> None:
     data = open_data(f"synthetic:train=140,test=7,size=16{verified}")
-    assert lacks_noise({**SOURCE, "metric": metric}, overrides, data, "file") == lacks
+    found = measurable({**SOURCE, "metric": metric}, overrides, data, "file")
+    default = {"metric": "val/natural/accuracy", "mode": "max"}
+    assert found == {**overrides, **(default if is_replaced else {})}
+    assert measurable({**SOURCE, "metric": metric}, found, data, "file") == found  # resumed

@@ -54,6 +54,8 @@ GOOD = {"name": "val/accuracy", "goal": "maximize"}
         ({"metric": {"name": "val/loss", "goal": "max"}}, "metric.goal: expected maximize or mini"),
         ({"metric": {"name": "val/accuracy"}}, "metric.goal: .* nothing.*Write goal: maximize"),
         ({"metric": GOOD | {"target": "high"}}, "metric.target: expected a number, got 'high'"),
+        ({"margin": -1}, "margin: expected a number of standard errors, 0 or more, got -1"),
+        ({"margin": "one"}, "margin: expected a number of standard errors"),
         ({"metric": GOOD | {"impute": "best"}}, "metric: impute: not for a search .* no value"),
         ({"scheduler": {"engine": "optuna"}}, "scheduler: not for a search .* early_terminate"),
         ({"program": ["train.py"]}, r"program: expected text, got \['train.py'\]"),

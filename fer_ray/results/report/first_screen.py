@@ -147,11 +147,16 @@ def _best_card(search: SearchFound) -> Card:
     assert best is not None
     is_default = search.default is not None and best.name == search.default.name
     texts = [
-        f"{search.metric} {figure_text(best.value)} in epoch {best.best_epoch} of {best.planned}",
-        "the best of all trials on validation",
+        f"{search.metric} {figure_text(best.value)} in epoch {best.best_epoch} of {best.planned}"
     ]
-    if is_default:
-        texts.append("It is the default configuration: the search found nothing better.")
+    if search.lead is None or search.lead.is_enough:
+        texts.append("the best of all trials on validation")
+        if is_default:
+            texts.append("It is the default configuration: the search found nothing better.")
+    else:
+        texts.append("the default configuration: nothing was better by more than chance")
+    if search.lead is not None:
+        texts.append(f"{search.lead.text}.")
     return Card(title="Best trial", value=best.name, texts=texts)
 
 
@@ -177,7 +182,9 @@ def _default_card(search: SearchFound, point: str, measure: Measure) -> Card:
     assert best is not None
     title = f"Against the default ({default.name})"
     if default.name == best.name:
-        return Card(title=title, value="= the same", texts=("The default is the best trial.",))
+        kept = search.lead is not None and not search.lead.is_enough
+        text = "The default was kept." if kept else "The default is the best trial."
+        return Card(title=title, value="= the same", texts=(text,))
     if not default.has_result:
         why = default.failure or "it has no epoch with a value"
         return Card(
@@ -233,9 +240,11 @@ def how_sure(search: SearchFound) -> list[str]:
     if best is None or run is None:
         return []
     num = sum(trial.has_result for trial in search.trials)
+    winner = search.lead.trial if search.lead is not None else best.name
+    value = next(trial.value for trial in search.trials if trial.name == winner)
     texts = [
-        f"On validation, {best.name} is the best of {num} trials, and the best of many is partly "
-        f"the luckiest: {search.metric} {figure_text(best.value)} is optimistic. Test images chose "
+        f"On validation, {winner} is the best of {num} trials, and the best of many is partly "
+        f"the luckiest: {search.metric} {figure_text(value)} is optimistic. Test images chose "
         "nothing, so trust the test."
     ]
     if run.tested is None:

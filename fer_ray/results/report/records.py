@@ -8,6 +8,7 @@ import numpy as np
 
 from fer_ray.config import RunConfig
 from fer_ray.record.storage import Folder
+from fer_ray.results.lead import Lead
 from fer_ray.search.layout import best_row
 from fer_ray.search.sweep import MetricMode
 
@@ -135,8 +136,11 @@ class SearchFound:
         mode: Whether more or less of it is better.
         trials: All trials but the reference.
         reference: The trial of the reference; `None` if there is none.
-        best: The best trial; `None` if none has a result.
+        best: The trial that it ends with, the best one on validation unless the default one was
+            kept; `None` if none has a result.
         best_run: Everything of it.
+        lead: How far the best trial on validation is ahead of the default one; `None` if they are
+            the same, or the search has not ended.
         default_test: Test of the first trial, which has the default configuration.
         reference_test: Test of the reference.
         has_ended: Whether the search has ended; else trials without a result may still get one.
@@ -154,6 +158,7 @@ class SearchFound:
     reference: Tried | None
     best: Tried | None
     best_run: Trained | None
+    lead: Lead | None
     default_test: Answers | None
     reference_test: Answers | None
     has_ended: bool

@@ -1,6 +1,7 @@
 """Reads a search for its report: all trials, whether they ended or not, and the best of them."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from typing import Any, cast, get_args
@@ -13,6 +14,7 @@ from fer_ray.record.rows import JsonLinesTracker
 from fer_ray.record.storage import Folder
 from fer_ray.record.text import error_text
 from fer_ray.results.best_trial import best_trial, trial_table
+from fer_ray.results.lead import Lead
 from fer_ray.results.report.reading import read_config, read_run, read_tested
 from fer_ray.results.report.records import Answers, SearchFound, Status, Tried
 from fer_ray.results.run_files import (
@@ -20,6 +22,7 @@ from fer_ray.results.run_files import (
     SUMMARY,
     TRIALS,
     RunFolderError,
+    damaged,
     names_in,
     read_summary,
     read_text,
@@ -37,7 +40,7 @@ def read_search(folder: Folder, names: list[str]) -> SearchFound:
         StorageError: If the folder cannot be read.
     """
     source, overrides = _begun_with(folder)
-    metric, mode = _metric(folder, source)
+    metric, mode = _metric(folder, source, overrides)
     with reading(folder):
         table = _table(folder, metric, mode, _select(folder, names, source, overrides))
     has_ended = TRIALS in names or SUMMARY in names
@@ -50,7 +53,10 @@ def read_search(folder: Folder, names: list[str]) -> SearchFound:
             remedy=f"Add --name {folder.name} --resume to its command.",
         )
     by_name = {trial.name: trial for trial in tried}
-    best = best_trial(table, mode)
+    summary = read_summary(folder) if SUMMARY in names else {}
+    lead, best = _lead(folder, summary), best_trial(table, mode)
+    if lead is not None and not lead.is_enough:
+        best = next((row for row in table if row["trial"] == lead.over), best)
     best_folder = None if best is None else folder / best["trial"]
     return SearchFound(
         name=folder.name,
@@ -61,11 +67,12 @@ def read_search(folder: Folder, names: list[str]) -> SearchFound:
         reference=by_name.get(REFERENCE),
         best=None if best is None else by_name[best["trial"]],
         best_run=best_folder and read_run(best_folder, names_in(best_folder), metric, mode),
+        lead=lead,
         default_test=_test_of(folder / DEFAULT),
         reference_test=_test_of(folder / REFERENCE),
         has_ended=has_ended,
         log_keys=_log_keys(source),
-        wall_s=read_summary(folder).get("wall_s") if SUMMARY in names else None,
+        wall_s=summary.get("wall_s"),
         source=source,
         overrides=overrides,
     )
@@ -85,11 +92,22 @@ def _begun_with(folder: Folder) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from None
 
 
-def _metric(folder: Folder, source: Mapping[str, Any]) -> tuple[str, MetricMode]:
+def _metric(
+    folder: Folder, source: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[str, MetricMode]:
     try:
-        return read_metric(source, str(folder / SEARCH))
+        metric, mode = read_metric(source, str(folder / SEARCH))
+        return overrides.get("metric", metric), overrides.get("mode", mode)
     except ConfigError as error:
         raise RunFolderError(str(error)) from None
+
+
+def _lead(folder: Folder, summary: Mapping[str, Any]) -> Lead | None:
+    try:
+        found = summary.get("lead")  # in JSON, what is not finite is null
+        return found and Lead(**{k: math.nan if x is None else x for k, x in found.items()})
+    except (TypeError, AttributeError):
+        raise damaged(folder, "lead", "how far a trial is ahead", summary["lead"]) from None
 
 
 def _select(

@@ -40,6 +40,18 @@ def test_trials_are_told_apart_by_how_they_ended(search: Path) -> None:
     assert found.has_ended
 
 
+def test_trials_are_compared_as_the_command_line_said(search: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(search, tmp_path / "s")
+    begun = yaml.safe_load((folder / "search.yaml").read_text())
+    begun["overrides"] |= {"metric": "val/loss", "mode": "min"}
+    (folder / "search.yaml").write_text(yaml.safe_dump(begun))
+    found = opened(folder)
+    assert (found.metric, found.mode) == ("val/loss", "min")
+    assert found.best is not None
+    losses = [trial.value for trial in found.trials if trial.value is not None]
+    assert found.best.value == min(losses)
+
+
 def test_a_search_that_was_interrupted_is_read_so_far(
     trained: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -148,6 +160,11 @@ def test_a_search_without_an_epoch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_search_is_refused(tmp_path: Path) -> None:
+    folder = leave_search(tmp_path / "lead", {})
+    leave_trial(folder, 1, 0.5, epochs=2)
+    (folder / "summary.json").write_text('{"lead": {"gain": 1.0}}')
+    with pytest.raises(ConfigError, match="lead"):
+        report_html(Folder(folder))
     folder = leave_search(tmp_path / "s", {})
     leave_trial(folder, 1, 0.5, epochs=2, failure=EMPTY)
     (folder / "trial_001" / "params.json").write_text("{")

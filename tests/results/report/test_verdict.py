@@ -1,13 +1,18 @@
 """How far the best trial is ahead, and what the first screen says of it."""
 
-from dataclasses import replace
+import json
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fer_ray.core.intervals import Interval
+from fer_ray.record.storage import Folder
+from fer_ray.results.lead import Lead
 from fer_ray.results.report.first_screen import comparisons, how_sure, lead, search_cards
+from fer_ray.results.report.page import report_html
 from fer_ray.results.report.records import CHOSEN, Answers
 from fer_ray.results.report.sections import matrix_rows, trial_rows
 from fer_ray.results.report.verdict import compare, judged_by, standing
@@ -83,6 +88,33 @@ def test_a_default_that_is_the_best_is_not_compared_with_itself(search: Path) ->
     cards = search_cards(found, "cross_entropy")
     assert "found nothing better" in " ".join(cards[0].texts)
     assert "the same" in cards[2].value
+
+
+@pytest.mark.parametrize(("margin", "name"), [(1.0, "trial_002"), (3.0, "trial_001")])
+def test_a_default_that_is_kept_says_how_little_it_is_behind(
+    search: Path, tmp_path: Path, margin: float, name: str
+) -> None:
+    folder = shutil.copytree(search, tmp_path / "s")
+    ahead = Lead(
+        trial="trial_002",
+        over="trial_001",
+        gain=0.04,
+        standard_error=0.02,
+        num_images=572,
+        margin=margin,
+    )
+    (folder / "summary.json").write_text(json.dumps({"wall_s": 7.0, "lead": asdict(ahead)}))
+    found = opened(folder)
+    assert found.lead == ahead
+    assert found.best is not None
+    assert found.best.name == name
+    first, _, against, *_ = search_cards(found, "cross_entropy")
+    assert (first.value, first.texts[-1]) == (name, f"{ahead.text}.")
+    is_kept = name == "trial_001"
+    assert ("by more than chance" in first.texts[1]) == is_kept
+    assert (against.texts[0] == "The default was kept.") == is_kept
+    assert "On validation, trial_002 is the best of 4 trials" in how_sure(found)[0]
+    assert ahead.text.split(",")[0] in report_html(Folder(folder))
 
 
 def test_a_default_that_failed_is_said_to_have(search: Path) -> None:
