@@ -70,6 +70,10 @@ class Faces:
     def __len__(self) -> int:
         return len(self.label)
 
+    def __repr__(self) -> str:
+        channels, height, width = self.images.shape[1:]
+        return f"Faces({len(self)} images of {channels} x {height} x {width})"
+
     def take(self, rows: Int[np.ndarray, " taken"]) -> "Faces":
         """The subset of these rows; a memory map stays one, whichever rows they are.
 
@@ -98,6 +102,9 @@ class Verified:
     label: np.ndarray
     is_random: np.ndarray
     given: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Verified({self.is_seen.sum()} of {len(self.label)} images)"
 
     @property
     def is_seen(self) -> np.ndarray:

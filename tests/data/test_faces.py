@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_ray.data import DataError, FaceData, Faces
+from fer_ray.data.faces import NOT_VERIFIED, Verified
 from fer_ray.data.images import ImageRows
 
 NO_COPIES = -1
@@ -32,6 +33,15 @@ def test_shapes_are_read_off_the_images() -> None:
     data = face_data()
     assert (data.num_classes, data.num_channels, data.image_size) == (3, 1, (4, 5))
     assert len(data.train) == 3
+
+
+def test_data_are_shown_in_a_line() -> None:
+    none = np.full(3, NOT_VERIFIED)
+    seen = Verified(label=np.array([2, -1, -2]), is_random=none == 0, given=none)
+    shown = repr(face_data(verified=seen))
+    assert "train=Faces(3 images of 1 x 4 x 5)" in shown
+    assert "verified=Verified(2 of 3 images)" in shown
+    assert "array" not in shown
 
 
 def test_take_keeps_a_view_of_adjoining_rows() -> None:

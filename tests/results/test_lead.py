@@ -118,7 +118,7 @@ def chosen(plan: SearchPlan) -> tuple[str | None, Lead | None]:
     space = plan.space
     table = trial_table(plan.folder, space.metric, space.mode, space.select)
     row, found = choose_trial(plan, table)
-    return row and row["trial"], found
+    return None if row is None else row["trial"], found
 
 
 @pytest.mark.parametrize(

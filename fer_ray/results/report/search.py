@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import yaml
+from pydantic import TypeAdapter
 
 from fer_ray.config import RunConfig, Select
 from fer_ray.core.errors import ConfigError
@@ -103,11 +104,14 @@ def _metric(
 
 
 def _lead(folder: Folder, summary: Mapping[str, Any]) -> Lead | None:
-    try:
-        found = summary.get("lead")  # in JSON, what is not finite is null
-        return found and Lead(**{k: math.nan if x is None else x for k, x in found.items()})
-    except (TypeError, AttributeError):
-        raise damaged(folder, "lead", "how far a trial is ahead", summary["lead"]) from None
+    found = summary.get("lead")
+    if found is None:
+        return None
+    try:  # in JSON, what is not finite is null
+        finite = {key: math.nan if value is None else value for key, value in dict(found).items()}
+        return TypeAdapter(Lead).validate_python(finite)
+    except (TypeError, ValueError):
+        raise damaged(folder, "lead", "how far a trial is ahead of the default", found) from None
 
 
 def _select(

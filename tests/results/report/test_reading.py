@@ -162,9 +162,10 @@ def test_a_search_without_an_epoch_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_search_is_refused(tmp_path: Path) -> None:
     folder = leave_search(tmp_path / "lead", {})
     leave_trial(folder, 1, 0.5, epochs=2)
-    (folder / "summary.json").write_text('{"lead": {"gain": 1.0}}')
-    with pytest.raises(ConfigError, match="lead"):
-        report_html(Folder(folder))
+    for lead in ("{}", '{"gain": 1.0}', "[1]"):
+        (folder / "summary.json").write_text(f'{{"lead": {lead}}}')
+        with pytest.raises(ConfigError, match="lead: expected how far a trial is ahead"):
+            report_html(Folder(folder))
     folder = leave_search(tmp_path / "s", {})
     leave_trial(folder, 1, 0.5, epochs=2, failure=EMPTY)
     (folder / "trial_001" / "params.json").write_text("{")
