@@ -14,9 +14,9 @@ on validation images; the reference is the one of the searches. Drawn faces are 
 seed too, and none of those by which a space was made, unless --data says which.
 
 Every search is a piece of minutes with a folder of its own in --work: a second start goes on where
-the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`, and to
-`results/tuning-ranks-<data>.json` how each validation figure ranks the trials that were trained to
-the end: Spearman's correlation with the test figures.
+the first one was interrupted, and repeats nothing. Writes `results/tuning-<data>.json`, in which
+what --only leaves out keeps its row, and to `results/tuning-ranks-<data>.json` how each validation
+figure ranks the trials that were trained to the end: Spearman's correlation with the test figures.
 """
 
 import argparse
@@ -70,6 +70,9 @@ def main() -> None:
         files = {TUNED: source, RANDOM: draws | {"method": "random"}, DEFAULT: config}
         words = ["--trials", str(args.trials or space.run_cap or 12)]
         outcomes = run_all(args, files, faces, work / report.slug(data), words)
+    if not args.quick:
+        kept = kept_outcomes(report.RESULTS / f"tuning-{report.slug(data)}.json", args.searches)
+        outcomes = {name: found or kept.get(name, []) for name, found in outcomes.items()}
     rows = [make_row(name, found) for name, found in outcomes.items() if found]
     goals = make_goals(outcomes)
     report.print_table("Test set, mean and standard deviation over searches", flat(rows))
@@ -160,6 +163,13 @@ def run_all(
     return outcomes
 
 
+def kept_outcomes(path: Path, num_searches: int) -> Outcomes:
+    """Return the outcomes in a result file of as many searches; none if it is missing."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    rows = content["rows"] if content.get("num_searches") == num_searches else []
+    return {row["case"]: row["seeds"] for row in rows}
+
+
 def other_faces(spec: str, seed: int) -> str:
     """Return drawn faces by which no space was made, with more images for the test."""
     return f"{spec},test=7000,seed={FIRST_FACES + seed}"
@@ -208,7 +218,10 @@ def _outcome(summary: Mapping[str, Any]) -> dict[str, Any]:
     config = best["config"]
     if "method" in config:  # of a whole run, which names folders of this machine
         config = {"method": config["method"]}
-    return {"test": test, "val": best["val"], "config": config, "s": summary["wall_s"]}
+    found = {"test": test, "val": best["val"], "config": config, "s": summary["wall_s"]}
+    if "num_trials" in summary:  # of a search
+        found |= {"trial": best["trial"], "lead": summary.get("lead")}
+    return found
 
 
 def make_row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> report.Row:
