@@ -368,6 +368,14 @@ def test_networks_train_at_the_same_time_where_they_can(
     assert RunConfig.from_dict(raw).num_teams(num_workers) == num_teams
 
 
+@pytest.mark.parametrize(("num_images", "strength"), [(32_000, 0.6), (33_000, 1.0)])
+def test_views_of_a_run_of_few_steps_are_milder(num_images: int, strength: float) -> None:
+    run = RunConfig.from_dict({"optim": {"epochs": 4, "batch_size": 64}})
+    assert run.strong_views(num_images) == run.augment.strong.scaled(strength)
+    fixed = run.with_values({"augment.strength": 0.3})
+    assert fixed.strong_views(num_images) == run.augment.strong.scaled(0.3)
+
+
 def test_a_batch_is_shared_by_the_workers_of_one_network() -> None:
     """Seven images a step divide among one worker a network, not among two."""
     raw = {"method": PAIR, "workers": {"num_workers": 2}, "optim": {"batch_size": 7}}

@@ -85,7 +85,7 @@ def test_every_weight_has_one_optimizer_group(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_images", "epochs", "expected"), [(1600, 40, "muon"), (1600, 81, "sgd"), (99, 1, "muon")]
+    ("num_images", "epochs", "expected"), [(1600, 70, "muon"), (1600, 71, "sgd"), (99, 1, "muon")]
 )
 def test_auto_depends_on_the_number_of_steps(num_images: int, epochs: int, expected: str) -> None:
     run = make_run("cross_entropy", optim__name="auto", optim__epochs=epochs, optim__batch_size=32)
