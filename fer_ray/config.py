@@ -122,7 +122,7 @@ class OptimConfig:
     Attributes:
         name: `sgd` (Nesterov momentum), `muon` (SGD whose updates of the convolutions' kernels are
             orthogonalised: fewer steps to the same accuracy), `adamw`, or `auto`: muon for runs of
-            few steps, else sgd (see `fer_ray.training.optimizers`).
+            up to 3,500 steps, else sgd (see `fer_ray.training.optimizers`).
         epochs: All epochs, warm-up included.
         batch_size: Labelled images per step, over all workers.
         learning_rate: Highest learning rate, of SGD. Muon's kernels have a fifth of it, and AdamW
@@ -170,8 +170,8 @@ class AugmentConfig:
     Attributes:
         weak: Of which labels are guessed and pseudo-labels made.
         strong: Of which networks learn.
-        strength: Factor on all changes that `strong` makes, or `auto`: 0.6 for runs of few steps,
-            which are too short to learn from strongly changed faces, else 1.
+        strength: Factor on all changes that `strong` makes, or `auto`: 0.6 for runs of up to 2,000
+            steps, which are too short to learn from strongly changed faces, else 1.
     """
 
     weak: ViewPolicy = field(default_factory=ViewPolicy)
