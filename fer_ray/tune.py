@@ -21,6 +21,7 @@ from fer_ray.commands.process import command, resumable
 from fer_ray.commands.report import report_search
 from fer_ray.commands.tables import (
     print_config,
+    print_default,
     print_lead,
     print_line,
     print_notes,
@@ -220,6 +221,7 @@ def _report(plan: SearchPlan, args: argparse.Namespace, output: Output, wall_s: 
         shown = f"{value:.4g}" if isinstance(value, float) else value
         console.print(f"  {key}: {shown}", highlight=False)
     print_result(console, summary, plan.data, plan.folder / best["trial"])
+    print_default(console, summary)
     print_reference(console, summary)
     console.print(f"search: {plan.folder}", highlight=False, soft_wrap=True)
     _write_report(plan, args, output)

@@ -82,11 +82,23 @@ def print_result(
 
 
 def print_lead(console: Console, lead: Lead) -> None:
-    """Print how far the trial with the best value is ahead of the default one, and by chance."""
-    console.print(lead.text, highlight=False, markup=False, soft_wrap=True)
+    """Print how far the trial with the best value is ahead of the default one, and how surely."""
+    print_line(console, f"{lead.text}{'' if lead.is_sure else ': that may be chance'}")
     if not lead.is_enough:
-        chosen = f"That may be chance, so {lead.over} is taken (margin: {lead.margin:g})"
-        console.print(chosen, highlight=False, markup=False, soft_wrap=True)
+        print_line(console, f"So {lead.over} is taken (margin: {lead.margin:g})")
+
+
+def print_default(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print how far the best trial of a search is ahead of the default one on the test set."""
+    default = summary.get("default", {})
+    if "test" not in default:  # it is the best one, or has no result
+        return
+    gaps = [
+        f"{100 * (summary['test'][key] - default['test'][key]):+.1f} points of {name}"
+        for key, name in (("macro_recall", "macro recall"), ("accuracy", "accuracy"))
+    ]
+    ours, theirs = summary["best"]["trial"], default["trial"]
+    print_line(console, f"\n{ours} against {theirs}, the default, on test: {', '.join(gaps)}")
 
 
 def print_reference(console: Console, summary: Mapping[str, Any]) -> None:

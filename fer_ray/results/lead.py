@@ -50,6 +50,11 @@ class Lead:
         return self.margin == 0 or self.gain > self.margin * self.standard_error
 
     @property
+    def is_sure(self) -> bool:
+        """Whether it is more than one standard error."""
+        return self.gain > self.standard_error
+
+    @property
     def text(self) -> str:
         """A sentence."""
         return (

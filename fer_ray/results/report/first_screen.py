@@ -156,7 +156,8 @@ def _best_card(search: SearchFound) -> Card:
     else:
         texts.append("the default configuration: nothing was better by more than chance")
     if search.lead is not None:
-        texts.append(f"{search.lead.text}.")
+        chance = "" if search.lead.is_sure else ": that may be chance"
+        texts.append(f"{search.lead.text}{chance}.")
     return Card(title="Best trial", value=best.name, texts=texts)
 
 
