@@ -62,7 +62,6 @@ DRAWN_CASES = {
 }
 TUNING_CASES = {
     "best of the search": "tuned",
-    "best of random draws": "random",
     "default configuration": "default",
     "cross_entropy, told the same": "reference",
 }
