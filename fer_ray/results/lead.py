@@ -5,6 +5,7 @@ Trees, section 3.4.3) take the simplest model within one standard error of the b
 configuration of a search is the one that it begins with.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,25 @@ class Lead:
     standard_error: float
     num_images: int
     margin: float
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> "Lead":
+        """Build from what a summary says, where null stands for a number that is not finite.
+
+        Raises:
+            KeyError, TypeError, ValueError: If something is missing or no number.
+        """
+        gain, error = (
+            math.nan if raw[key] is None else float(raw[key]) for key in ("gain", "standard_error")
+        )
+        return Lead(
+            trial=str(raw["trial"]),
+            over=str(raw["over"]),
+            gain=gain,
+            standard_error=error,
+            num_images=int(raw["num_images"]),
+            margin=float(raw["margin"]),
+        )
 
     @property
     def is_enough(self) -> bool:

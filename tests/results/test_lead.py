@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fer_ray.record.rows import JsonLinesTracker
+from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
 from fer_ray.results.best_trial import trial_table
 from fer_ray.results.lead import Lead, choose_trial, standard_error
@@ -48,6 +49,13 @@ def test_a_lead_is_enough_if_it_exceeds_its_margin(
 ) -> None:
     assert lead(**changes).is_enough == is_enough
     assert "trial_002 is ahead of trial_001" in lead(**changes).text
+
+
+@pytest.mark.parametrize("error", [0.01, math.nan])
+def test_a_lead_survives_json(error: float) -> None:
+    found = lead(standard_error=error)
+    text = json.dumps(plain(asdict(found)), allow_nan=False)
+    assert repr(Lead.from_dict(json.loads(text))) == repr(found)
 
 
 @pytest.mark.parametrize("num", [50, 400])

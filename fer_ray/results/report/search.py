@@ -1,13 +1,11 @@
 """Reads a search for its report: all trials, whether they ended or not, and the best of them."""
 
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import yaml
-from pydantic import TypeAdapter
 
 from fer_ray.config import RunConfig, Select
 from fer_ray.core.errors import ConfigError
@@ -107,10 +105,9 @@ def _lead(folder: Folder, summary: Mapping[str, Any]) -> Lead | None:
     found = summary.get("lead")
     if found is None:
         return None
-    try:  # in JSON, what is not finite is null
-        finite = {key: math.nan if value is None else value for key, value in dict(found).items()}
-        return TypeAdapter(Lead).validate_python(finite)
-    except (TypeError, ValueError):
+    try:
+        return Lead.from_dict(found)
+    except (KeyError, TypeError, ValueError):
         raise damaged(folder, "lead", "how far a trial is ahead of the default", found) from None
 
 
