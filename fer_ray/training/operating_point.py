@@ -160,8 +160,18 @@ def validation_figures(
         for prefix, matrix in zip(matrices, corrected, strict=True):
             found = epoch_metrics(matrix, class_names)
             figures |= {f"corrected/{prefix}{key}": found[key] for key in POINT_METRICS}
-        figures["forward_loss"] = -noise.likelihood(answer, label)
+        figures["forward_loss"] = forward_loss(prob, label, priors, noise)
     return {f"val/{key}": value for key, value in figures.items()}
+
+
+def forward_loss(
+    prob: Float[Tensor, "image class"],
+    label: Int[Tensor, " image"],
+    priors: Priors,
+    noise: NoiseModel,
+) -> float:
+    """Negative mean log-likelihood of the given labels at the chosen point, in nats."""
+    return -noise.likelihood(priors.at_chosen(prob, mean_prediction_of(prob)), label)
 
 
 def final_figures(
