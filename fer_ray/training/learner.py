@@ -94,6 +94,9 @@ class Learner:
         self._ddp: DistributedDataParallel | None = None
         if trained and world_size() > 1:
             self._ddp = DistributedDataParallel(module, process_group=team(), **_NO_BUFFER_SYNC)
+            measure_every = getattr(self._ddp, "_set_ddp_runtime_logging_sample_rate", None)
+            if self.device.type == "cpu" and measure_every is not None:
+                measure_every(1)
             self._learn = compiled_forward(self._ddp, is_ddp=True) if compiles else self._ddp
 
     def __call__(self, images: Float[Tensor, "batch channel height width"], /) -> ModelOutput:
@@ -123,17 +126,18 @@ class Learner:
 
     @property
     def waiting_s(self) -> float:
-        """Seconds per step that gradients are exchanged after the backward pass; 0 on one rank.
+        """Seconds that gradients were exchanged after the backward pass; 0 on one rank.
 
-        DDP measures it: the mean over the first ten steps and every hundredth step after those. It
+        DDP measures it: on a CPU of the step before the newest, on a GPU (where it has to wait to
+        measure) of the newest among the first ten steps and every hundredth step after those. It
         is no public figure; of a torch without it, none is reported (0).
         """
         measured = getattr(self._ddp, "_get_ddp_logging_data", None)
         if measured is None:
             return 0.0
         known = measured()
-        travels = float(known.get("avg_backward_comm_time", 0))
-        overlaps = float(known.get("avg_backward_compute_comm_overlap_time", 0))
+        travels = float(known.get("backward_comm_time", 0))
+        overlaps = float(known.get("backward_compute_comm_overlap_time", 0))
         return max(0.0, travels - overlaps) / 1e9
 
     @torch.no_grad()

@@ -185,6 +185,8 @@ class Phase:
             output = self._step(labeled[part], unlabeled[part], context)
             self._optimizer.zero_grad(set_to_none=True)
             output.loss.backward()
+            if step:  # what is known by now is of an earlier step, which shall be of this phase
+                self._watch.add("communication_s", self._student.waiting_s)
             weights = self._student.module.parameters()
             torch.nn.utils.clip_grad_norm_(weights, self._run.optim.clip_norm)
             self._optimizer.step()
@@ -195,9 +197,7 @@ class Phase:
             self._learners.sync_statistics(plan.network)
             if self._memory is not None and before is not None and world_size() > 1:
                 merge_changes(self._memory, before)
-            means = self._mean_logs(logs) | {"learning_rate": self._learning_rate}
-        self._watch.add("communication_s", plan.num_steps * self._student.waiting_s)
-        return means
+            return self._mean_logs(logs) | {"learning_rate": self._learning_rate}
 
     def _mean_over_ranks(self, value: Tensor) -> Tensor:
         with self._watch.part("communication_s"):

@@ -1,6 +1,7 @@
 """Networks as methods see them, and images as the loop reads them."""
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fer_ray.core.augment import plain_views
 from fer_ray.core.types import Network
 from fer_ray.data import Faces
 from fer_ray.training import learner as learner_module
+from fer_ray.training.distributed import rank
 from fer_ray.training.learner import (
     Images,
     Learner,
@@ -25,6 +27,7 @@ from fer_ray.training.learner import (
     seed_for,
 )
 from fer_ray.training.models import FaceNetwork, build_network
+from fer_ray.training.phase import Phase
 from fer_ray.training.state import new_state
 from tests.gloo import GlooRanks
 from tests.samples import CPU, faces, make_run, train
@@ -182,6 +185,28 @@ def test_training_goes_on_without_the_private_figures_of_ddp(gloo_pair: GlooRank
     with_figures, without = (gloo_pair.run(figures_of_ddp, x) for x in (False, True))
     assert all(math.isfinite(seconds) for rank in (*with_figures, *without) for seconds in rank)
     assert [len(rank) for rank in without] == [1, 1]
+
+
+def epochs_with_a_late_rank(late: int) -> list[tuple[float, float]]:
+    """Seconds of waiting and of the whole, by epoch; one rank is two seconds late to the first."""
+    epochs = iter(range(99))
+
+    def train_late(phase: Phase) -> dict[str, float]:
+        if next(epochs) == 0 and rank() == late:
+            time.sleep(2)
+        return train_phase(phase)
+
+    train_phase = Phase.train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Phase, "train", train_late)
+        _, rows = train(make_run("cross_entropy", optim__epochs=3), faces())
+    return [(row["time/communication_s"], row["time/epoch_s"]) for row in rows]
+
+
+def test_waiting_counts_for_the_epoch_that_waited(gloo_pair: GlooRanks) -> None:
+    first, *others = gloo_pair.run(epochs_with_a_late_rank, 1)[0]
+    assert 1 < first[0] < first[1]
+    assert all(0 <= waits < whole for waits, whole in others)
 
 
 # --- images ---------------------------------------------------------------------------------------
