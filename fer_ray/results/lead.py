@@ -8,22 +8,33 @@ configuration of a search is the one that it begins with.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_ray.config import needs_noise
+from fer_ray.core.metrics import epoch_metrics
+from fer_ray.core.noise_model import corrected_confusion
+from fer_ray.core.operating_points import (
+    PointName,
+    at_points,
+    mean_prediction_of,
+    prediction_metrics,
+)
 from fer_ray.data import noise_of
 from fer_ray.results.best_trial import best_trial, has_result
 from fer_ray.search.layout import DEFAULT
 from fer_ray.search.plan import SearchPlan
 from fer_ray.training.finish import CHECKPOINTS, evaluation_device, last_checkpoint, validation_prob
-from fer_ray.training.operating_point import forward_loss, read_priors, validation_figures
+from fer_ray.training.operating_point import read_priors, validation_figures
 
 NUM_RESAMPLES = 200
+CORRECTED = "val/corrected/"
+Draws = Int[Tensor, "resample drawn"]
+Figures = Callable[[Draws], Sequence[float] | NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,35 +119,36 @@ def choose_trial(
 
 
 def _lead(plan: SearchPlan, best: Mapping[str, Any], default: Mapping[str, Any]) -> Lead:
-    ours, theirs = (_figure(plan, row) for row in (best, default))
+    ours, theirs = (_figures(plan, row) for row in (best, default))
     sign = 1 if plan.space.mode == "max" else -1
     num = len(plan.data.val)
     return Lead(
         trial=best["trial"],
         over=default["trial"],
         gain=sign * (best["best"] - default["best"]),
-        standard_error=standard_error(lambda rows: ours(rows) - theirs(rows), num),
+        standard_error=standard_error(lambda draws: np.subtract(ours(draws), theirs(draws)), num),
         num_images=num,
         margin=plan.space.margin,
     )
 
 
-def standard_error(figure: Callable[[Int[Tensor, " drawn"]], float], num_images: int) -> float:
+def standard_error(figures: Figures, num_images: int) -> float:
     """Standard error of a figure of images, by a bootstrap with a fixed seed.
 
     Args:
-        figure: The figure of the images of these rows, some of which stand there more than once.
+        figures: The figure of every resample. A row of a resample names an image, some of which
+            stand there more than once.
         num_images: How many images there are.
 
     Returns:
         Standard deviation of the figure over the resamples that have one.
     """
     generator = np.random.default_rng(0)
-    draws = generator.integers(num_images, size=(NUM_RESAMPLES, num_images))
+    draws = torch.from_numpy(generator.integers(num_images, size=(NUM_RESAMPLES, num_images)))
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so little work is ten times slower with more
     try:
-        drawn = [figure(torch.from_numpy(rows)) for rows in draws]
+        drawn = figures(draws)
     finally:
         torch.set_num_threads(num_threads)
     return float(np.nanstd(drawn, ddof=1))
@@ -147,9 +159,9 @@ def _is_whole(plan: SearchPlan, row: Mapping[str, Any]) -> bool:
     return has_result(row) and bool(row["epochs"] >= planned)
 
 
-def _figure(plan: SearchPlan, row: Mapping[str, Any]) -> Callable[[Int[Tensor, " drawn"]], float]:
+def _figures(plan: SearchPlan, row: Mapping[str, Any]) -> Figures:
     """The metric of a trial, as a function of the validation images that count."""
-    data = plan.data
+    data, metric = plan.data, plan.space.metric
     run = plan.space.run_config(row["params"])
     with last_checkpoint(plan.folder / row["trial"] / CHECKPOINTS) as checkpoint:
         prob = validation_prob(run, data, checkpoint, evaluation_device())
@@ -157,13 +169,35 @@ def _figure(plan: SearchPlan, row: Mapping[str, Any]) -> Callable[[Int[Tensor, "
     noise = noise_of(data)
     priors = read_priors(run, data, noise)
 
-    metric = plan.space.metric
-    asked = noise if needs_noise(metric) else None  # correcting a matrix takes a tenth of a second
+    def answer(point: str, rows: Int[Tensor, " drawn"]) -> Float[Tensor, "drawn class"]:
+        mean = mean_prediction_of(prob[rows])
+        if not point:
+            return priors.at_chosen(prob[rows], mean)
+        return at_points(prob[rows], priors.natural, mean)[cast("PointName", point)]
 
-    def figure(rows: Int[Tensor, " drawn"]) -> float:
-        if noise is not None and metric == "val/forward_loss":
-            return forward_loss(prob[rows], label[rows], priors, noise)
-        found = validation_figures(prob[rows], label[rows], data.class_names, priors, asked)
-        return float(found[metric])
+    def given(draws: Draws) -> list[float]:
+        return [
+            validation_figures(prob[rows], label[rows], data.class_names, priors, None)[metric]
+            for rows in draws
+        ]
 
-    return figure
+    # The figures that know the noise, without what `validation_figures` computes besides: a matrix
+    # takes a tenth of a second to correct, as long as all of them at once.
+
+    def forward_loss(draws: Draws) -> list[float]:
+        assert noise is not None
+        return [-noise.likelihood(answer("", rows), label[rows]) for rows in draws]
+
+    def corrected(draws: Draws) -> list[float]:
+        assert noise is not None
+        point, _, key = metric.removeprefix(CORRECTED).rpartition("/")
+        matrices = [
+            prediction_metrics(answer(point, rows), label[rows], data.class_names)[1]
+            for rows in draws
+        ]
+        found = corrected_confusion(torch.stack(matrices).double(), noise)
+        return [epoch_metrics(matrix, data.class_names)[key] for matrix in found]
+
+    if metric.startswith(CORRECTED):
+        return corrected
+    return forward_loss if metric == "val/forward_loss" else given

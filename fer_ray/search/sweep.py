@@ -18,8 +18,8 @@ FOR_AGENTS = ("program", "command", "controller", "apiVersion", "kind")
 OWN_KEYS = ("run", "reference", "margin")
 """Keys of this package, which W&B does not know."""
 _KEYS = (
-    *("name", "run", "method", "metric", "run_cap", "early_terminate", "parameters", "reference"),
-    *("margin", "command", "controller", *_TEXTS),
+    *("name", *OWN_KEYS, "method", "metric", "run_cap", "early_terminate", "parameters"),
+    *("command", "controller", *_TEXTS),
 )
 _REFUSED = {
     "job": "it is for W&B Launch, and trials run on Ray. Leave it out",

@@ -138,8 +138,8 @@ def validation_figures(
     Returns:
         At the chosen point the metrics of `epoch_metrics`, `loss` (mean cross-entropy in nats; 0
         without images) and `confusion`; accuracy and macro recall at all three points; with `noise`
-        the same against the truth (`corrected/*`) and `forward_loss`, the negative log-likelihood
-        of the given labels; `mean_prediction`. All keys begin with `val/`.
+        the same against the truth (`corrected/*`) and `forward_loss`, the negative mean
+        log-likelihood of the given labels in nats; `mean_prediction`. All keys begin with `val/`.
     """
     mean = mean_prediction_of(prob)
     answer = priors.at_chosen(prob, mean)
@@ -160,18 +160,8 @@ def validation_figures(
         for prefix, matrix in zip(matrices, corrected, strict=True):
             found = epoch_metrics(matrix, class_names)
             figures |= {f"corrected/{prefix}{key}": found[key] for key in POINT_METRICS}
-        figures["forward_loss"] = forward_loss(prob, label, priors, noise)
+        figures["forward_loss"] = -noise.likelihood(answer, label)
     return {f"val/{key}": value for key, value in figures.items()}
-
-
-def forward_loss(
-    prob: Float[Tensor, "image class"],
-    label: Int[Tensor, " image"],
-    priors: Priors,
-    noise: NoiseModel,
-) -> float:
-    """Negative mean log-likelihood of the given labels at the chosen point, in nats."""
-    return -noise.likelihood(priors.at_chosen(prob, mean_prediction_of(prob)), label)
 
 
 def final_figures(

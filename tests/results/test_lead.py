@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
+from fer_ray.data.faces import FaceData, Verified
+from fer_ray.data.verified import with_verified
 from fer_ray.record.rows import JsonLinesTracker, plain
 from fer_ray.record.storage import Folder
+from fer_ray.results import lead as lead_module
 from fer_ray.results.best_trial import trial_table
-from fer_ray.results.lead import Lead, choose_trial, standard_error
+from fer_ray.results.lead import Draws, Figures, Lead, choose_trial, standard_error
 from fer_ray.search.plan import SearchPlan
 from fer_ray.search.reading import parse_space
 from fer_ray.training.checkpoint import save_checkpoint
@@ -61,33 +62,47 @@ def test_a_lead_survives_json(error: float) -> None:
 @pytest.mark.parametrize("num", [50, 400])
 def test_the_error_of_a_mean_is_that_of_the_formula(num: int) -> None:
     values = torch.from_numpy(np.random.default_rng(num).normal(3, 2, num))
-    found = standard_error(lambda rows: float(values[rows].mean()), num)
+    found = standard_error(lambda draws: values[draws].mean(dim=1).tolist(), num)
     assert found == pytest.approx(float(values.std()) / math.sqrt(num), rel=0.15)
-    assert standard_error(lambda rows: float(values[rows].mean()), num) == found
+    assert standard_error(lambda draws: values[draws].mean(dim=1).tolist(), num) == found
 
 
 def test_the_error_of_a_difference_is_that_of_the_same_images() -> None:
     hard = torch.from_numpy(np.random.default_rng(0).normal(0, 5, 200))
     first, second = hard + 0.1 * torch.arange(200) / 200, hard
 
-    def gain(rows: Int[Tensor, " drawn"]) -> float:
-        return float(first[rows].mean() - second[rows].mean())
+    def gain(draws: Draws) -> list[float]:
+        found: list[float] = (first[draws].mean(dim=1) - second[draws].mean(dim=1)).tolist()
+        return found
 
     assert standard_error(gain, 200) < 0.01  # of each alone: 0.35
 
 
 def test_resamples_without_the_figure_do_not_count() -> None:
-    def recall(rows: Int[Tensor, " drawn"]) -> float:
-        is_rare = rows < 2
-        return float((rows[is_rare] == 0).double().mean())  # NaN where none was drawn
+    def recall(draws: Draws) -> list[float]:  # NaN where none was drawn
+        return [float((rows[rows < 2] == 0).double().mean()) for rows in draws]
 
     assert 0.1 < standard_error(recall, 30) < 0.6
+
+
+def verified_faces() -> FaceData:
+    """Faces of which 60 training images are verified, at random."""
+    data = faces(192, 80)
+    true_label = data.train.true_label
+    assert true_label is not None
+    rows = np.arange(192)
+    train = Verified(
+        label=np.where(rows < 60, true_label, -1), is_random=rows < 60, given=data.train.label
+    )
+    none = np.full(80, -1)
+    val = Verified(label=none, is_random=none == 0, given=data.val.label)
+    return with_verified(data, train, val, use_verified=False, has_own_val=False)
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two trials; the second learns more."""
-    folder, data = tmp_path_factory.mktemp("searched"), faces(192, 80)
+    folder, data = tmp_path_factory.mktemp("searched"), verified_faces()
     for name, rate in (("trial_001", BAD), ("trial_002", GOOD)):
         run = make_run("cross_entropy", optim__learning_rate=rate)
         state, rows = train(run, data)
@@ -115,7 +130,7 @@ def plan_of(folder: Path, **changes: Any) -> SearchPlan:
         source=space,
         num_trials=2,
         folder=Folder(folder),
-        data=faces(192, 80),
+        data=verified_faces(),
         wandb="disabled",
         is_resumed=False,
         shares_warmup=False,
@@ -129,14 +144,17 @@ def chosen(plan: SearchPlan) -> tuple[str | None, Lead | None]:
     return None if row is None else row["trial"], found
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        {"name": "val/loss", "goal": "minimize"},
-        {"name": "val/natural/accuracy", "goal": "maximize"},
-        {"name": "val/recall/fear", "goal": "maximize"},
-    ],
-)
+METRICS = {
+    "val/loss": "minimize",
+    "val/natural/accuracy": "maximize",
+    "val/recall/fear": "maximize",
+    "val/forward_loss": "minimize",
+    "val/corrected/accuracy": "maximize",
+    "val/corrected/balanced/macro_recall": "maximize",
+}
+
+
+@pytest.mark.parametrize("metric", [{"name": key, "goal": x} for key, x in METRICS.items()])
 def test_a_lead_is_that_of_the_rows(searched: Path, metric: dict[str, str]) -> None:
     plan = plan_of(searched, metric=metric)
     name, found = chosen(plan)
@@ -147,6 +165,24 @@ def test_a_lead_is_that_of_the_rows(searched: Path, metric: dict[str, str]) -> N
     assert found.gain == (gap if plan.space.mode == "max" else -gap) > 0
     assert 0 < found.standard_error < 0.3
     assert found.num_images == 80
+
+
+@pytest.mark.parametrize("metric", [{"name": key, "goal": x} for key, x in METRICS.items()])
+def test_a_resample_of_all_images_has_the_gain_of_the_rows(
+    searched: Path, metric: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_all(figures: Figures, num_images: int) -> float:
+        rows = torch.arange(num_images).flip(0)
+        first, second = figures(torch.stack([rows, rows]))
+        assert first == second
+        return first
+
+    monkeypatch.setattr(lead_module, "standard_error", of_all)
+    plan = plan_of(searched, metric=metric)
+    _, found = chosen(plan)
+    assert found is not None
+    sign = 1 if plan.space.mode == "max" else -1
+    assert sign * found.standard_error == pytest.approx(found.gain, rel=1e-5)
 
 
 @pytest.mark.parametrize(

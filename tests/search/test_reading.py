@@ -43,7 +43,7 @@ GOOD = {"name": "val/accuracy", "goal": "maximize"}
     ("changes", "message"),
     [
         ({"paramters": {}}, "paramters: unknown key; did you mean parameters?"),
-        ({"zzz": 1}, "zzz: unknown key; known keys are name, run, method"),
+        ({"zzz": 1}, "zzz: unknown key; known keys are name, run, reference"),
         ({"parameters": [1]}, "parameters: expected a section of keys, got"),
         ({"parameters": {}}, "parameters: expected at least one"),
         ({"run": "synthetic"}, "run: expected a section of keys"),
