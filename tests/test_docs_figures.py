@@ -62,6 +62,7 @@ DRAWN_CASES = {
 }
 TUNING_CASES = {
     "best of the search": "tuned",
+    "best of as many random draws": "random",
     "default configuration": "default",
     "cross_entropy, told the same": "reference",
 }
