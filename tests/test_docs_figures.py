@@ -53,12 +53,13 @@ FULL_CASES = {
     "peer_posterior, two networks, 203 verified": PAIR,
 }
 DRAWN_CASES = {
-    f"{name}, noise {rate}": f"noise {rate}, imbalance 10: {case}"
+    f"{name}, noise {rate}{classes}": f"noise {rate}, imbalance {imbalance}: {case}"
     for name, case in (
         ("cross_entropy, two networks", "cross_entropy x 2, verified"),
         ("peer_posterior", "peer_posterior, verified"),
     )
     for rate in ("0", "0.2", "0.28", "0.4")
+    for classes, imbalance in (("", 10), (", even", 1))
 }
 TUNING_CASES = {
     "best of the search": "tuned",
