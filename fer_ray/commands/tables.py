@@ -81,11 +81,16 @@ def print_result(
     console.print(f"files: {folder}", highlight=False, soft_wrap=True)
 
 
+def _print_text(console: Console, text: str) -> None:
+    """Print a sentence, wrapped between words."""
+    console.print(text, highlight=False, markup=False)
+
+
 def print_lead(console: Console, lead: Lead) -> None:
     """Print how far the trial with the best value is ahead of the default one, and how surely."""
-    print_line(console, f"{lead.text}{'' if lead.is_sure else ': that may be chance'}")
+    _print_text(console, f"{lead.text}{'' if lead.is_sure else ': that may be chance'}")
     if not lead.is_enough:
-        print_line(console, f"So {lead.over} is taken (margin: {lead.margin:g})")
+        _print_text(console, f"So {lead.over} is taken (margin: {lead.margin:g})")
 
 
 def print_default(console: Console, summary: Mapping[str, Any]) -> None:
@@ -98,7 +103,7 @@ def print_default(console: Console, summary: Mapping[str, Any]) -> None:
         for key, name in (("macro_recall", "macro recall"), ("accuracy", "accuracy"))
     ]
     ours, theirs = summary["best"]["trial"], default["trial"]
-    print_line(console, f"\n{ours} against {theirs}, the default, on test: {', '.join(gaps)}")
+    _print_text(console, f"\n{ours} against {theirs}, the default, on test: {', '.join(gaps)}")
 
 
 def print_reference(console: Console, summary: Mapping[str, Any]) -> None:

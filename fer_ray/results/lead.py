@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer_ray.config import needs_noise
 from fer_ray.core.metrics import epoch_metrics
 from fer_ray.core.noise_model import corrected_confusion
 from fer_ray.core.operating_points import (
@@ -32,7 +33,6 @@ from fer_ray.training.finish import CHECKPOINTS, evaluation_device, last_checkpo
 from fer_ray.training.operating_point import read_priors, validation_figures
 
 NUM_RESAMPLES = 200
-CORRECTED = "val/corrected/"
 Draws = Int[Tensor, "resample drawn"]
 Figures = Callable[[Draws], Sequence[float] | NDArray[np.float64]]
 
@@ -181,8 +181,8 @@ def _figures(plan: SearchPlan, row: Mapping[str, Any]) -> Figures:
             for rows in draws
         ]
 
-    # The figures that know the noise, without what `validation_figures` computes besides: a matrix
-    # takes a tenth of a second to correct, as long as all of them at once.
+    # Figures that know the noise are computed alone: correcting a matrix takes a tenth of a second,
+    # and correcting that of every resample at once little longer.
 
     def forward_loss(draws: Draws) -> list[float]:
         assert noise is not None
@@ -190,7 +190,7 @@ def _figures(plan: SearchPlan, row: Mapping[str, Any]) -> Figures:
 
     def corrected(draws: Draws) -> list[float]:
         assert noise is not None
-        point, _, key = metric.removeprefix(CORRECTED).rpartition("/")
+        point, _, key = metric.removeprefix("val/corrected/").rpartition("/")
         matrices = [
             prediction_metrics(answer(point, rows), label[rows], data.class_names)[1]
             for rows in draws
@@ -198,6 +198,6 @@ def _figures(plan: SearchPlan, row: Mapping[str, Any]) -> Figures:
         found = corrected_confusion(torch.stack(matrices).double(), noise)
         return [epoch_metrics(matrix, data.class_names)[key] for matrix in found]
 
-    if metric.startswith(CORRECTED):
-        return corrected
-    return forward_loss if metric == "val/forward_loss" else given
+    if not needs_noise(metric):
+        return given
+    return forward_loss if metric == "val/forward_loss" else corrected

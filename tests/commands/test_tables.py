@@ -68,16 +68,17 @@ def test_a_lead_is_said_to_be_sure_or_not(gain: float, margin: float, end: str) 
     text = printed(print_lead, lead)
     assert text.startswith(f"trial_002 is ahead of trial_001, the default configuration, by {gain}")
     assert text.rstrip().endswith(end)
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_the_best_trial_is_compared_with_the_default_on_test() -> None:
     ours, theirs = {"macro_recall": 0.5, "accuracy": 0.6}, {"macro_recall": 0.48, "accuracy": 0.61}
     default = {"trial": "trial_001", "test": theirs}
     summary = {"best": {"trial": "trial_002"}, "test": ours, "default": default}
+    text = printed(print_default, summary)
     line = "trial_002 against trial_001, the default, on test: "
-    assert f"{line}+2.0 points of macro recall, -1.0 points of accuracy" in printed(
-        print_default, summary
-    )
+    assert " ".join(text.split()) == (f"{line}+2.0 points of macro recall, -1.0 points of accuracy")
+    assert all(len(line) <= 80 for line in text.splitlines())
     failed = {"trial": "trial_001", "failure": "OSError: x"}
     assert printed(print_default, {**summary, "default": failed}) == ""
     assert printed(print_default, {"best": {"trial": "trial_001"}, "test": ours}) == ""
